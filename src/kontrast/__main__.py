@@ -1,0 +1,5 @@
+"""`python -m kontrast` is `kontrast`; `torchrun -m kontrast` too."""
+
+from kontrast.cli import main
+
+main()

@@ -1,0 +1,302 @@
+"""The card of an artifact: what it is, what made it, from what; and the safe ways to write and claim a folder.
+
+`card.json` is written last, so a folder with a card is complete. While work is under way the folder holds
+`run.json` instead (the claim: kind, configuration, parents), by which the same command resumes and another refuses.
+Cards carry no time stamp, so the same work gives the same bytes.
+
+To change the format of a kind: raise its number in PROTOCOLS, keep reading the old one, add a golden file to the tests.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from kontrast import __version__
+from kontrast.errors import ArtifactError, OutputError
+from kontrast.types import PathLike
+
+PROTOCOLS: dict[str, int] = {
+    "phantom": 1,
+    "pack": 1,
+    "encoder": 1,
+    "classifier": 1,
+    "evaluation": 1,
+    "explanation": 1,
+    "embedding": 1,
+    "study": 1,
+    "audit": 1,
+    "demo": 1,
+}
+CARD, CLAIM = "card.json", "run.json"
+
+
+@dataclass(frozen=True)
+class Parent:
+    """An artifact that this one was made from: its role (`pack`, `encoder`), kind and the SHA-256 of its card."""
+
+    role: str
+    kind: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """The readable description of an artifact.
+
+    Attributes:
+        kind: a key of PROTOCOLS.
+        config: the whole resolved configuration that made it.
+        parents: what it was made from.
+        files: SHA-256 and size in bytes of each file beside the card.
+        content: what its kind needs to be used (architecture, findings, statistics …).
+        protocol: format number of the kind.
+        version: of kontrast, when written.
+    """
+
+    kind: str
+    config: dict[str, Any]
+    parents: tuple[Parent, ...] = ()
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    content: dict[str, Any] = field(default_factory=dict)
+    protocol: int = 1
+    version: str = __version__
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def card_hash(folder: PathLike) -> str:
+    """SHA-256 of an artifact's card, by which its children name it."""
+    return sha256_file(Path(folder) / CARD)
+
+
+def parent(role: str, folder: PathLike) -> Parent:
+    """The reference that a child's card keeps of `folder`."""
+    return Parent(role=role, kind=read_card(folder).kind, sha256=card_hash(folder))
+
+
+def read_card(folder: PathLike, kind: str | None = None) -> Card:
+    """Read and check the card of an artifact.
+
+    Args:
+        folder: the artifact.
+        kind: the kind it must be, or None for any.
+
+    Raises:
+        ArtifactError: no such folder, no card, a card that is no card, another kind, or a newer protocol.
+    """
+    folder = Path(folder)
+    path = folder / CARD
+    what = f"{_article(kind)} {kind}" if kind else "an artifact"
+    if not folder.is_dir():
+        raise ArtifactError(
+            f"Expected {what} at {folder}, but there is no such folder.", fix="Check the path; see `kontrast --help`."
+        )
+    if not path.is_file():
+        if (folder / CLAIM).is_file():
+            raise ArtifactError(
+                f"{folder} is unfinished: the command that makes it was interrupted.",
+                fix="Run that command again, it resumes; then try this one.",
+            )
+        raise ArtifactError(
+            f"Expected {what} at {folder}, but it holds no {CARD}.",
+            fix="Name a folder that a kontrast command wrote with --out.",
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        card = Card(**{**values, "parents": tuple(Parent(**p) for p in values["parents"])})
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ArtifactError(
+            f"{path} is damaged: it is not a card that kontrast wrote.", fix="Make the artifact again, or restore it."
+        ) from None
+    if kind is not None and card.kind != kind:
+        raise ArtifactError(
+            f"Expected {what} at {folder}, but it is {_article(card.kind)} {card.kind}.",
+            fix=f"Name the folder of {what}.",
+        )
+    if card.protocol > PROTOCOLS.get(card.kind, 0):
+        raise ArtifactError(
+            f"{folder} was written by kontrast {card.version} in a newer format (protocol {card.protocol}).",
+            fix=f"Upgrade kontrast to at least {card.version}.",
+        )
+    return card
+
+
+def write_card(
+    folder: Path,
+    kind: str,
+    *,
+    config: Mapping[str, Any],
+    parents: Sequence[Parent] = (),
+    content: Mapping[str, Any] | None = None,
+    files: Sequence[str] = (),
+) -> Card:
+    """Finish an artifact: hash `files` (names within `folder`), write the card atomically, drop the claim."""
+    hashes = {n: {"sha256": sha256_file(folder / n), "bytes": (folder / n).stat().st_size} for n in sorted(files)}
+    card = Card(
+        kind=kind, config=dict(config), parents=tuple(parents), files=hashes,
+        content=dict(content or {}), protocol=PROTOCOLS[kind],
+    )  # fmt: skip
+    write_json(folder / CARD, asdict(card))
+    (folder / CLAIM).unlink(missing_ok=True)
+    return card
+
+
+def verify_files(folder: PathLike, names: Sequence[str] | None = None) -> None:
+    """Check that the files of an artifact are those its card describes.
+
+    Raises:
+        ArtifactError: a file is missing, cut short or changed; the message names it.
+    """
+    folder = Path(folder)
+    for name, expected in read_card(folder).files.items():
+        if names is not None and name not in names:
+            continue
+        path = folder / name
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing.", fix="Restore it from a copy, or make the artifact again.")
+        size = path.stat().st_size
+        if size != expected["bytes"]:
+            raise ArtifactError(
+                f"{path} is cut short or grown: {expected['bytes']:,} bytes expected, {size:,} found.",
+                fix="Restore it from a copy, or make the artifact again.",
+            )
+        if sha256_file(path) != expected["sha256"]:
+            raise ArtifactError(
+                f"{path} is damaged: its checksum is not the one in {CARD}.",
+                fix="Restore it from a copy, or make the artifact again.",
+            )
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An output folder that a command may write.
+
+    Attributes:
+        folder: the folder.
+        state: `new`, `resume` (the same command was interrupted here) or `done` (it had finished).
+    """
+
+    folder: Path
+    state: Literal["new", "resume", "done"]
+
+
+def claim(
+    out: PathLike, kind: str, *, config: Mapping[str, Any], parents: Sequence[Parent] = (), dry_run: bool = False
+) -> Claim:
+    """Take an output folder, resume in it, find it done, or refuse it. Nothing is ever overwritten.
+
+    Args:
+        out: the folder; made if it does not exist.
+        kind: what will be written.
+        config: the resolved configuration: the same one resumes, another is refused.
+        parents: what the artifact is made from, compared likewise.
+        dry_run: only look; write nothing.
+
+    Raises:
+        OutputError: the folder holds something else, work with other settings, or cannot be written.
+    """
+    folder = Path(out)
+    wanted = {"kind": kind, "config": json.loads(json.dumps(dict(config))), "parents": [asdict(p) for p in parents]}
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"--out {folder} is a file.", fix="Name a folder that does not exist yet.")
+    for name, state in ((CARD, "done"), (CLAIM, "resume")):
+        if (folder / name).is_file():
+            _refuse_other(folder, json.loads((folder / name).read_text(encoding="utf-8")), wanted, state)
+            return Claim(folder, state)  # type: ignore[arg-type]
+    if folder.is_dir() and any(folder.iterdir()):
+        raise OutputError(
+            f"--out {folder} is not empty and holds no {kind} of kontrast's.",
+            fix="Name a folder that does not exist yet; kontrast overwrites nothing.",
+        )
+    if not dry_run:
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / CLAIM, wanted)
+    return Claim(folder, "new")
+
+
+def _refuse_other(folder: Path, found: dict[str, Any], wanted: dict[str, Any], state: str) -> None:
+    how = "a finished" if state == "done" else "an unfinished"
+    if found.get("kind") != wanted["kind"]:
+        raise OutputError(
+            f"--out {folder} holds {how} {found.get('kind')}, not {_article(wanted['kind'])} {wanted['kind']}.",
+            fix="Name another --out.",
+        )
+    old, new = found.get("config", {}), wanted["config"]
+    changed = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in {**old, **new} if old.get(k) != new.get(k)]
+    if changed:
+        raise OutputError(
+            f"--out {folder} holds {how} {wanted['kind']} made with other settings: {'; '.join(changed[:4])}.",
+            fix="Name another --out, give the same settings again, or delete the folder.",
+        )
+    if found.get("parents", []) != wanted["parents"]:
+        raise OutputError(
+            f"--out {folder} holds {how} {wanted['kind']} made from other inputs.",
+            fix="Name another --out, or delete the folder.",
+        )
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON atomically: sorted nowhere, two spaces, no NaN."""
+    with atomic(path) as stream:
+        stream.write((json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """A binary stream whose content appears at `path` whole or not at all: temporary file, fsync, rename, fsync.
+
+    Raises:
+        OutputError: the disk is full or the place cannot be written; what was at `path` stays as it was.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with disk_errors(path):
+            with partial.open("wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(path)
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into words.
+
+    Raises:
+        OutputError: no space, no permission, a read-only place, or a path that cannot be.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            free = shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
+            raise OutputError(
+                f"The disk that holds {path} is full ({free / 2**20:,.0f} MiB free).",
+                fix="Free some space and run the same command again: it resumes.",
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            raise OutputError(f"{path} cannot be written: {error.strerror}.", fix="Name a writable --out.") from error
+        raise
+
+
+def _article(noun: str | None) -> str:
+    return "an" if noun and noun[0] in "aeiou" else "a"

@@ -1,0 +1,167 @@
+"""Dataclass ⇄ keywords ⇄ YAML ⇄ command line, and the nearest neighbour of a wrong word.
+
+A configuration is a frozen dataclass beside the code that it configures, with a docstring under each field that
+`--help` shows. This module only builds, checks and prints them; it knows none of them.
+"""
+
+import dataclasses
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+from kontrast.errors import UsageError
+
+C = TypeVar("C")
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that `word` was probably meant to be, or None."""
+    found = difflib.get_close_matches(word.lower(), {c.lower(): None for c in choices}, n=1, cutoff=0.5)
+    return next((c for c in choices if found and c.lower() == found[0]), None)
+
+
+def choose(word: str, choices: Iterable[str], what: str) -> str:
+    """`word` if it is one of `choices`, else an error that names its nearest neighbour.
+
+    Raises:
+        UsageError: `word` is none of the choices.
+    """
+    options = list(choices)
+    if word in options:
+        return word
+    guess = nearest(word, options)
+    hint = f"Did you mean {guess!r}? " if guess else ""
+    raise UsageError(f"{what} {word!r} is not known.", fix=f"{hint}Choose from: {', '.join(options)}.")
+
+
+def flag(name: str) -> str:
+    """The option as a user types it: `label_fraction` is `--label-fraction`."""
+    return "--" + name.replace("_", "-")
+
+
+def require(condition: bool, problem: str, fix: str) -> None:
+    """Check a user's value.
+
+    Raises:
+        UsageError: the condition does not hold.
+    """
+    if not condition:
+        raise UsageError(problem, fix=fix)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as plain JSON values (paths as text, tuples as lists), for a card."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Path):
+            return str(value)
+        if isinstance(value, Mapping):
+            return {str(k): plain(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(v) for v in value]
+        return value
+
+    return {f.name: plain(to_dict(v) if dataclasses.is_dataclass(v := getattr(config, f.name)) else v)
+            for f in dataclasses.fields(config)}
+
+
+def from_dict(cls: type[C], values: Mapping[str, Any], *, where: str = "") -> C:
+    """Build a configuration from plain values, checking every name and type.
+
+    Args:
+        cls: a dataclass.
+        values: field values; lists become tuples and text becomes paths where the fields say so.
+        where: what the values came from, for the message (`study.yaml`).
+
+    Raises:
+        UsageError: a name that is no field, or a value of the wrong type.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    prefix = f"{where}: " if where else ""
+    for name in values:
+        if name not in names:
+            guess = nearest(name, names)
+            raise UsageError(
+                f"{prefix}{name!r} is no option here.",
+                fix=(f"Did you mean {guess!r}? " if guess else "") + f"Options: {', '.join(names)}.",
+            )
+    try:
+        return TypeAdapter(cls).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        allowed = first.get("ctx", {}).get("expected", "")
+        guess = nearest(str(first["input"]), str(allowed).replace("'", "").replace(" or ", ", ").split(", "))
+        raise UsageError(
+            f"{prefix}{place} {first['input']!r} does not fit: {first['msg']}.",
+            fix=(f"Did you mean {guess!r}? " if guess else "") + f"Set {flag(place)} to a value of that kind.",
+        ) from None
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping from a file, with the safe loader: nothing in it is ever executed.
+
+    Raises:
+        UsageError: the file is missing, no YAML, or no mapping.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise UsageError(f"{path} is not a file.", fix="Name an existing YAML file.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid YAML: {error}", fix="Mend the file; see configs/ for examples.") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} should hold `name: value` lines.", fix="See configs/ for examples.")
+    return values
+
+
+def _config_parameter(function: Callable[..., Any]) -> tuple[str, type, Any] | None:
+    for parameter in inspect.signature(function).parameters.values():
+        annotation = parameter.annotation
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
+            return parameter.name, annotation, parameter.default
+    return None
+
+
+def verb(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a stage's function take its configuration's fields as flat keywords, as the command line does.
+
+    `pretrain(pack, out="e", epochs=5)` is `pretrain(pack, out="e", config=PretrainConfig(epochs=5))`.
+
+    Raises (when called):
+        UsageError: a keyword that is neither an argument nor an option, with its nearest neighbour.
+    """
+    found = _config_parameter(function)
+    own = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def call(*args: Any, **keywords: Any) -> Any:
+        names = [p for p in own if own[p].kind is not inspect.Parameter.VAR_POSITIONAL]
+        if found is not None:
+            name, cls, default = found
+            fields = [f.name for f in dataclasses.fields(cls)]
+            names = [n for n in names if n != name] + fields
+            options = {k: keywords.pop(k) for k in list(keywords) if k in fields}
+            if options:
+                base = keywords.pop(name, default)
+                merged = {f: getattr(base, f) for f in fields} | options
+                keywords[name] = from_dict(cls, merged)
+        for key in keywords:
+            if key not in own and key not in names:
+                guess = nearest(key, names)
+                raise UsageError(
+                    f"{function.__name__}() has no option {key!r}.",
+                    fix=(f"Did you mean {guess!r}? " if guess else "") + f"Options: {', '.join(names)}.",
+                )
+        return function(*args, **keywords)
+
+    return call

@@ -1,0 +1,124 @@
+"""What a person sees while a command runs: lines, decisions with their reasons, warnings, a progress line.
+
+Results go to standard output; with `--json` these lines move to standard error, so that standard output holds one
+JSON object and nothing else. Nothing here may receive patient identifiers.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_stream: TextIO | None = None
+_quiet = False
+
+
+def configure(*, stream: TextIO | None = None, quiet: bool = False) -> None:
+    """Send lines to `stream` (None: standard output); `quiet` silences all but warnings."""
+    global _stream, _quiet
+    _stream, _quiet = stream, quiet
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(file=_stream or sys.stdout, highlight=False, soft_wrap=True)
+
+
+def say(message: str = "") -> None:
+    """One plain line."""
+    if not _quiet:
+        print(message, file=_stream or sys.stdout, flush=True)
+
+
+def decided(option: str, value: Any, reason: str) -> None:
+    """Say what was chosen automatically, and why."""
+    say(f"  {option} = {value}  ({reason})")
+
+
+def warn(message: str) -> None:
+    """One line that should not be missed; always on standard error."""
+    print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A small table that fits 80 columns; the first column is text, the others are aligned right."""
+    if _quiet:
+        return
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, name in enumerate(columns):
+        grid.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    _console().print(grid)
+
+
+class Progress:
+    """A line that says how far, how fast and how long: live on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self, title: str, total: int, unit: str, done: int = 0, every_s: float = 15.0) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.done, self._first = done, done
+        self._start = self._shown = time.monotonic()
+        self._every_s = every_s
+        stream = _stream or sys.stdout
+        self._live = stream.isatty() and not _quiet
+        self._stream = stream
+        self._width = 0
+
+    def update(self, advance: int = 1, **fields: Any) -> None:
+        """Move on by `advance` units; `fields` are short facts to show (`loss=4.21`)."""
+        self.done += advance
+        now = time.monotonic()
+        if self._live and (now - self._shown > 0.2 or self.done >= self.total):
+            self._show(now, fields)
+        elif not self._live and now - self._shown > self._every_s:
+            self._show(now, fields)
+
+    def _show(self, now: float, fields: dict[str, Any]) -> None:
+        self._shown = now
+        rate = (self.done - self._first) / max(now - self._start, 1e-9)
+        left = (self.total - self.done) / rate if rate > 0 else float("inf")
+        facts = "".join(f"  {name} {value}" for name, value in fields.items())
+        share = f"{100 * self.done / max(self.total, 1):3.0f} %"
+        line = f"{self.title}  {share}  {self.done}/{self.total} {self.unit}  {rate:.3g}/s  ETA {clock(left)}{facts}"
+        if self._live:
+            line = line[:79]
+            print("\r" + line.ljust(self._width), end="", file=self._stream, flush=True)
+            self._width = len(line)
+        else:
+            say(line)
+
+    def close(self) -> None:
+        """End the line."""
+        if self._live and self._width:
+            print(file=self._stream, flush=True)
+
+
+@contextmanager
+def progress(title: str, total: int, unit: str = "steps", done: int = 0) -> Iterator[Progress]:
+    """A progress line for `total` units of which `done` are done already."""
+    line = Progress(title, total, unit, done)
+    try:
+        yield line
+    finally:
+        line.close()
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people read them: `42 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds == float("inf"):
+        return "?"
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"

@@ -1,0 +1,84 @@
+"""The vocabulary of the package, written once: findings, outcomes and the shapes that travel between layers."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+PathLike = str | os.PathLike[str]
+
+FINDINGS: tuple[str, ...] = (
+    "No Finding",
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+"""CheXpert's 14 observations, in the order of its tables (Irvin et al. 2019, arXiv:1901.07031)."""
+
+COMPETITION_FINDINGS: tuple[str, ...] = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Pleural Effusion",
+)
+"""The five findings that CheXpert's competition scored."""
+
+TABLE_COLUMNS: tuple[str, ...] = (
+    "image_id",
+    "patient_id",
+    "study_id",
+    "split",
+    "view",
+    "sex",
+    "age",
+    "source",
+    "sha256",
+    "height",
+    "width",
+)
+"""The columns of a Pack's `table.csv` before its findings."""
+
+TRUTH_COLUMNS: tuple[str, ...] = ("image_id", "patient_id", "study_id", "split", "view", "sex", "age")
+"""The columns of an evaluation's `truth.csv` before its findings."""
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Outcome(os.PathLike[str]):
+    """What a command did. Stands for its output path, so that one command's outcome is the next one's input.
+
+    Attributes:
+        verb: the command.
+        out: the artifact or file it wrote, or would write; None when it writes nothing.
+        status: `done`, `already done` (the same command had finished before) or `planned` (`dry_run`).
+        summary: what is worth knowing, ready for JSON.
+    """
+
+    verb: str
+    out: Path | None
+    status: Literal["done", "already done", "planned"] = "done"
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def __fspath__(self) -> str:
+        if self.out is None:
+            raise TypeError(f"{self.verb} wrote nothing, so its outcome is no path")
+        return os.fspath(self.out)
+
+    def to_json(self) -> str:
+        """One JSON object, the same as `--json` prints."""
+        out = None if self.out is None else str(self.out)
+        return json.dumps({"verb": self.verb, "status": self.status, "out": out, **self.summary}, allow_nan=False)
