@@ -64,8 +64,10 @@ def to_dict(config: Any) -> dict[str, Any]:
             return [plain(v) for v in value]
         return value
 
-    return {f.name: plain(to_dict(v) if dataclasses.is_dataclass(v := getattr(config, f.name)) else v)
-            for f in dataclasses.fields(config)}
+    return {
+        f.name: plain(to_dict(v) if dataclasses.is_dataclass(v := getattr(config, f.name)) else v)
+        for f in dataclasses.fields(config)
+    }
 
 
 def from_dict(cls: type[C], values: Mapping[str, Any], *, where: str = "") -> C:
@@ -116,7 +118,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid YAML: {error}", fix="Mend the file; see configs/ for examples.") from None
+        raise UsageError(
+            f"{path} is not valid YAML: {error}", fix="Mend the file; see configs/ for examples."
+        ) from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} should hold `name: value` lines.", fix="See configs/ for examples.")
     return values

@@ -77,9 +77,9 @@ class Progress:
         """Move on by `advance` units; `fields` are short facts to show (`loss=4.21`)."""
         self.done += advance
         now = time.monotonic()
-        if self._live and (now - self._shown > 0.2 or self.done >= self.total):
-            self._show(now, fields)
-        elif not self._live and now - self._shown > self._every_s:
+        if (self._live and (now - self._shown > 0.2 or self.done >= self.total)) or (
+            not self._live and now - self._shown > self._every_s
+        ):
             self._show(now, fields)
 
     def _show(self, now: float, fields: dict[str, Any]) -> None:
