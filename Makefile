@@ -1,0 +1,54 @@
+# The two commands for a stranger are `make demo` and `make test`; each makes .venv when it is not there.
+PYTHON ?= python3
+VENV   ?= .venv
+# For example PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" spares a CPU machine gigabytes of CUDA.
+PIP_ARGS ?=
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test test-all lint types format docs results clean
+
+help:
+	@echo "make demo      install, then the whole flow on generated radiographs (minutes, offline after the install)"
+	@echo "make test      install, then lint, types and the fast tests"
+	@echo "make test-all  the slow tests too"
+	@echo "make format    let ruff arrange the code"
+	@echo "make results   remake the figures of docs/results.md from the committed files"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -q $(PIP_ARGS) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(PIP) install -q $(PIP_ARGS) -c constraints.txt -e ".[test]"
+	@touch $@
+
+# two threads suit two cores; a machine with more takes what it has
+demo: $(VENV)/installed
+	env -u OMP_NUM_THREADS $(BIN)/kontrast demo --out kontrast-demo
+
+test: $(VENV)/installed-test lint types
+	$(PYTEST) -m "not slow"
+
+test-all: $(VENV)/installed-test lint types
+	$(PYTEST)
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-test
+	$(BIN)/mypy
+
+format: $(VENV)/installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) kontrast-demo .pytest_cache .mypy_cache .ruff_cache
