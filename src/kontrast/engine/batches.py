@@ -1,0 +1,307 @@
+"""Batches of images from Packs, by step: any step's batch can be made at once, so a resumed run needs no state."""
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kontrast import console, distributed
+from kontrast.errors import UsageError
+
+if TYPE_CHECKING:
+    from kontrast.artifacts.pack import Pack
+
+PREFETCH = 3
+RESIDENT_SHARE = 0.25
+"""A Pack is loaded whole when it takes at most this share of the free memory."""
+
+ORDER, VIEWS, NOISE = 0, 1, 2
+"""Streams of random numbers: the order of the images; views and augmentation; dropout and the like."""
+
+
+def derive(seed: int, stream: int, *numbers: int) -> int:
+    """A 63-bit seed that depends on all of its arguments, so that neighbouring steps have unrelated streams."""
+    words = np.random.SeedSequence((seed, stream, *numbers)).generate_state(2, np.uint32)
+    return (int(words[0]) << 31) ^ int(words[1])
+
+
+def generator(seed: int, step: int) -> torch.Generator:
+    """The CPU generator from which a step draws its views: the same after a resume, on any number of processes."""
+    return torch.Generator().manual_seed(derive(seed, VIEWS, step))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One process's part of a global batch.
+
+    Attributes:
+        images: (b, 1, H, W) uint8 on the device; float32 in [0, 1] from a 16-bit Pack.
+        rows: (b,) row numbers in the Packs laid end to end (with one Pack: its own row numbers).
+        ids: the image ids, b of them (hashes: they may be shown).
+        step: 0-based.
+        first: where this part begins in the global batch.
+        total: size of the global batch.
+    """
+
+    images: Tensor
+    rows: np.ndarray
+    ids: list[str]
+    step: int
+    first: int
+    total: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class Batches:
+    """Shuffled batches over rows of one or several Packs, with random access by step.
+
+    Each epoch is a permutation drawn from (seed, epoch) alone. With `weights`, an epoch draws as many rows with
+    replacement instead. Packs of another size than `size` are resized with area antialiasing.
+
+    Args:
+        packs: each Pack with the rows to use.
+        batch_size: global, over all processes; a multiple of their number.
+        seed: of the order.
+        device: where images go.
+        weights: one per row, in the order given; relative probability to be drawn.
+        drop_last: leave out the ragged last batch of an epoch, as every contrastive method here must.
+        size: height and width of the images; by default the smallest Pack's.
+
+    Attributes:
+        count: images in an epoch before any is dropped.
+        steps_per_epoch: batches in an epoch.
+
+    Raises:
+        UsageError: fewer images than one batch, or a batch size that the processes cannot share.
+    """
+
+    def __init__(
+        self,
+        packs: "Sequence[tuple[Pack, np.ndarray]]",
+        batch_size: int,
+        seed: int,
+        device: torch.device | str,
+        *,
+        weights: np.ndarray | None = None,
+        drop_last: bool = True,
+        size: int | None = None,
+    ) -> None:
+        self._packs = [(pack, np.asarray(rows, dtype=np.int64)) for pack, rows in packs]
+        self.batch_size, self.seed, self.device = batch_size, seed, torch.device(device)
+        self.size = size or min(pack.size for pack, _ in self._packs)
+        self.drop_last = drop_last
+        counts = [len(rows) for _, rows in self._packs]
+        self.count = sum(counts)
+        self._starts = np.concatenate([[0], np.cumsum(counts)])
+        self._offsets = np.concatenate([[0], np.cumsum([len(pack) for pack, _ in self._packs])])
+        self._ids = [pack.table["image_id"].to_numpy(dtype=object) for pack, _ in self._packs]
+        if weights is not None and len(weights) != self.count:
+            raise ValueError(f"{len(weights)} weights for {self.count} rows")
+        self._weights = None if weights is None else np.asarray(weights, float) / np.sum(weights)
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+        self._resident: Tensor | None = None
+        self._check()
+        self.steps_per_epoch = self.count // batch_size if drop_last else -(-self.count // batch_size)
+
+    def _check(self) -> None:
+        world = distributed.world_size()
+        if self.batch_size % world:
+            raise UsageError(
+                f"--batch-size {self.batch_size} cannot be shared by {world} processes.",
+                fix=f"Choose a multiple of {world}.",
+            )
+        least = self.batch_size if self.drop_last else world
+        if self.count < least:
+            raise UsageError(
+                f"--batch-size {self.batch_size} is more than the {self.count} images to train on.",
+                fix=f"Choose at most --batch-size {max(self.count // world * world, 1)}, or give more images.",
+            )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the content of every batch; a run may only be resumed with the same."""
+        import hashlib
+
+        digest = hashlib.sha256()
+        for (_, rows), ids in zip(self._packs, self._ids, strict=True):
+            digest.update("\n".join(ids[rows]).encode())
+        if self._weights is not None:
+            digest.update(self._weights.tobytes())
+        return {
+            "images": self.count, "image ids": digest.hexdigest()[:16], "image size": self.size,
+            "batch size": self.batch_size, "seed": self.seed,
+        }  # fmt: skip
+
+    def indices(self, step: int) -> np.ndarray:
+        """The global batch of a step: positions among the rows given, laid end to end."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        drawn, order = self._order
+        if drawn != epoch:
+            rng = np.random.default_rng(derive(self.seed, ORDER, epoch))
+            if self._weights is None:
+                order = rng.permutation(self.count)
+            else:
+                order = rng.choice(self.count, self.count, p=self._weights)
+            self._order = (epoch, order)
+        chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
+        # A ragged last batch is cut so that every process has as many: gradients are averaged over processes.
+        world = distributed.world_size()
+        return chosen[: max(len(chosen) // world, 1) * world]
+
+    def at(self, step: int) -> Batch:
+        """The part of a step's batch that is this process's, on the device."""
+        return self._place(self._read(step))
+
+    def stream(self, start: int, stop: int) -> Iterator[Batch]:
+        """The batches of steps [start, stop), read ahead in a background thread."""
+        if self._resident is not None and self.device.type != "cpu":
+            for step in range(start, stop):
+                yield self.at(step)
+            return
+        ready: queue.Queue[Any] = queue.Queue(maxsize=PREFETCH)
+        closed = threading.Event()
+
+        def offer(item: Any) -> bool:
+            while not closed.is_set():
+                try:
+                    ready.put(item, timeout=0.1)
+                    return True
+                except queue.Full:
+                    continue
+            return False
+
+        def work() -> None:
+            try:
+                for step in range(start, stop):
+                    if not offer(self._read(step)):
+                        return
+            except BaseException as error:
+                offer(error)  # raised again where the batch was wanted
+
+        thread = threading.Thread(target=work, name="kontrast-batches", daemon=True)
+        thread.start()
+        try:
+            for _ in range(start, stop):
+                item = ready.get()
+                if isinstance(item, BaseException):
+                    raise item
+                yield self._place(item)
+        finally:
+            closed.set()
+            thread.join()
+
+    def load_whole(self) -> bool:
+        """Keep all images on the device if they fit well; on a CPU only where that saves resizing them again.
+
+        The system's file cache serves a Pack as fast as a copy of it would, so a CPU gains nothing else.
+        """
+        if self.device.type == "cpu" and all(pack.size == self.size for pack, _ in self._packs):
+            return False
+        parts = distributed.world_size() if self.device.type == "cpu" else 1
+        if self.count * self.size**2 * parts > RESIDENT_SHARE * free_memory(self.device):
+            return False
+        if any(pack.images(rows[:1]).dtype != np.uint8 for pack, rows in self._packs):
+            return False
+        whole = torch.empty((self.count, 1, self.size, self.size), dtype=torch.uint8, device=self.device)
+        for start in range(0, self.count, 1024):
+            index = np.arange(start, min(start + 1024, self.count))
+            whole[start : start + len(index)] = self._gather(index).to(self.device)
+        self._resident = whole
+        return True
+
+    def _read(self, step: int) -> Batch:
+        chosen = self.indices(step)
+        share = len(chosen) // distributed.world_size()
+        first = share * distributed.rank()
+        mine = chosen[first : first + share]
+        if self._resident is not None:
+            images = self._resident[torch.from_numpy(mine).to(self.device)]
+        else:
+            images = self._gather(mine)
+            if self.device.type == "cuda":
+                images = images.pin_memory()
+        which = np.searchsorted(self._starts, mine, side="right") - 1
+        rows = np.empty(share, np.int64)
+        ids = np.empty(share, object)
+        for k, (_, own) in enumerate(self._packs):
+            here = which == k
+            row = own[mine[here] - self._starts[k]]
+            rows[here], ids[here] = row + self._offsets[k], self._ids[k][row]
+        return Batch(images=images, rows=rows, ids=ids.tolist(), step=step, first=first, total=len(chosen))
+
+    def _place(self, batch: Batch) -> Batch:
+        if batch.images.device == self.device:
+            return batch
+        return replace(batch, images=batch.images.to(self.device, non_blocking=True))
+
+    def _gather(self, index: np.ndarray) -> Tensor:
+        """Images at these positions, on the CPU: (n, 1, size, size)."""
+        which = np.searchsorted(self._starts, index, side="right") - 1
+        parts: list[tuple[np.ndarray, Tensor]] = []
+        for k, (pack, own) in enumerate(self._packs):
+            here = np.flatnonzero(which == k)
+            if len(here):
+                images = to_tensor(pack.images(own[index[here] - self._starts[k]]))
+                parts.append((here, resize(images, self.size)))
+        if len(parts) == 1:
+            return parts[0][1]
+        kinds = {images.dtype for _, images in parts}
+        kind = kinds.pop() if len(kinds) == 1 else torch.float32
+        out = torch.empty((len(index), 1, self.size, self.size), dtype=kind)
+        for here, images in parts:
+            out[torch.from_numpy(here)] = images if images.dtype == kind else images.float() / 255
+        return out
+
+
+def to_tensor(images: np.ndarray) -> Tensor:
+    """(n, H, W) uint8 → (n, 1, H, W) uint8; uint16 (full range) → float32 in [0, 1]."""
+    if images.dtype == np.uint16:
+        return torch.from_numpy(images.astype(np.float32) / 65535)[:, None]
+    return torch.from_numpy(np.ascontiguousarray(images))[:, None]
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """(n, 1, H, W) → (n, 1, size, size) with antialiasing, in the type given."""
+    if images.shape[-1] == size:
+        return images
+    out = functional.interpolate(images.float(), size=(size, size), mode="bilinear", antialias=True)
+    return out.round().clamp(0, 255).to(torch.uint8) if images.dtype == torch.uint8 else out
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can be had on the device now; 0 where that is not known."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        with Path("/proc/meminfo").open(encoding="ascii") as stream:
+            facts = dict(line.split(":", 1) for line in stream)
+        return int(facts["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return 0
+
+
+def common_size(packs: "Sequence[Pack]", size: int | None) -> int:
+    """The size at which several Packs are trained on together; what is resized is said.
+
+    Args:
+        packs: at least one.
+        size: wanted, pixels; None for the smallest Pack's.
+    """
+    sizes = sorted({pack.size for pack in packs})
+    if size is None:
+        size = sizes[0]
+        reason = "the Packs' size" if len(sizes) == 1 else f"the smallest of the Packs' sizes {sizes}"
+        console.decided("--size", size, reason)
+    if sizes[-1] > size:
+        console.say(f"  Packs of {', '.join(str(s) for s in sizes if s > size)} px are reduced to {size} px.")
+    if sizes[0] < size:
+        console.warn(f"Packs of {', '.join(str(s) for s in sizes if s < size)} px are enlarged to {size} px.")
+    return size
