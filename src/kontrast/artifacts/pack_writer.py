@@ -1,0 +1,282 @@
+"""Writing a Pack shard by shard, so that work stopped at any moment goes on and ends in the same bytes.
+
+While it is made, a Pack holds `.parts/part-00000.json` … beside its shards: the table rows, rejects and pixel sums of
+each. A part is written after its shards, so a part means that its shard is whole. `finish` joins the parts into
+`table.csv` and `rejects.csv`, writes the card and then drops the parts.
+"""
+
+import csv
+import io
+import json
+import math
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kontrast.artifacts.card import CLAIM, Card, Parent, atomic, read_card, write_card, write_json
+from kontrast.errors import LeakageError
+from kontrast.types import SPLITS, TABLE_COLUMNS
+
+PARTS, TABLE, REJECTS, BOXES = ".parts", "table.csv", "rejects.csv", "boxes.csv"
+SHARD_IMAGES, SHARD_BYTES = 4096, 64 * 2**20
+
+
+def shard_rows(size: int, dtype: str = "uint8") -> int:
+    """Images in a full shard: at most 4096, and at most 64 MiB of pixels."""
+    return max(1, min(SHARD_IMAGES, SHARD_BYTES // (size * size * np.dtype(dtype).itemsize)))
+
+
+def slug(name: str) -> str:
+    """A finding's or organ's name as it stands in a file name: `Pleural Effusion` is `pleural_effusion`."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+@dataclass(kw_only=True)
+class Shard:
+    """What goes into a Pack at once.
+
+    Attributes:
+        images: (n, size, size) of the Pack's dtype; n may be 0 when no file could be read.
+        rows: n mappings from each of TABLE_COLUMNS and the findings to a value; None and NaN are written blank.
+        content: (n, 4) first row, end row, first column, end column of the picture within its padding; None: all of it.
+        masks: name → {position in the shard: (size, size) bool}; positions without a mask are left out.
+        rejects: (file, reason) of what could not be read.
+    """
+
+    images: np.ndarray
+    rows: Sequence[Mapping[str, Any]]
+    content: np.ndarray | None = None
+    masks: Mapping[str, Mapping[int, np.ndarray]] = field(default_factory=dict)
+    rejects: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackWriter:
+    """Writes a Pack into a claimed folder (or an empty one); also finds out what an earlier run has written there.
+
+    Attributes:
+        folder: the Pack.
+        findings: names of the label columns, in order.
+        size: side of the square images in pixels.
+        dtype: `uint8` or `uint16`.
+        key_id: name of the key that made the ids (`Key.id`).
+    """
+
+    folder: Path
+    findings: tuple[str, ...]
+    size: int
+    dtype: str = "uint8"
+    key_id: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The header of `table.csv`."""
+        return (*TABLE_COLUMNS, *self.findings)
+
+    def part(self, index: int) -> Path:
+        """The file whose presence says that shard `index` is whole."""
+        return self.folder / PARTS / f"part-{index:05d}.json"
+
+    def written(self, index: int) -> bool:
+        """Whether shard `index` is on disk, whole."""
+        return self.part(index).is_file()
+
+    def rejected(self, index: int) -> list[tuple[str, str]]:
+        """The rejects of a written shard."""
+        return [(file, reason) for file, reason in json.loads(self.part(index).read_text())["rejects"]]
+
+    def forget(self, index: int) -> None:
+        """Have shard `index` written anew."""
+        self.part(index).unlink(missing_ok=True)
+
+    def write(self, index: int, shard: Shard) -> None:
+        """Write shard `index`: images, masks, then the part that vouches for them.
+
+        Raises:
+            OutputError: the disk is full or cannot be written; earlier shards stay.
+        """
+        images = shard.images
+        if images.shape != (len(shard.rows), self.size, self.size) or images.dtype != np.dtype(self.dtype):
+            raise ValueError(f"images {images.shape} {images.dtype} do not fit {len(shard.rows)} rows of this Pack")
+        (self.folder / PARTS).mkdir(parents=True, exist_ok=True)
+        if len(images):
+            with atomic(self.folder / f"images-{index:05d}.npy") as stream:
+                np.lib.format.write_array(stream, np.ascontiguousarray(images), allow_pickle=False)
+        masks = {name: planes for name, planes in shard.masks.items() if planes}
+        for name, planes in masks.items():
+            self._write_mask(index, name, planes, len(images))
+        write_json(
+            self.part(index),
+            {
+                "rows": [[_text(row[column]) for column in self.columns] for row in shard.rows],
+                "rejects": [list(pair) for pair in shard.rejects],
+                "masks": sorted(masks),
+                "pixels": _pixel_sums(images, shard),
+            },
+        )
+
+    def _write_mask(self, index: int, name: str, planes: Mapping[int, np.ndarray], rows: int) -> None:
+        """An N×H×W array of 0 and 1 whose empty planes take no space on file systems with sparse files."""
+        plane_bytes = self.size * self.size
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": "|u1", "fortran_order": False, "shape": (rows, self.size, self.size)}
+        )
+        with atomic(self.folder / f"masks-{slug(name)}-{index:05d}.npy") as stream:
+            stream.write(header.getvalue())
+            start = stream.tell()
+            for position in sorted(planes):
+                stream.seek(start + position * plane_bytes)
+                stream.write(planes[position].astype(np.uint8).tobytes())
+            stream.truncate(start + rows * plane_bytes)
+
+    def finish(
+        self,
+        *,
+        config: Mapping[str, Any],
+        content: Mapping[str, Any],
+        parents: Sequence[Parent] = (),
+        mask_names: Sequence[str] = (),
+        rejects: Sequence[tuple[str, str]] = (),
+        extra: Mapping[str, tuple[Sequence[str], Sequence[Sequence[Any]]]] | None = None,
+    ) -> Card:
+        """Join the parts into the tables and write the card.
+
+        Args:
+            config: the configuration given to `claim`.
+            content: what only the caller knows: `patients_known`, `layout`, `roles`, `notes` …
+            parents: artifacts that this Pack was made from.
+            mask_names: names of the masks, with their capitals; those that no image has are kept too.
+            rejects: further (file, reason) pairs, of files that no shard saw.
+            extra: further CSV files: name → (header, rows).
+
+        Raises:
+            LeakageError: a patient in two splits.
+            OutputError: the disk is full or cannot be written.
+        """
+        parts = {int(p.stem[5:]): json.loads(p.read_text()) for p in sorted((self.folder / PARTS).glob("part-*.json"))}
+        rows = [row for part in parts.values() for row in part["rows"]]
+        splits = self._splits(rows)
+        tables = {TABLE: (self.columns, rows), REJECTS: (("file", "reason"), self._all_rejects(parts, rejects))}
+        for name, (header, lines) in {**tables, **(extra or {})}.items():
+            write_csv(self.folder / name, header, lines)
+        shards, masks, first = [], {slug(name): name for name in mask_names}, 0
+        files = [TABLE, REJECTS, *(extra or {})]
+        for index, part in parts.items():
+            count = len(part["rows"])
+            if not count:
+                continue
+            mask_files = {name: f"masks-{slug(name)}-{index:05d}.npy" for name in part["masks"]}
+            image_file = f"images-{index:05d}.npy"
+            shards.append({"file": image_file, "first": first, "rows": count, "masks": mask_files})
+            masks.update({slug(name): name for name in part["masks"]})
+            files += [image_file, *mask_files.values()]
+            first += count
+        card = write_card(
+            self.folder,
+            "pack",
+            config=config,
+            parents=parents,
+            files=files,
+            content={
+                "findings": list(self.findings),
+                "size": self.size,
+                "rows": first,
+                "dtype": self.dtype,
+                **_statistics([part["pixels"] for part in parts.values()], self.dtype),
+                "key_id": self.key_id,
+                "splits": splits,
+                "shards": shards,
+                "masks": list(masks.values()),
+                "history": [],
+                **content,
+            },
+        )
+        tidy(self.folder)
+        return card
+
+    def _all_rejects(self, parts: Mapping[int, Any], more: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        own = [(file, reason) for part in parts.values() for file, reason in part["rejects"]]
+        return sorted([*own, *more])
+
+    def _splits(self, rows: Sequence[Sequence[str]]) -> dict[str, dict[str, int]]:
+        """Images and patients of each split; refuses a patient in two."""
+        patient_at, split_at = TABLE_COLUMNS.index("patient_id"), TABLE_COLUMNS.index("split")
+        patients: dict[str, set[str]] = {name: set() for name in SPLITS}
+        images: dict[str, int] = dict.fromkeys(SPLITS, 0)
+        for row in rows:
+            patients[row[split_at]].add(row[patient_at])
+            images[row[split_at]] += 1
+        shared = len(set.union(*patients.values()))
+        if shared != (apart := sum(len(p) for p in patients.values())):
+            raise LeakageError(
+                f"{apart - shared:,} patients stand in more than one split.",
+                fix="Give every patient one split; `kontrast prepare --repair-splits` does.",
+            )
+        return {name: {"images": images[name], "patients": len(patients[name])} for name in SPLITS}
+
+
+def tidy(folder: Path) -> None:
+    """Drop what a finished Pack no longer needs; also mends one that was killed just after its card was written."""
+    read_card(folder, "pack")
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
+    for leftover in (folder / CLAIM, *folder.glob(".*.partial")):
+        leftover.unlink(missing_ok=True)
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file atomically, in UTF-8 with plain line ends."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    with atomic(path) as stream:
+        stream.write(text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def _text(value: Any) -> str:
+    """A value as it stands in table.csv: whole numbers without a point, blank for None and NaN."""
+    if value is None or (isinstance(value, (float, np.floating)) and math.isnan(value)):
+        return ""
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _pixel_sums(images: np.ndarray, shard: Shard) -> dict[str, list[int]]:
+    """Exact integer sums over the pictures without their padding: [pixels, Σ value, Σ value²] by split.
+
+    Whole numbers add up to the same figure in any order, so an interrupted run gets the same mean to the last bit.
+    """
+    sums: dict[str, list[int]] = {}
+    for position, row in enumerate(shard.rows):
+        picture = images[position]
+        if shard.content is not None:
+            top, bottom, left, right = shard.content[position]
+            picture = picture[top:bottom, left:right]
+        counts = np.bincount(picture.ravel(), minlength=256).astype(object) if picture.size else np.zeros(256, object)
+        values = np.arange(len(counts)).astype(object)
+        add = (int(counts.sum()), int((counts * values).sum()), int((counts * values * values).sum()))
+        total = sums.setdefault(row["split"], [0, 0, 0])
+        sums[row["split"]] = [a + b for a, b in zip(total, add, strict=True)]
+    return sums
+
+
+def _statistics(sums: Sequence[Mapping[str, list[int]]], dtype: str) -> dict[str, Any]:
+    """Mean and standard deviation in [0,1] of the train pixels, or of all where nothing is train."""
+
+    def over(splits: Sequence[str]) -> tuple[int, ...]:
+        return tuple(sum(part[split][i] for part in sums for split in splits if split in part) for i in range(3))
+
+    source, (count, total, squares) = "train", over(["train"])
+    if not count:
+        source, (count, total, squares) = "all", over(SPLITS)
+    top = float(np.iinfo(dtype).max)
+    mean = total / count if count else 0.0
+    variance = max((squares * count - total * total) / (count * count), 0.0) if count else 0.0
+    return {"mean": mean / top, "std": math.sqrt(variance) / top, "statistics": source}
