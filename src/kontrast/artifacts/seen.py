@@ -1,0 +1,143 @@
+"""Which patients and images a set of weights was made with, so that a test on them can be called what it is.
+
+Travels beside the weights as `seen.csv`: one row per image, with `key_id, patient_id, sha256, role`. Patients compare
+only under the same key; images compare by the SHA-256 of their files under any key, but a file that was converted or
+resized before it came here has another one. So "none found" is never more than that.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from kontrast.artifacts.card import atomic
+from kontrast.artifacts.pack import Pack
+from kontrast.errors import ArtifactError
+from kontrast.types import PathLike
+
+SEEN = "seen.csv"
+COLUMNS = ["key_id", "patient_id", "sha256", "role"]
+Role = Literal["pretrain", "train", "val"]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What some rows of a Pack share with what weights were made with.
+
+    Attributes:
+        patients: how many of the rows' patients are among them; None when none was found but not all could be
+            compared (another key, or patients unknown): the overlap is unknown, not none.
+        images: how many of the rows' images are among them, by checksum.
+        text: both in a sentence, with what could not be compared.
+    """
+
+    patients: int | None
+    images: int
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The images that weights were made with.
+
+    Attributes:
+        table: `key_id, patient_id ("" where unknown), sha256 (first 16 hexadecimal digits), role`, all str.
+    """
+
+    table: pd.DataFrame
+
+    @classmethod
+    def nothing(cls) -> "Seen":
+        """No image of any Pack: random weights, or ImageNet's."""
+        return cls(pd.DataFrame(columns=COLUMNS, dtype=str))
+
+    @classmethod
+    def of(cls, pack: Pack, rows: np.ndarray, role: Role) -> "Seen":
+        """The images `rows` of a Pack, in the role that they played."""
+        part = pack.table.iloc[np.asarray(rows, dtype=np.int64)]
+        return cls(
+            pd.DataFrame(
+                {
+                    "key_id": pack.key_id,
+                    # Without patients an image's own id stands in the Pack; it would never match, so it is not kept.
+                    "patient_id": part["patient_id"].to_numpy() if pack.patients_known else "",
+                    "sha256": part["sha256"].str[:16].to_numpy(),
+                    "role": role,
+                },
+                columns=COLUMNS,
+            )
+        )
+
+    def __add__(self, other: "Seen") -> "Seen":
+        tables = [seen.table for seen in (self, other) if len(seen)]
+        return Seen(pd.concat(tables, ignore_index=True).drop_duplicates(ignore_index=True)) if tables else self
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def save(self, folder: PathLike) -> None:
+        """Write `seen.csv` into an artifact's folder.
+
+        Raises:
+            OutputError: the disk is full or cannot be written.
+        """
+        with atomic(Path(folder) / SEEN) as stream:
+            stream.write(self.table.to_csv(index=False, lineterminator="\n").encode())
+
+    @classmethod
+    def load(cls, folder: PathLike) -> "Seen":
+        """Read the `seen.csv` of an artifact.
+
+        Raises:
+            ArtifactError: the file is missing or is none.
+        """
+        path = Path(folder) / SEEN
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
+        except FileNotFoundError:
+            raise ArtifactError(f"{path} is missing.", fix="Restore it, or make the artifact again.") from None
+        except ValueError:
+            table = pd.DataFrame()
+        if list(table.columns) != COLUMNS:
+            raise ArtifactError(
+                f"{path} is damaged: expected the columns {', '.join(COLUMNS)}.",
+                fix="Restore it from a copy, or make the artifact again.",
+            )
+        return cls(table)
+
+    def overlap(self, pack: Pack, rows: np.ndarray) -> Overlap:
+        """Compare some rows of a Pack with what was seen."""
+        part = pack.table.iloc[np.asarray(rows, dtype=np.int64)]
+        images = int(part["sha256"].str[:16].isin(set(self.table["sha256"])).sum())
+        comparable = (self.table["key_id"] == pack.key_id) & (self.table["patient_id"] != "")
+        found = 0
+        if pack.patients_known:
+            known = set(self.table.loc[comparable, "patient_id"])
+            found = len(known & set(part["patient_id"]))
+        why = self._unknown_because(pack) if len(part) else ""
+        return Overlap(None if why and not found else found, images, _sentence(found, images, why, bool(len(self))))
+
+    def _unknown_because(self, pack: Pack) -> str:
+        """Why some patients cannot be compared, or "" when all can."""
+        if not len(self):
+            return ""
+        if not pack.patients_known:
+            return "this Pack names no patients"
+        if (self.table["key_id"] != pack.key_id).any():
+            return "other patient ids were hashed with another key"
+        if (self.table["patient_id"] == "").any():
+            return "some training images name no patients"
+        return ""
+
+
+def _sentence(found: int, images: int, why: str, any_seen: bool) -> str:
+    if not any_seen:
+        return "the weights were made without any Pack's images"
+    count = f"{images:,} image{'' if images == 1 else 's'}"
+    patients = f"{found:,} patient{'' if found == 1 else 's'}"
+    if why and not found:
+        return f"overlap of patients with the training data is unknown ({why}); {count} shared by checksum"
+    least = "at least " if why else ""
+    return f"{least}{patients} and {count} shared with the training data" + (f" ({why})" if why else "")
