@@ -1,0 +1,145 @@
+"""Many processes, one training: the only module that names `torch.distributed`.
+
+Every function works unchanged in a single process, where it is the identity, so callers never ask how many there
+are. `torchrun` starts the processes and describes them in the environment; `init` reads it.
+
+Gradients across processes follow one convention. Each process has a loss Lᵣ, and DDP averages the gradients, so
+training minimises the mean of the Lᵣ. A collective's backward pass is therefore the true adjoint of its forward
+pass in the sum of the losses: for `gather_with_grad` every process sends back the gradient it has for every slice,
+they are summed, and each keeps its own slice.
+"""
+
+import os
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def init(device: str | torch.device = "cpu") -> torch.device:
+    """Join the other processes if `torchrun` started this one, and choose this process's device.
+
+    Args:
+        device: `cpu` or `cuda`; a bare `cuda` becomes this process's own GPU.
+
+    Returns:
+        The device of this process.
+    """
+    device = torch.device(device)
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", local_rank())
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def shutdown() -> None:
+    """Leave the group; does nothing in a single process."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which process this is, from 0."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def local_rank() -> int:
+    """Which process of this machine this is, from 0."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes files and lines."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Wait for every process."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def gather(x: Tensor) -> Tensor:
+    """Every process's `x` in order of rank, (B, …) → (world · B, …), without gradient; shapes must agree."""
+    return _all_gather(x.detach())
+
+
+def gather_with_grad(x: Tensor) -> Tensor:
+    """Every process's `x` in order of rank, (B, …) → (world · B, …); gradients return to where each came from."""
+    return _Gather.apply(x) if world_size() > 1 else x  # type: ignore[no-any-return,no-untyped-call]
+
+
+def all_reduce_sum(x: Tensor) -> Tensor:
+    """The sum of `x` over processes, differentiable; `x` itself is not changed."""
+    return _AllReduce.apply(x) if world_size() > 1 else x  # type: ignore[no-any-return,no-untyped-call]
+
+
+def all_reduce_mean(x: Tensor) -> Tensor:
+    """The mean of `x` over processes, differentiable; `x` itself is not changed."""
+    return all_reduce_sum(x) / world_size() if world_size() > 1 else x
+
+
+def broadcast(x: Tensor, source: int = 0) -> Tensor:
+    """`source`'s `x` on every process, without gradient; shapes and types must agree."""
+    if world_size() == 1:
+        return x
+    out = x.detach().clone().contiguous()
+    dist.broadcast(out, source)
+    return out
+
+
+def wrap(module: M, device: torch.device, **options: Any) -> M | nn.parallel.DistributedDataParallel:
+    """The module in DDP, or as it is in a single process.
+
+    Buffers are not broadcast: batch-norm statistics would otherwise be written during the forward passes of a
+    method that uses its encoder twice, and autograd refuses that. What is saved is the main process's.
+    """
+    if world_size() == 1:
+        return module
+    ids = [device.index] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False, **options)
+
+
+def _all_gather(x: Tensor) -> Tensor:
+    if world_size() == 1:
+        return x
+    out = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world_size())]
+    dist.all_gather(out, x.contiguous())
+    return torch.cat(out)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return _all_gather(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        grad = grads[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(grad)
+        return grad.chunk(world_size())[rank()]
+
+
+class _AllReduce(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        out = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        grad = grads[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(grad)
+        return grad

@@ -1,0 +1,123 @@
+"""Vision Transformer (Dosovitskiy et al. 2021, arXiv:2010.11929), one channel, with timm's parameter names.
+
+The features are the mean of the patch tokens, not the class token: as good or better when trained from scratch
+(Beyer et al. 2022, arXiv:2205.01580), and Grad-CAM needs places that the output depends on, which the patch tokens
+of the last block are not for a class token. The class token stays in the sequence, so public weights fit.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kontrast.nn.backbone import Encoder
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, softmax(Q Kᵀ / √d) V."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) → (B, N, D)."""
+        B, N, D = x.shape
+        q, k, v = self.qkv(x).reshape(B, N, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)  # each (B, h, N, d)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, N, D))
+
+
+class Mlp(nn.Module):
+    """Two layers with a GELU between, four times as wide inside."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, 4 * dim)
+        self.fc2 = nn.Linear(4 * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) → (B, N, D)."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """Attention and MLP, each behind a layer norm and beside a shortcut."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.norm1, self.attn = nn.LayerNorm(dim, eps=1e-6), Attention(dim, heads)
+        self.norm2, self.mlp = nn.LayerNorm(dim, eps=1e-6), Mlp(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) → (B, N, D)."""
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class PatchEmbed(nn.Module):
+    """Cuts the image into patches and projects each; what is left over at the right and bottom is dropped."""
+
+    def __init__(self, patch: int, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(1, dim, patch, stride=patch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, H, W) → (B, D, H/p, W/p)."""
+        return self.proj(x)
+
+
+class VisionTransformer(Encoder):
+    """A ViT without its classification layer.
+
+    Args:
+        size: image size in pixels for which positions are learned, a multiple of `patch`; other sizes work by
+            interpolation (multi-crop has them).
+        patch: patch size in pixels.
+        dim: D, width of the tokens.
+        depth: number of blocks.
+        heads: attention heads.
+    """
+
+    def __init__(self, *, size: int, patch: int, dim: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.feature_dim, self.patch, self.grid = dim, patch, size // patch
+        self.patch_embed = PatchEmbed(patch, dim)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.grid**2, dim))
+        self.blocks = nn.Sequential(*(Block(dim, heads) for _ in range(depth)))
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        nn.init.normal_(self.cls_token, std=1e-6)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Conv2d):
+                nn.init.trunc_normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def feature_maps(self, x: Tensor) -> Tensor:
+        """(B, 1, H, W) → (B, D, H/p, W/p): the patch tokens of the last block, normalised."""
+        maps = self.patch_embed(x)
+        B, D, h, w = maps.shape
+        tokens = torch.cat([self.cls_token.expand(B, -1, -1), maps.flatten(2).transpose(1, 2)], dim=1)  # (B, 1+hw, D)
+        tokens = self.norm(self.blocks(tokens + resize_positions(self.pos_embed, h, w)))
+        return tokens[:, 1:].transpose(1, 2).reshape(B, D, h, w)
+
+
+def resize_positions(positions: Tensor, height: int, width: int) -> Tensor:
+    """Positions of a class token and a square grid, (1, 1 + g², D), at another grid: (1, 1 + height · width, D).
+
+    Bicubic with antialiasing, as timm does; the class token's stays.
+    """
+    grid = round((positions.shape[1] - 1) ** 0.5)
+    if (height, width) == (grid, grid):
+        return positions
+    token, places = positions[:, :1], positions[:, 1:]
+    places = places.reshape(1, grid, grid, -1).permute(0, 3, 1, 2).float()
+    places = F.interpolate(places, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
+    return torch.cat([token, places.flatten(2).transpose(1, 2).to(token.dtype)], dim=1)
