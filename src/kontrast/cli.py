@@ -61,4 +61,4 @@ def main(argv: list[str] | None = None) -> NoReturn:
         print(outcome.to_json())
     elif isinstance(outcome, Outcome) and outcome.out is not None and outcome.status != "planned":
         print(outcome.out)
-    sys.exit(0)
+    sys.exit(outcome.exit_code if isinstance(outcome, Outcome) else 0)

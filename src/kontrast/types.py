@@ -66,12 +66,14 @@ class Outcome(os.PathLike[str]):
         out: the artifact or file it wrote, or would write; None when it writes nothing.
         status: `done`, `already done` (the same command had finished before) or `planned` (`dry_run`).
         summary: what is worth knowing, ready for JSON.
+        exit_code: what the command line ends with; other than 0 when the outcome is itself bad news (`doctor`).
     """
 
     verb: str
     out: Path | None
     status: Literal["done", "already done", "planned"] = "done"
     summary: dict[str, Any] = field(default_factory=dict)
+    exit_code: int = 0
 
     def __fspath__(self) -> str:
         if self.out is None:

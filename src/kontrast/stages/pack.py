@@ -1,0 +1,54 @@
+"""`kontrast pack`: care of Packs."""
+
+from pathlib import Path
+
+from kontrast import console
+from kontrast.config import choose
+from kontrast.errors import ArtifactError, UsageError
+from kontrast.types import Outcome
+
+ACTIONS = ("verify", "merge", "subset", "export")
+
+
+def pack(action: str, pack: Path, /) -> Outcome:
+    """Care of Packs: verify one.
+
+    `verify` compares every file's checksum with the card, whatever the Pack's size, and names each damaged file with
+    the images that it holds.
+
+    Args:
+        action: verify (merge, subset and export come later).
+        pack: the Pack.
+
+    Raises:
+        ArtifactError: files are missing, cut short or changed.
+        UsageError: an action that is not there.
+    """
+    if choose(action, ACTIONS, "The action") != "verify":
+        raise UsageError(
+            f"`kontrast pack {action}` comes later; verify is there now.",
+            fix="To choose or join images, prepare another Pack from the source; pretrain takes several Packs.",
+        )
+    return _verify(Path(pack))
+
+
+def _verify(folder: Path) -> Outcome:
+    from kontrast.artifacts.card import read_card
+    from kontrast.artifacts.pack import damages
+
+    found = damages(folder)
+    for damage in found:
+        held = "" if damage.first is None else f" It holds images {damage.first:,} to {damage.last:,} (from 0)."
+        console.say(f"DAMAGED  {damage.problem}{held}")
+    if found:
+        rows = sum(d.last - d.first + 1 for d in found if d.first is not None and d.last is not None)
+        raise ArtifactError(
+            f"{len(found)} of the files of {folder} are not what its card says; at most {rows:,} images are affected.",
+            fix="Restore those files from a copy, or prepare the Pack again into another folder.",
+        )
+    card = read_card(folder, "pack")
+    total = sum(file["bytes"] for file in card.files.values())
+    console.say(
+        f"{folder} is whole: {card.content['rows']:,} images, {len(card.files)} files, {total / 2**20:,.1f} MiB."
+    )
+    return Outcome("pack", folder, summary={"files": len(card.files), "rows": card.content["rows"], "damaged": []})
