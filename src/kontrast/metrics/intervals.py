@@ -1,0 +1,162 @@
+"""95 % intervals by the patient-clustered percentile bootstrap, and paired differences on the same replicates.
+
+A replicate draws as many patients as there are, with replacement, each with all of its rows; a patient drawn twice
+counts twice. That is a weight for each patient, so a replicate is a column of weights and scores are computed for
+many columns at once (`scores`). Source: Efron & Tibshirani 1993, chapters 13 and 16; clusters: Field & Welsh 2007.
+
+A replicate in which a class is missing has no such score: it is left out and counted. When more than a tenth are
+left out (a finding with one or two positives), the rest no longer stands for what another sample would have given,
+and no interval is given.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kontrast.metrics.scores import Array, Ranks
+
+MAX_LEFT_OUT = 0.1
+"""Share of replicates that may be left out before an interval is withheld."""
+
+BLOCK_CELLS = 2**21
+"""Weights held at once (units × replicates): 16 MiB, and products of a few times that."""
+
+
+def index_units(patients: Sequence[Any] | NDArray[Any]) -> tuple[NDArray[np.int64], int]:
+    """Number the patients of n rows by first appearance: ((n,) indices, how many).
+
+    By first appearance, not by name: then the draws depend on the order of the rows alone, and stay the same when
+    patients are renamed (another hashing key).
+    """
+    names, first, inverse = np.unique(np.asarray(patients), return_index=True, return_inverse=True)
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(names))
+    return rank[inverse], len(names)
+
+
+def resamples(units: int, replicates: int, seed: int) -> Iterator[Array]:
+    """Bootstrap weights in blocks (units, r): how often each unit is drawn in each replicate, r replicates at once.
+
+    Draws depend on `seed`, `units` and the replicate's number only, not on how they are cut into blocks.
+    """
+    generator = np.random.default_rng(seed)
+    block = max(1, min(replicates, BLOCK_CELLS // max(units, 1)))
+    for start in range(0, replicates, block):
+        weights = np.empty((min(block, replicates - start), units))
+        for row in weights:
+            row[:] = np.bincount(generator.integers(0, units, size=units), minlength=units)
+        yield np.ascontiguousarray(weights.T)
+
+
+def bootstrap(statistic: Callable[[Array], Array], units: int, *, replicates: int = 1000, seed: int = 0) -> Array:
+    """Replicates (K, R) of K statistics.
+
+    Args:
+        statistic: weights (U, r) to values (K, r), NaN where undefined.
+        units: U, what is resampled (patients).
+        replicates: R.
+        seed: of the draws; the same seed gives two models the same replicates.
+    """
+    if replicates < 1 or units < 1:
+        return np.empty((len(statistic(np.ones((units, 1)))), 0))
+    return np.concatenate([statistic(w) for w in resamples(units, replicates, seed)], axis=1)
+
+
+def interval(value: float, replicates: Array, reason: str | None = None) -> dict[str, Any]:
+    """A score with its 95 % percentile interval, ready for JSON: `value`, `low`, `high`, and what must be said.
+
+    Args:
+        value: the score of the data themselves; NaN if undefined.
+        replicates: its bootstrap replicates (R,), NaN where left out.
+        reason: why the value is undefined.
+
+    `left_out` counts replicates without a value, where there are any; `reason` says why something is null; `note`
+    says when an interval is empty because every replicate is the same (a perfect score on few cases).
+    """
+    result: dict[str, Any] = {"value": None, "low": None, "high": None}
+    if not np.isfinite(value):
+        return result | {"reason": reason or "undefined on these data"}
+    result["value"] = float(value)
+    if len(replicates) == 0:
+        return result | {"reason": "no replicates were asked for"}
+    kept = replicates[np.isfinite(replicates)]
+    left_out = len(replicates) - len(kept)
+    if left_out:
+        result["left_out"] = left_out
+    if left_out > MAX_LEFT_OUT * len(replicates):
+        return result | {"reason": f"no interval: {left_out} of {len(replicates)} replicates lack what the score needs"}
+    low, high = np.quantile(kept, [0.025, 0.975])
+    result |= {"low": float(low), "high": float(high)}
+    if low == high:
+        result["note"] = "every replicate is the same: the width of the interval says nothing"
+    return result
+
+
+def paired_difference(
+    y: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    patients: Sequence[Any] | None = None,
+    metric: str = "auroc",
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """How much better the first model is than the second on the same cases: metric(first) - metric(second).
+
+    Args:
+        y: targets (n,) or (n, F): 1, 0 or NaN = ignored. With F findings: of the means over findings defined.
+        first: the first model's scores, shaped as y.
+        second: the second model's.
+        patients: (n,) whose rows are resampled together; None: rows are resampled.
+        metric: `auroc` or `ap`.
+        replicates: bootstrap replicates; both models are scored on the same ones.
+        seed: of the draws.
+
+    Returns:
+        `value`, `low`, `high` as `interval`, and `p`, two-sided: how often the replicates' difference is on the other
+        side of zero, doubled; its least value is 2 / (replicates + 1).
+
+    Raises:
+        ValueError: shapes differ, or a metric that is not one of these.
+    """
+    targets, one, two = (np.asarray(a, dtype=np.float64) for a in (y, first, second))
+    if not targets.shape == one.shape == two.shape:
+        raise ValueError("targets and both models' scores must have the same shape")
+    if metric not in ("auroc", "ap"):
+        raise ValueError(f"metric {metric!r} is neither 'auroc' nor 'ap'")
+    if targets.ndim == 1:
+        targets, one, two = targets[:, None], one[:, None], two[:, None]
+    units, total = index_units(np.arange(len(targets)) if patients is None else patients)
+    models = [[_ranks(targets[:, f], s[:, f], units, total) for f in range(targets.shape[1])] for s in (one, two)]
+    models = [[r for r in ranks if np.isfinite(_score(r, metric, np.ones((total, 1)))[0])] for ranks in models]
+
+    def difference(w: Array) -> Array:
+        means = [mean_defined(np.stack([_score(r, metric, w) for r in ranks])) for ranks in models]
+        return (means[0] - means[1])[None]
+
+    if not models[0]:
+        return interval(np.nan, np.empty(0), "a class is missing in every finding") | {"p": None}
+    drawn = bootstrap(difference, total, replicates=replicates, seed=seed)[0]
+    result = interval(float(difference(np.ones((total, 1)))[0, 0]), drawn)
+    kept = drawn[np.isfinite(drawn)]
+    tail = (min((kept <= 0).sum(), (kept >= 0).sum()) + 1) / (len(kept) + 1)
+    return result | {"p": float(min(1.0, 2 * tail)) if result["low"] is not None else None}
+
+
+def mean_defined(values: Array) -> Array:
+    """The mean (R,) over findings (F, R) of what is defined; NaN where nothing is."""
+    defined = np.isfinite(values)
+    count = defined.sum(axis=0)
+    return np.divide(np.where(defined, values, 0).sum(axis=0), count, out=np.full(len(count), np.nan), where=count > 0)
+
+
+def _ranks(y: Array, s: Array, units: NDArray[np.int64], total: int) -> Ranks:
+    known = ~np.isnan(y)
+    return Ranks.of(y[known], s[known], units[known], total)
+
+
+def _score(ranks: Ranks, metric: str, w: Array) -> Array:
+    return ranks.areas(w)[0 if metric == "auroc" else 1]

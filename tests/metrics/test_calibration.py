@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, log_loss
+
+from kontrast.metrics import calibration
+
+
+def sample(seed: int = 0, n: int = 3000, slope: float = 1.0, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n) * 1.5
+    return (rng.random(n) < expit(slope * x + shift)).astype(float), expit(x)
+
+
+def test_brier_equals_scikit_learn() -> None:
+    y, p = sample()
+    assert calibration.brier(y, p) == pytest.approx(brier_score_loss(y, p), abs=1e-12)
+    assert np.isnan(calibration.brier([], []))
+
+
+@pytest.mark.parametrize("mass", ["width", "mass"])
+def test_calibration_error_equals_a_loop_over_bins(mass: str) -> None:
+    y, p = sample(n=500)
+    p = np.append(np.round(p[1:], 3), 1.0)
+    edges = np.linspace(0, 1, 11) if mass == "width" else np.quantile(p, np.linspace(0, 1, 11), method="lower")
+    error = 0.0
+    for b in range(10):
+        if mass == "width":
+            inside = (p >= edges[b]) & ((p < edges[b + 1]) | (b == 9))
+        else:
+            inside = ((p > edges[b]) | (b == 0)) & ((p <= edges[b + 1]) | (b == 9))
+        if inside.any():
+            error += inside.mean() * abs(p[inside].mean() - y[inside].mean())
+    assert calibration.calibration_error(y, p, 10, mass) == pytest.approx(error, abs=1e-12)
+
+
+def test_calibration_error_of_honest_and_of_bold_probabilities() -> None:
+    honest, bold = (calibration.calibration_error(*sample(slope=slope)) for slope in (1.0, 0.3))
+    assert honest < 0.03 < bold
+
+
+def test_slope_and_intercept_equal_an_unpenalised_logistic_regression() -> None:
+    y, p = sample(slope=0.6, shift=-0.4)
+    fit = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(calibration.logit(p)[:, None], y)
+    slope, intercept = calibration.slope_intercept(y, p)
+    assert slope == pytest.approx(fit.coef_[0, 0], abs=1e-6)
+    assert intercept == pytest.approx(fit.intercept_[0], abs=1e-6)
+
+
+def test_what_has_no_fit_is_undefined() -> None:
+    assert np.isnan(calibration.slope_intercept([0, 0, 1], [0.1, 0.2, 0.9])).all()
+    assert np.isnan(calibration.slope_intercept([0, 0], [0.1, 0.2])).all()
+    assert np.isnan(calibration.temperature([1, 1], [0.1, 0.2]))
+
+
+def test_temperature_has_the_least_log_loss() -> None:
+    y, p = sample(slope=0.5)
+    best = calibration.temperature(y, p)
+    assert best == pytest.approx(2.0, rel=0.1)
+    losses = [log_loss(y, expit(calibration.logit(p) / t)) for t in (best, best * 0.99, best * 1.01)]
+    assert losses[0] == min(losses)
+
+
+def test_scores_outside_zero_to_one_are_refused() -> None:
+    with pytest.raises(ValueError, match="lie in"):
+        calibration.brier([0, 1], [0.1, 1.2])

@@ -1,0 +1,139 @@
+"""The table is checked against scikit-learn and a loop; its JSON against the promises of the design."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from kontrast.metrics.evaluation import SCORES, score_table
+from kontrast.types import COMPETITION_FINDINGS
+
+
+def data(n: int = 120, findings: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    patient = rng.integers(0, n // 3, n)
+    y = (rng.random((n, findings)) < 0.4).astype(float)
+    return y, np.round(1 / (1 + np.exp(-(rng.normal(size=(n, findings)) + y))), 2), patient
+
+
+def fixed(*names: str, value: float = 0.6) -> dict:
+    return {name: {"value": value, "rule": "f1", "reason": None} for name in names}
+
+
+def test_points_equal_scikit_learn_where_labels_are_known() -> None:
+    y, p, patient = data()
+    y[::7, 1] = np.nan
+    table = score_table(y, p, ["A", "B", "C"], patients=patient, thresholds=fixed("A", "B", "C"), replicates=20)
+    for f, name in enumerate("ABC"):
+        known = ~np.isnan(y[:, f])
+        truth, score, called = y[known, f], p[known, f], p[known, f] >= 0.6
+        entry = table["findings"][name]
+        assert entry["n"] == known.sum() and entry["positives"] == truth.sum() and entry["threshold"] == 0.6
+        expected = {
+            "auroc": sk.roc_auc_score(truth, score),
+            "ap": sk.average_precision_score(truth, score),
+            "f1": sk.f1_score(truth, called),
+            "kappa": sk.cohen_kappa_score(truth, called),
+            "sensitivity": sk.recall_score(truth, called),
+            "specificity": sk.recall_score(truth, called, pos_label=0),
+            "brier": sk.brier_score_loss(truth, score),
+        }
+        for score_name, value in expected.items():
+            assert entry[score_name]["value"] == pytest.approx(value, abs=1e-12)
+            assert entry[score_name]["low"] <= value <= entry[score_name]["high"]
+    mean = np.mean([table["findings"][name]["auroc"]["value"] for name in "ABC"])
+    assert table["macro"]["auroc"]["value"] == pytest.approx(mean, abs=1e-12)
+    assert table["interval"]["resampled"] == "patients" and table["patients"] == len(np.unique(patient))
+
+
+def test_intervals_equal_a_loop_over_patients_macro_included() -> None:
+    y, p, patient = data(60, 2)
+    table = score_table(y, p, ["A", "B"], patients=patient, thresholds=fixed("A", "B"), replicates=50, seed=9)
+    names = list(dict.fromkeys(patient.tolist()))
+    draws, found = np.random.default_rng(9), []
+    for _ in range(50):
+        drawn = draws.integers(0, len(names), size=len(names))
+        rows = np.concatenate([np.flatnonzero(patient == names[u]) for u in drawn])
+        found.append(
+            [[sk.roc_auc_score(y[rows, f], p[rows, f]), sk.f1_score(y[rows, f], p[rows, f] >= 0.6)] for f in (0, 1)]
+        )
+    found = np.array(found)
+    for s, score in enumerate(("auroc", "f1")):
+        for f, name in enumerate("AB"):
+            entry = table["findings"][name][score]
+            assert (entry["low"], entry["high"]) == pytest.approx(np.quantile(found[:, f, s], [0.025, 0.975]))
+        entry = table["macro"][score]
+        assert (entry["low"], entry["high"]) == pytest.approx(np.quantile(found[:, :, s].mean(1), [0.025, 0.975]))
+
+
+def test_what_is_undefined_is_null_with_a_reason_and_out_of_the_mean() -> None:
+    y, p, _ = data(40)
+    y[:, 1], y[:, 2] = 0, np.nan
+    table = score_table(y, p, ["A", "None", "Unlabelled"], thresholds=fixed("A", "None"), replicates=30)
+    text = json.dumps(table, allow_nan=False)
+    assert "NaN" not in text
+    lone, blank = table["findings"]["None"], table["findings"]["Unlabelled"]
+    for name in ("auroc", "ap", "f1", "kappa", "sensitivity"):
+        assert lone[name]["value"] is None and "no positive among 40" in lone[name]["reason"]
+        assert blank[name]["value"] is None and blank[name]["reason"] == "no labelled image"
+    assert lone["specificity"]["value"] is not None and lone["positives"] == 0
+    assert table["macro"]["auroc"]["value"] == table["findings"]["A"]["auroc"]["value"]
+    assert table["macro"]["auroc"]["findings"] == ["A"]
+    assert set(SCORES) <= set(table["macro"])
+
+
+def test_nothing_at_all_is_null_too() -> None:
+    table = score_table(np.empty((0, 1)), np.empty((0, 1)), ["A"])
+    assert table["macro"]["auroc"]["value"] is None and table["findings"]["A"]["n"] == 0
+    json.dumps(table, allow_nan=False)
+
+
+def test_without_threshold_only_calls_are_null_and_the_reason_is_kept() -> None:
+    y, p, _ = data(findings=2)
+    limits = {"A": {"value": None, "rule": "f1", "reason": "no positive on validation"}}
+    table = score_table(y, p, ["A", "B"], thresholds=limits, replicates=10)
+    assert table["findings"]["A"]["f1"]["reason"] == "no positive on validation"
+    assert table["findings"]["B"]["kappa"]["reason"] == "no threshold was given"
+    assert table["findings"]["A"]["auroc"]["value"] is not None and table["findings"]["A"]["threshold"] is None
+
+
+def test_scores_outside_zero_to_one_have_no_brier_score() -> None:
+    y, p, _ = data(findings=1)
+    table = score_table(y, 3 * p - 1, ["A"], replicates=10)
+    assert "between 0 and 1" in table["findings"]["A"]["brier"]["reason"]
+    assert table["findings"]["A"]["auroc"] == score_table(y, p, ["A"], replicates=10)["findings"]["A"]["auroc"]
+
+
+def test_few_cases_are_marked_and_rare_ones_have_no_interval() -> None:
+    rng = np.random.default_rng(0)
+    y, p = np.zeros((300, 2)), rng.random((300, 2))
+    y[:2, 0], y[:8, 1] = 1, 1
+    table = score_table(y, p, ["Two", "Eight"], replicates=400)
+    two, eight = table["findings"]["Two"], table["findings"]["Eight"]
+    assert two["note"] == "wide: only 2 positives" and eight["note"] == "wide: only 8 positives"
+    assert two["auroc"]["low"] is None and "replicates lack" in two["auroc"]["reason"]
+    assert 30 < two["auroc"]["left_out"] < 80 and eight["auroc"]["low"] is not None
+    assert table["macro"]["auroc"]["incomplete"] == two["auroc"]["left_out"] + eight["auroc"].get("left_out", 0)
+
+
+def test_the_five_of_the_competition_stand_beside_the_macro() -> None:
+    y, p, _ = data(findings=6)
+    names = ["Fracture", *reversed(COMPETITION_FINDINGS)]
+    table = score_table(y, p, names, replicates=10)
+    values = [table["findings"][name]["auroc"]["value"] for name in COMPETITION_FINDINGS]
+    assert table["competition"]["auroc"]["value"] == pytest.approx(np.mean(values))
+    assert "competition" not in score_table(y[:, :5], p[:, :5], names[:5], replicates=10)
+
+
+def test_the_order_of_findings_and_the_seed() -> None:
+    y, p, patient = data()
+    one = score_table(y, p, ["A", "B", "C"], patients=patient, replicates=40, seed=1)
+    other = score_table(y[:, ::-1], p[:, ::-1], ["C", "B", "A"], patients=patient, replicates=40, seed=1)
+    assert one["findings"] == other["findings"]
+    assert one != score_table(y, p, ["A", "B", "C"], patients=patient, replicates=40, seed=2)
+
+
+def test_faulty_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        score_table(np.zeros((3, 2)), np.zeros((3, 2)), ["A"])

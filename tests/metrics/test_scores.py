@@ -1,0 +1,116 @@
+"""Oracles: scikit-learn to 1e-12, with and without ties, weights and repeated rows."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from kontrast.metrics import scores
+
+
+def sample(seed: int, n: int = 80, *, ties: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y = (rng.random(n) < rng.uniform(0.1, 0.9)).astype(float)
+    y[:2] = 0, 1
+    s = rng.normal(size=n) + y
+    return y, np.round(s, 1) if ties else s, rng.integers(0, 4, n).astype(float) + (np.arange(n) < 2)
+
+
+@pytest.mark.parametrize("ties", [True, False])
+@pytest.mark.parametrize("seed", range(10))
+def test_areas_equal_scikit_learn(seed: int, ties: bool) -> None:
+    y, s, w = sample(seed, ties=ties)
+    assert scores.auroc(y, s) == pytest.approx(sk.roc_auc_score(y, s), abs=1e-12)
+    assert scores.average_precision(y, s) == pytest.approx(sk.average_precision_score(y, s), abs=1e-12)
+    for weights in (w, w * 0.37 + 0.01):
+        expected = (
+            sk.roc_auc_score(y, s, sample_weight=weights),
+            sk.average_precision_score(y, s, sample_weight=weights),
+        )
+        assert scores.auroc(y, s, weights) == pytest.approx(expected[0], abs=1e-12)
+        assert scores.average_precision(y, s, weights) == pytest.approx(expected[1], abs=1e-12)
+
+
+THRESHOLDED = {
+    "f1": sk.f1_score,
+    "kappa": lambda y, c, sample_weight=None: sk.cohen_kappa_score(y, c, sample_weight=sample_weight),
+    "mcc": sk.matthews_corrcoef,
+    "sensitivity": sk.recall_score,
+    "specificity": lambda y, c, sample_weight=None: sk.recall_score(y, c, pos_label=0, sample_weight=sample_weight),
+    "balanced_accuracy": sk.balanced_accuracy_score,
+    "ppv": sk.precision_score,
+    "npv": lambda y, c, sample_weight=None: sk.precision_score(y, c, pos_label=0, sample_weight=sample_weight),
+}
+
+
+@pytest.mark.parametrize("name", scores.THRESHOLDED)
+@pytest.mark.parametrize("seed", range(5))
+def test_calls_equal_scikit_learn(name: str, seed: int) -> None:
+    y, s, w = sample(seed)
+    called = s >= 0.5
+    for weights in (None, w, w * 0.37 + 0.01):
+        ours = scores.THRESHOLDED[name](scores.confusion(y, called, weights))
+        assert ours == pytest.approx(THRESHOLDED[name](y, called, sample_weight=weights), abs=1e-12)
+
+
+@pytest.mark.parametrize("ties", [True, False])
+def test_many_weightings_at_once_are_each_alone_and_are_repeated_rows(ties: bool) -> None:
+    y, s, _ = sample(3, ties=ties)
+    counts = np.random.default_rng(0).integers(0, 4, (len(y), 7))
+    for score in (scores.auroc, scores.average_precision):
+        together = score(y, s, counts)
+        assert together.shape == (7,)
+        for column, value in zip(counts.T, together, strict=True):
+            assert value == pytest.approx(score(y, s, column), abs=1e-14)
+            assert value == pytest.approx(score(np.repeat(y, column), np.repeat(s, column)), abs=1e-14)
+    calls = scores.confusion(y, s > 0, counts)
+    assert scores.f1(calls)[2] == scores.f1(scores.confusion(y, s > 0, counts[:, 2]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=2, max_size=30))
+def test_auroc_is_the_share_of_pairs_in_order(rows: list[tuple[bool, int]]) -> None:
+    y, s = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    pairs = [(s[i] > s[j]) + 0.5 * (s[i] == s[j]) for i in np.flatnonzero(y == 1) for j in np.flatnonzero(y == 0)]
+    value = scores.auroc(y, s)
+    if not pairs:
+        assert np.isnan(value)
+        return
+    assert value == pytest.approx(np.mean(pairs), abs=1e-12)
+    assert value == pytest.approx(1 - scores.auroc(y, -s), abs=1e-12)
+    assert value == pytest.approx(scores.auroc(y, np.exp(s)), abs=1e-12)
+
+
+@pytest.mark.parametrize("y", [np.zeros(5), np.ones(5), np.empty(0)])
+def test_one_class_is_undefined_never_zero_or_half(y: np.ndarray) -> None:
+    s = np.arange(len(y), dtype=float)
+    assert np.isnan(scores.auroc(y, s)) and np.isnan(scores.average_precision(y, s))
+    calls = scores.confusion(y, s > 2)
+    for name in ("f1", "kappa", "mcc", "balanced_accuracy", "ppv", "npv"):
+        assert np.isnan(scores.THRESHOLDED[name](calls)), name
+    assert np.isnan(scores.sensitivity(calls)) == (not y.any())
+    assert np.isnan(scores.specificity(calls)) == (len(y) == 0 or bool(y.all()))
+
+
+def test_what_nothing_was_called_for_is_undefined() -> None:
+    calls = scores.confusion([0, 1, 0, 1], [False] * 4)
+    assert np.isnan(scores.ppv(calls)) and np.isnan(scores.mcc(calls))
+    assert scores.f1(calls) == 0 and scores.kappa(calls) == 0 and scores.npv(calls) == 0.5
+
+
+def test_replicates_without_a_class_are_nan_and_the_others_are_not() -> None:
+    y, s = np.array([1.0, 0, 0]), np.array([0.3, 0.2, 0.9])
+    w = np.array([[0, 1, 2], [1, 0, 1], [2, 2, 0]])
+    assert np.array_equal(scores.auroc(y, s, w), [np.nan, 0.0, 1.0], equal_nan=True)
+    assert np.array_equal(scores.average_precision(y, s, w), [np.nan, 1 / 3, 1.0], equal_nan=True)
+
+
+@pytest.mark.parametrize(("y", "s"), [([0, 1], [0.1, np.nan]), ([0, 2], [0.1, 0.2]), ([0, 1], [0.1])])
+def test_faulty_input_is_refused(y: list, s: list) -> None:
+    with pytest.raises(ValueError):
+        scores.auroc(y, s)
+
+
+def test_infinite_scores_are_ranked() -> None:
+    assert scores.auroc([0, 1, 1, 0], [-np.inf, np.inf, np.inf, 0]) == 1.0
