@@ -9,20 +9,26 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from torch import Tensor
 
 from kontrast import console
-from kontrast.artifacts.card import Card, Parent, read_card, verify_files, write_card
+from kontrast.artifacts.card import Card, Parent, parent, read_card, sha256_file, verify_files, write_card
+from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.safe import open_weights, write_weights
-from kontrast.artifacts.seen import Seen
+from kontrast.artifacts.seen import COLUMNS, SEEN, Seen
 from kontrast.config import choose
 from kontrast.errors import ArtifactError, UsageError
 from kontrast.nn.encoders import ENCODERS, Encoder, EncoderSpec, build_encoder
 from kontrast.nn.weights import find_imagenet, fitting_stem, load_weights
 from kontrast.types import PathLike
 
-WEIGHTS, SEEN = "encoder.safetensors", "seen.csv"
+WEIGHTS = "encoder.safetensors"
+WORDS = ("random", "imagenet")
 DEFAULT_SIZE = 224
+
+SEEN_UNKNOWN = Seen(pd.DataFrame([["", "", "", "pretrain"]], columns=COLUMNS))
+"""Of weights from a bare file: they have met somebody, under no key, so an overlap is unknown and never none."""
 
 
 def save_encoder(
@@ -51,7 +57,7 @@ def save_encoder(
     """
     folder = Path(folder)
     write_weights(folder / WEIGHTS, encoder.state_dict())
-    seen.write(folder / SEEN)
+    seen.save(folder)
     described = {"encoder": asdict(spec), "feature_dim": encoder.feature_dim, **(content or {})}
     return write_card(folder, "encoder", config=config, parents=parents, content=described, files=[WEIGHTS, SEEN])
 
@@ -62,8 +68,7 @@ def load_encoder(
     encoder: str | None = None,
     size: int | None = None,
     seed: int = 0,
-    mean: float = 0.5,
-    std: float = 0.25,
+    pack: Pack | None = None,
 ) -> tuple[Encoder, EncoderSpec, Seen]:
     """An encoder from wherever a user may name one, on the CPU, in training mode.
 
@@ -71,10 +76,9 @@ def load_encoder(
         source: `random` (fresh, from `seed`), `imagenet` (public weights on this machine), an Encoder or Classifier
             artifact, or a weights file (.safetensors, .pth, .pt).
         encoder: architecture, needed for `random`, `imagenet` and a weights file; must agree with an artifact's.
-        size: image size in pixels; None is the artifact's own, or 224.
+        size: image size in pixels; None is the artifact's own, else the Pack's, else 224.
         seed: for `random`.
-        mean: of pixels in [0, 1], where the source has none of its own (all but artifacts).
-        std: likewise.
+        pack: gives size and pixel statistics where the source has none of its own (all but artifacts).
 
     Returns:
         The encoder, its spec, and whom its weights have met.
@@ -84,18 +88,38 @@ def load_encoder(
         ArtifactError: no artifact there, or a damaged or unsafe file.
     """
     path = Path(source)
-    if str(source) not in ("random", "imagenet") and not path.is_file():
+    if str(source) not in WORDS and not path.is_file():
         return _from_artifact(path, encoder, size)
     if encoder is None:
         raise UsageError(
             f"{source} says nothing about the architecture.", fix=f"Add --encoder, one of: {', '.join(ENCODERS)}."
         )
-    spec = EncoderSpec(encoder, size or DEFAULT_SIZE, mean=mean, std=std)
+    spec = EncoderSpec(encoder, size or (pack.size if pack else DEFAULT_SIZE))
+    if pack is not None:
+        spec = replace(spec, mean=pack.mean, std=pack.std)
     if str(source) == "random":
-        return build_encoder(spec, seed=seed), spec, Seen.nobody()
+        return build_encoder(spec, seed=seed), spec, Seen.nothing()
     if str(source) == "imagenet":
-        return *_from_weights(find_imagenet(encoder), spec), Seen.nobody()
-    return *_from_weights(path, spec), Seen.unknown()
+        return *_from_weights(find_imagenet(encoder), spec), Seen.nothing()
+    return *_from_weights(path, spec), SEEN_UNKNOWN
+
+
+def source_name(source: PathLike) -> str:
+    """How a card names what `load_encoder` is given: `random`, `imagenet`, `artifact`, or a weights file's SHA-256."""
+    if str(source) in WORDS:
+        return str(source)
+    return f"weights {sha256_file(Path(source))}" if Path(source).is_file() else "artifact"
+
+
+def source_parents(source: PathLike) -> list[Parent]:
+    """The parents that a card names for what `load_encoder` is given: an artifact's card, or nothing.
+
+    Raises:
+        ArtifactError: no artifact there.
+    """
+    if str(source) in WORDS or Path(source).is_file():
+        return []
+    return [parent("encoder", source)]
 
 
 def _from_weights(path: Path, spec: EncoderSpec) -> tuple[Encoder, EncoderSpec]:
@@ -126,7 +150,7 @@ def _from_artifact(folder: Path, encoder: str | None, size: int | None) -> tuple
     verify_files(folder, [file, SEEN])
     network = build_encoder(spec)
     load_weights(network, spec, _own(open_weights(folder / file), card.kind), str(folder / file))
-    return network, spec, Seen.read(folder / SEEN)
+    return network, spec, Seen.load(folder)
 
 
 def _own(state: dict[str, Tensor], kind: str) -> dict[str, Tensor]:

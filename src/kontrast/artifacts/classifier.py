@@ -1,0 +1,103 @@
+"""Classifier artifacts: an encoder with one linear output per finding, and what makes its outputs usable.
+
+Beside `card.json`: `classifier.safetensors` (`encoder.…`, `head.weight`, `head.bias`) and `seen.csv`. The card holds
+the encoder's spec, the findings, thresholds that were chosen on validation and are frozen since, and calibration.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from kontrast.artifacts.card import Card, Parent, read_card, verify_files, write_card
+from kontrast.artifacts.safe import open_weights, write_weights
+from kontrast.artifacts.seen import SEEN, Seen
+from kontrast.errors import ArtifactError
+from kontrast.nn.encoders import Encoder, EncoderSpec, build_encoder
+from kontrast.types import PathLike
+
+WEIGHTS = "classifier.safetensors"
+
+
+class Classifier(nn.Module):
+    """An encoder and a linear head: findings that exclude nothing, one logit each.
+
+    Args:
+        encoder: the encoder; shared, not copied.
+        spec: its description.
+        findings: names, in the order of the logits.
+    """
+
+    def __init__(self, encoder: Encoder, spec: EncoderSpec, findings: Sequence[str]) -> None:
+        super().__init__()
+        self.encoder, self.spec, self.findings = encoder, spec, tuple(findings)
+        self.head = nn.Linear(encoder.feature_dim, len(self.findings))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, H, W) normalised → (B, F) logits."""
+        return self.head(self.encoder(x))
+
+
+def save_classifier(
+    folder: PathLike,
+    classifier: Classifier,
+    *,
+    thresholds: Mapping[str, Mapping[str, Any]],
+    calibration: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any],
+    parents: Sequence[Parent] = (),
+    content: Mapping[str, Any] | None = None,
+    seen: Seen,
+) -> Card:
+    """Finish a Classifier artifact.
+
+    Args:
+        folder: claimed beforehand.
+        classifier: its weights are written.
+        thresholds: finding → `value` (None where none could be chosen), `rule`, `reason` (why none); every finding.
+        calibration: what maps its outputs to calibrated probabilities; empty: they are used as they are.
+        config: what was asked for.
+        parents: the encoder and the Pack that it was made from.
+        content: more to keep (label policy, summary …).
+        seen: whom encoder and head have met.
+
+    Raises:
+        OutputError: the disk is full, or the folder cannot be written.
+    """
+    if set(thresholds) != set(classifier.findings):
+        raise ValueError(f"thresholds are for {sorted(thresholds)}, findings are {sorted(classifier.findings)}")
+    folder = Path(folder)
+    write_weights(folder / WEIGHTS, classifier.state_dict())
+    seen.save(folder)
+    described = {
+        "encoder": asdict(classifier.spec),
+        "feature_dim": classifier.encoder.feature_dim,
+        "findings": list(classifier.findings),
+        "thresholds": {name: dict(thresholds[name]) for name in classifier.findings},
+        "calibration": dict(calibration or {}),
+        **(content or {}),
+    }
+    return write_card(folder, "classifier", config=config, parents=parents, content=described, files=[WEIGHTS, SEEN])
+
+
+def load_classifier(path: PathLike) -> tuple[Classifier, Card, Seen]:
+    """A classifier on the CPU in evaluation mode, its card, and whom its weights have met.
+
+    Raises:
+        ArtifactError: no classifier there, or a damaged one.
+    """
+    folder = Path(path)
+    card = read_card(folder, "classifier")
+    verify_files(folder, [WEIGHTS, SEEN])
+    spec = EncoderSpec(**card.content["encoder"])
+    classifier = Classifier(build_encoder(spec), spec, card.content["findings"])
+    try:
+        classifier.load_state_dict(open_weights(folder / WEIGHTS))
+    except RuntimeError:
+        raise ArtifactError(
+            f"{folder / WEIGHTS} does not fit the network that its card describes.",
+            fix="Restore the folder from a copy, or train the classifier again.",
+        ) from None
+    return classifier.eval(), card, Seen.load(folder)

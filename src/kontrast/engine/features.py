@@ -1,0 +1,119 @@
+"""A Pack's images through a frozen network: features of an encoder, probabilities of a classifier.
+
+Nothing here draws at random. Networks run in evaluation mode and, unless asked otherwise, in full single precision
+(TF32 off), so that cached features do not depend on the kind of GPU.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kontrast import console
+from kontrast.artifacts.classifier import Classifier
+from kontrast.artifacts.pack import Pack
+from kontrast.nn.encoders import Encoder, EncoderSpec, normalise
+
+
+def embed(
+    encoder: Encoder,
+    spec: EncoderSpec,
+    pack: Pack,
+    rows: np.ndarray,
+    device: str | torch.device = "cpu",
+    batch_size: int = 256,
+    *,
+    bf16: bool = False,
+) -> np.ndarray:
+    """Features of images.
+
+    Args:
+        encoder: left on `device`, in the mode it was in.
+        spec: its size, mean and std; images of another size are resized, which is said.
+        pack: whose images.
+        rows: which rows, (n,).
+        device: where to compute.
+        batch_size: images at a time; the result does not depend on it beyond rounding.
+        bf16: compute in bfloat16: faster, and good to about two digits.
+
+    Returns:
+        (n, D) float32, in the order of `rows`.
+    """
+    return _run(encoder, spec, pack, rows, encoder.feature_dim, torch.device(device), batch_size, bf16, "features")
+
+
+def predict(
+    classifier: Classifier,
+    pack: Pack,
+    rows: np.ndarray,
+    device: str | torch.device = "cpu",
+    batch_size: int = 256,
+    *,
+    bf16: bool = False,
+) -> np.ndarray:
+    """Probabilities of findings, 1 / (1 + exp(−logit)) in double precision, so that ties stay as rare as in the logits.
+
+    Args and Returns as `embed`, but (n, F) float64.
+    """
+    width = len(classifier.findings)
+    logits = _run(classifier, classifier.spec, pack, rows, width, torch.device(device), batch_size, bf16, "predictions")
+    return torch.from_numpy(logits).double().sigmoid().numpy()
+
+
+def to_input(images: np.ndarray, spec: EncoderSpec, device: str | torch.device = "cpu") -> Tensor:
+    """Packed images, (n, H, W) uint8 or uint16, as an encoder wants them: (n, 1, size, size) float32, normalised.
+
+    Another size than the encoder's is resized, bilinear with antialiasing.
+    """
+    x = torch.from_numpy(images).to(device).unsqueeze(1)
+    x = x.float() / torch.iinfo(x.dtype).max
+    if x.shape[-1] != spec.size:
+        x = F.interpolate(x, size=(spec.size, spec.size), mode="bilinear", antialias=True, align_corners=False)
+    return normalise(x, spec)
+
+
+def _run(
+    network: nn.Module,
+    spec: EncoderSpec,
+    pack: Pack,
+    rows: np.ndarray,
+    width: int,
+    device: torch.device,
+    batch_size: int,
+    bf16: bool,
+    title: str,
+) -> np.ndarray:
+    if pack.size != spec.size:
+        console.say(f"  Images of {pack.size} px are resized to the encoder's {spec.size} px.")
+    out = np.empty((len(rows), width), dtype=np.float32)
+    network.to(device)
+    with (
+        _frozen(network),
+        torch.autocast(device.type, torch.bfloat16, enabled=bf16),
+        console.progress(title, len(rows), "images") as line,
+    ):
+        for start in range(0, len(rows), batch_size):
+            part = rows[start : start + batch_size]
+            y = network(to_input(pack.images(part), spec, device))
+            out[start : start + len(part)] = y.float().cpu().numpy()
+            line.update(len(part))
+    return out
+
+
+@contextlib.contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode, no gradients, no TF32; everything as before afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    network.eval()
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
+        for module, training in modes:
+            module.training = training
