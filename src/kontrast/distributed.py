@@ -1,7 +1,7 @@
 """Many processes, one training: the only module that names `torch.distributed`.
 
 Every function works unchanged in a single process, where it is the identity, so callers never ask how many there
-are. `torchrun` starts the processes and describes them in the environment; `init` reads it.
+are. `torchrun` starts the processes and describes them in the environment; `start` reads it.
 
 Gradients across processes follow one convention. Each process has a loss Lᵣ, and DDP averages the gradients, so
 training minimises the mean of the Lᵣ. A collective's backward pass is therefore the true adjoint of its forward
@@ -10,6 +10,7 @@ they are summed, and each keeps its own slice.
 """
 
 import os
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -17,9 +18,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
 
 
-def init(device: str | torch.device = "cpu") -> torch.device:
+def start(device: str | torch.device = "cpu") -> torch.device:
     """Join the other processes if `torchrun` started this one, and choose this process's device.
 
     Args:
@@ -38,7 +40,7 @@ def init(device: str | torch.device = "cpu") -> torch.device:
     return device
 
 
-def shutdown() -> None:
+def stop() -> None:
     """Leave the group; does nothing in a single process."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
@@ -97,6 +99,25 @@ def broadcast(x: Tensor, source: int = 0) -> Tensor:
     out = x.detach().clone().contiguous()
     dist.broadcast(out, source)
     return out
+
+
+def broadcast_object(value: Any, source: int = 0) -> Any:
+    """`source`'s small picklable value on every process (between our own processes only, never from a file)."""
+    if world_size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, source)
+    return box[0]
+
+
+def main_first(work: Callable[[], T]) -> T:
+    """Run `work` in the main process, then in the others: the first one writes what the others read."""
+    if not is_main():
+        barrier()
+        return work()
+    result = work()
+    barrier()
+    return result
 
 
 def wrap(module: M, device: torch.device, **options: Any) -> M | nn.parallel.DistributedDataParallel:
