@@ -1,0 +1,122 @@
+"""Files into grey images: what belongs here is formats (JPEG, PNG, TIFF, DICOM), and nothing about labels or sizes.
+
+`decode` reads any of them; each failure is a `DecodeError` with a short reason. This package alone names DICOM's
+library, which is loaded only when a DICOM file is met.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from kontrast.data.decode.image import MAX_PIXELS, DecodeError, Image
+from kontrast.data.decode.raster import decode_jpeg, decode_png, decode_tiff
+from kontrast.types import PathLike
+
+__all__ = ["EXTENSIONS", "MAX_PIXELS", "DecodeError", "Image", "decode", "file_format", "find_images", "read_header"]
+
+RASTER = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff"})
+DICOM = frozenset({".dcm", ".dicom", ".dic"})
+EXTENSIONS = RASTER | DICOM
+"""Suffixes that count as images, lower case. DICOM without a suffix is found by its `DICM` mark."""
+
+SKIPPED_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
+
+
+def file_format(data: bytes) -> str:
+    """`JPEG`, `PNG`, `TIFF`, `DICOM` or `` (none of them), from the first 132 bytes; suffixes often lie."""
+    if data[:3] == b"\xff\xd8\xff":
+        return "JPEG"
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return "PNG"
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "TIFF"
+    return "DICOM" if data[128:132] == b"DICM" else ""
+
+
+def decode(path: PathLike) -> Image:
+    """Read one image file as grey, bone bright (MONOCHROME1 and MinIsWhite are inverted).
+
+    Colour becomes luma, transparency becomes black, palettes are looked up. 16 bit stays 16 bit.
+
+    Raises:
+        DecodeError: the file is missing, empty, truncated, no image, too large, or of an unsupported kind.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DecodeError("file not found") from None
+    except OSError as error:
+        raise DecodeError(f"cannot be read ({error.strerror or 'I/O error'})") from None
+    if not data:
+        raise DecodeError("empty file")
+    match file_format(data[:132]):
+        case "JPEG":
+            return decode_jpeg(data)
+        case "PNG":
+            return decode_png(data)
+        case "TIFF":
+            return decode_tiff(data)
+        case "DICOM":
+            from kontrast.data.decode.dicom import decode_dicom
+
+            return decode_dicom(data)
+    if path.suffix.lower() in DICOM:  # old exports lack the preamble; only the suffix makes that worth a try
+        from kontrast.data.decode.dicom import decode_dicom
+
+        return decode_dicom(data, force=True)
+    raise DecodeError("not an image (JPEG, PNG, TIFF and DICOM are read)")
+
+
+def read_header(path: PathLike) -> dict[str, str | float | None]:
+    """`Image.header` without its pixels; {} for files that are not DICOM or cannot be read."""
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            is_dicom = file_format(stream.read(132)) == "DICOM" or path.suffix.lower() in DICOM
+    except OSError:
+        return {}
+    if not is_dicom:
+        return {}
+    from kontrast.data.decode.dicom import header_of_file
+
+    return header_of_file(path)
+
+
+def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    # Linked folders are followed (people link data disks), but no folder twice: links can form loops.
+    try:
+        state = folder.stat()
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return
+    if (state.st_dev, state.st_ino) in seen:
+        return
+    seen.add((state.st_dev, state.st_ino))
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name in SKIPPED_FOLDERS:
+            continue
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), seen)
+        elif entry.is_file() and _is_image(entry):
+            yield Path(entry.path)
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 a Path for each of 223,000 entries is slow
+    if suffix in EXTENSIONS:
+        return True
+    if suffix and not suffix[1:].isdigit():
+        return False
+    # Archives name DICOM files `IM000001` or by a UID (`1.2.840.10008…`): look inside.
+    try:
+        with open(entry.path, "rb") as stream:  # noqa: PTH123 the same
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def find_images(root: PathLike) -> list[Path]:
+    """Every image file below `root`, relative to it, sorted by its posix path; hidden files are left out."""
+    root = Path(root)
+    return sorted((path.relative_to(root) for path in _walk(root, set())), key=lambda path: path.as_posix())

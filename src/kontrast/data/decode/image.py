@@ -1,0 +1,59 @@
+"""What decoding gives, and how it fails."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kontrast.errors import DataError
+
+MAX_PIXELS = 200_000_000
+"""Larger images are refused from their header, before memory is taken: a 900 kB PNG can claim 900 megapixels.
+The largest radiographs (long-leg, 43 × 130 cm at 0.1 mm) have about 56 megapixels."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One grey radiograph, bone bright.
+
+    Attributes:
+        pixels: (H, W), uint8 or uint16.
+        bits: significant bits, 8 to 16: values lie in 0 … 2**bits - 1.
+        header: DICOM only: `patient`, `study`, `view`, `sex`, `age` as written there, None where absent.
+        display: the range 0 … 2**bits - 1 is what a viewer shows from black to white (8-bit files; DICOM with a
+            window). Otherwise the numbers have no agreed black and white, and `intensity` stretches them.
+    """
+
+    pixels: np.ndarray
+    bits: int
+    header: dict[str, str | float | None] = field(default_factory=dict)
+    display: bool = True
+
+
+class DecodeError(DataError):
+    """A file that cannot become an image; `reason` is short and never quotes the file."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, fix="Repair or remove the file; the others go on without it.")
+        self.reason = reason
+
+
+def check_size(height: int, width: int) -> None:
+    """Refuse what no radiograph can be.
+
+    Raises:
+        DecodeError: no pixels, or more than MAX_PIXELS.
+    """
+    if height < 1 or width < 1:
+        raise DecodeError("no pixels")
+    if height * width > MAX_PIXELS:
+        raise DecodeError(f"too many pixels ({height * width / 1e6:.0f} MP; the limit is {MAX_PIXELS // 1_000_000})")
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    """(H, W, 3) colour to (H, W) grey of the same type: .299 R + .587 G + .114 B (ITU-R BT.601), rounded.
+
+    Grey stored as RGB (Kermany's JPEGs, some NIH PNGs) comes out exactly as it went in, up to one grey level
+    where JPEG's chroma is not quite neutral.
+    """
+    weights = np.array([299, 587, 114], dtype=np.uint32)
+    return ((rgb.astype(np.uint32) @ weights + 500) // 1000).astype(rgb.dtype)

@@ -1,0 +1,167 @@
+"""Who is in which part: by patient, always, and without looking at the images.
+
+Everything here depends on the raw patient ids alone (not on the secret key that hashes them in a Pack), so two sites
+with different keys, or one that lost its key, get the same parts.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from kontrast.errors import DataError, LeakageError, UsageError
+from kontrast.types import SPLITS
+
+
+def _uniform(patient: str, seed: int) -> float:
+    # The salt keeps this draw apart from any other use of a hash of the same id.
+    digest = hashlib.sha256(f"kontrast split {seed} {patient}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def assign(patients: Sequence[str], seed: int, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)) -> np.ndarray:
+    """Train, val or test for each row, drawn from a hash of its patient.
+
+    A patient's part depends on nothing but the id, the seed and the fractions, so it stays when images are added;
+    the price is that the parts' sizes are those of a draw, not exact.
+
+    Args:
+        patients: raw patient id of each row.
+        seed: another seed is another draw.
+        fractions: shares of train, val and test; they add up to 1.
+
+    Returns:
+        (N,) of `train`, `val`, `test`.
+    """
+    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise UsageError(f"The shares of train, val and test are {fractions}.", fix="Give three that add up to 1.")
+    edges = np.cumsum(fractions)[:2]
+    part = {p: SPLITS[int(np.searchsorted(edges, _uniform(p, seed), side="right"))] for p in set(patients)}
+    return np.array([part[p] for p in patients], dtype=object)
+
+
+def complete(
+    patients: Sequence[str], given: Sequence[str], seed: int, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+) -> np.ndarray:
+    """Keep the parts that a source gives and assign the rows whose part is "".
+
+    A patient with a given part elsewhere gets that part. The others are drawn; parts that the source gives already
+    are not drawn again (an official test set stays as it is, the rest is divided into train and val).
+
+    Returns:
+        (N,) of `train`, `val`, `test`.
+    """
+    fixed = {patient: part for patient, part in zip(patients, given, strict=True) if part}
+    shares = [
+        0.0 if part in fixed.values() and part != "train" else f for part, f in zip(SPLITS, fractions, strict=True)
+    ]
+    total = sum(shares)
+    drawn = assign(
+        patients, seed, (shares[0] / total, shares[1] / total, shares[2] / total) if total else (1.0, 0.0, 0.0)
+    )
+    return np.array([part or fixed.get(p, d) for p, part, d in zip(patients, given, drawn, strict=True)], dtype=object)
+
+
+def check_disjoint(patient: Sequence[str], split: Sequence[str]) -> None:
+    """Refuse parts that share patients.
+
+    Raises:
+        LeakageError: with how many patients and images, never which.
+    """
+    table = pd.DataFrame({"patient": np.asarray(patient, object), "split": np.asarray(split, object)})
+    parts = table.groupby("patient")["split"].nunique()
+    shared = set(parts.index[parts > 1])
+    if not shared:
+        return
+    rows = table[table["patient"].isin(shared)]
+    counts = ", ".join(f"{(rows['split'] == name).sum():,} in {name or 'train'}" for name in rows["split"].unique())
+    raise LeakageError(
+        f"{len(shared):,} patients stand in more than one split (their images: {counts}).",
+        fix="Split by patient, or let --repair-splits move the images of such patients into train.",
+    )
+
+
+def repair_overlap(table: pd.DataFrame, mode: str = "refuse") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Deal with patients who stand in a given held-out part and outside it too.
+
+    Args:
+        table: `Records.table`; its `split` may be "" (still to be divided into train and val).
+        mode: `refuse`, or `move`: every image of such a patient goes to train, so that val and test are clean.
+
+    Returns:
+        The table, and the images that left a held-out part: columns `source`, `from`, `to`.
+
+    Raises:
+        LeakageError: patients overlap and `mode` is `refuse`.
+    """
+    side = table["split"].replace("", "train")
+    parts = side.groupby(table["patient"]).nunique()
+    shared = table["patient"].isin(parts.index[parts > 1])
+    moving = shared & side.isin(("val", "test"))
+    moved = pd.DataFrame({"source": table["source"][moving], "from": side[moving], "to": "train"})
+    if not shared.any():
+        return table, moved.reset_index(drop=True)
+    if mode != "move":
+        each = ", ".join(
+            f"{len(rows):,} of {(side == name).sum():,} {name} images ({100 * len(rows) / (side == name).sum():.1f} %)"
+            for name, rows in moved.groupby("from")
+        )
+        raise LeakageError(
+            f"The given splits share patients: {int((parts > 1).sum()):,} patients stand on both sides, with {each}. "
+            "Scores on such images measure memory, not skill.",
+            fix="Add --repair-splits to move those images into train (listed in moved.csv), or give other splits.",
+        )
+    repaired = table.copy()
+    repaired.loc[shared, "split"] = "train"
+    return repaired, moved.reset_index(drop=True)
+
+
+def draw_patients(patient_ids: Sequence[str], fraction: float, seed: int) -> np.ndarray:
+    """The rows of a share of the patients, nested: a smaller share with the same seed lies within a larger one.
+
+    Patients are numbered by first appearance and permuted with the seed, so the draw does not depend on how ids are
+    hashed, only on the order of the table.
+
+    Args:
+        patient_ids: one per row, in table order.
+        fraction: in (0, 1]; at least one patient is drawn.
+        seed: of the permutation.
+
+    Returns:
+        (N,) bool.
+    """
+    if not 0 < fraction <= 1:
+        raise UsageError(f"--label-fraction {fraction} is not in (0, 1].", fix="Give a share such as 0.1.")
+    codes, names = pd.factorize(np.asarray(patient_ids, dtype=object))
+    # Rounding first: 0.07 * 100 is 7.000000000000001, and a ceiling would draw 8.
+    count = max(1, round(fraction * len(names)))
+    chosen = np.zeros(len(names), dtype=bool)
+    chosen[np.random.default_rng(seed).permutation(len(names))[:count]] = True
+    return chosen[codes]
+
+
+def folds(patient_ids: Sequence[str], k: int, seed: int) -> np.ndarray:
+    """A fold for each row, 0 … k-1, each patient in one; folds hold nearly the same number of rows.
+
+    Patients are dealt from many rows to few, each to the fold with the fewest rows so far; the seed orders equals.
+
+    Returns:
+        (N,) int64.
+
+    Raises:
+        DataError: fewer patients than folds.
+    """
+    codes, names = pd.factorize(np.asarray(patient_ids, dtype=object))
+    if k < 2 or k > len(names):
+        raise DataError(
+            f"{k} folds of {len(names)} patients cannot be made.", fix="Use 2 folds or more, one patient each."
+        )
+    rows = np.bincount(codes, minlength=len(names))
+    order = np.random.default_rng(seed).permutation(len(names))
+    order = order[np.argsort(-rows[order], kind="stable")]
+    fold, load = np.empty(len(names), dtype=np.int64), np.zeros(k, dtype=np.int64)
+    for patient in order:
+        fold[patient] = load.argmin()
+        load[fold[patient]] += rows[patient]
+    return fold[codes]
