@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,7 +160,7 @@ class Batches:
         """The part of a step's batch that is this process's, on the device."""
         return self._place(self._read(step))
 
-    def stream(self, start: int, stop: int) -> Iterator[Batch]:
+    def stream(self, start: int, stop: int) -> Generator[Batch, None, None]:
         """The batches of steps [start, stop), read ahead in a background thread."""
         if self._resident is not None and self.device.type != "cpu":
             for step in range(start, stop):

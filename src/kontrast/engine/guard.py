@@ -1,0 +1,76 @@
+"""What keeps a run sound: a global gradient norm, limited where asked, and a stop at what is not finite."""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kontrast import distributed
+from kontrast.engine.batches import Batch
+from kontrast.errors import TrainingError
+
+
+class FiniteCheck:
+    """Stops a run whose loss or gradient is not finite.
+
+    On a CPU before the weights change. On a GPU one step later, so that the host never waits for the step in hand;
+    `settle` looks at once and is called before anything is logged or saved, so no checkpoint holds such weights.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._pending: tuple[Tensor, Any, Batch] | None = None
+
+    def watch(self, loss: Tensor, norm: Tensor | None, batch: Batch) -> None:
+        """Look at a step's loss and gradient norm, now or soon."""
+        self.settle()
+        finite = torch.isfinite(loss.detach()).all()
+        if norm is not None:
+            finite = finite & torch.isfinite(norm)
+        event = None
+        if finite.device.type == "cuda":
+            event = torch.cuda.Event()
+            finite = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(finite, non_blocking=True)
+            event.record()
+        self._pending = (finite, event, batch)
+        if event is None:
+            self.settle()
+
+    def settle(self) -> None:
+        """Look now.
+
+        Raises:
+            TrainingError: the loss or the norm watched last is not finite.
+        """
+        if self._pending is None:
+            return
+        finite, event, batch = self._pending
+        self._pending = None
+        if event is not None:
+            event.synchronize()
+        if not bool(finite):
+            raise _not_finite(batch, self._out)
+
+
+def _not_finite(batch: Batch, out: Path) -> TrainingError:
+    shown = ", ".join(batch.ids[:32]) + (f" and {len(batch.ids) - 32} more" if len(batch.ids) > 32 else "")
+    name = f"nonfinite-{batch.step + 1:08d}" + (f"-{distributed.rank()}" if distributed.world_size() > 1 else "")
+    with contextlib.suppress(OSError):  # the message says the main thing; a full disk must not hide it
+        (out / f"{name}.csv").write_text("\n".join(["image_id", *batch.ids]) + "\n", encoding="utf-8")
+    return TrainingError(
+        f"The loss or its gradient is not finite at step {batch.step + 1:,}, on the images {shown}.",
+        fix=f"Lower --lr or use --precision fp32, with another --out; look at those images ({name}.csv). "
+        f"Checkpoints in {out} are from before.",
+    )
+
+
+def clip(parameters: Sequence[Tensor], limit: float | None) -> Tensor:
+    """The global gradient norm over all parameters, before it is limited."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if limit is not None:
+        torch.nn.utils.clip_grads_with_norm_([p for p in parameters if p.grad is not None], limit, norm)
+    return norm
