@@ -1,0 +1,122 @@
+"""What every method is: views in, a loss out, and a few moments at which it may tend to its own state."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeVar
+
+from torch import Tensor, nn
+
+from kontrast.views.params import ViewSpec
+
+T = TypeVar("T")
+Auto = Literal["auto"]
+
+Decision = tuple[str, Any, str]
+"""An option, the value it got, and why."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step gives to the training loop.
+
+    Attributes:
+        loss: scalar, fp32, this process's part; minimising the mean over processes minimises the method's loss.
+        features: (B, F), the encoder's output for the first view, detached; watched for collapse.
+        logs: numbers to log beside the loss; tensors are scalars, detached.
+    """
+
+    loss: Tensor
+    features: Tensor
+    logs: Mapping[str, Tensor | float] = field(default_factory=dict)
+
+
+class Method(nn.Module, ABC):
+    """An encoder and what a method trains around it.
+
+    A training step is `before_step`, `step`, backward, `after_backward`, the optimiser's step, `after_step`. All state
+    that the next step depends on is in `state_dict()`.
+
+    Attributes:
+        views: how many views of each image `step` takes.
+        encoder: the network to keep; (B, 1, H, W) → (B, F), with F as `encoder.feature_dim`.
+        recommended: optimiser settings for runs of hours: `optimizer`, `lr` for a batch of `per`, `weight_decay`.
+        published: the paper's own settings, in the same words.
+        sync_batchnorm: whether batch-norm statistics should span processes (torch's SyncBatchNorm), as published.
+    """
+
+    Config: ClassVar[type]
+    views: ViewSpec
+    encoder: nn.Module
+    recommended: ClassVar[Mapping[str, Any]]
+    published: ClassVar[Mapping[str, Any]]
+    sync_batchnorm: ClassVar[bool] = True
+
+    @classmethod
+    @abstractmethod
+    def fit_config(
+        cls, config: Any, *, images: int, steps: int, batch_size: int, size: int
+    ) -> tuple[Any, list[Decision]]:
+        """Resolve what the configuration leaves to `auto`.
+
+        Args:
+            config: the method's own `Config`.
+            images: N, how many images there are to train on.
+            steps: how many steps the run has.
+            batch_size: B, images a step over all processes.
+            size: the views' height and width, px.
+
+        Returns:
+            The resolved configuration, and each decision with its reason.
+        """
+
+    @abstractmethod
+    def step(self, views: Sequence[Tensor]) -> Step:
+        """The loss of one batch.
+
+        Args:
+            views: one tensor (b, 1, H, W) a view, normalised, global views first; row i shows image i in each.
+        """
+
+    def forward(self, views: Sequence[Tensor]) -> Step:
+        """`step`, under the name by which DDP calls it."""
+        return self.step(views)
+
+    def before_step(self, progress: float) -> None:
+        """Called before `step`; `progress` is the share of the run that is done, 0 to 1."""
+
+    def after_backward(self, step: int, progress: float) -> None:
+        """Called between backward and the optimiser's step; `step` counts from 0, `progress` runs from 0 to 1."""
+
+    def after_step(self, progress: float) -> None:
+        """Called after the optimiser's step; `progress` is the share of the run that is done, 0 to 1."""
+
+    @abstractmethod
+    def chance_loss(self) -> float | None:
+        """The loss of an encoder that tells no two images apart, in closed form: a run near it is not learning."""
+
+    def trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters for the optimiser: every one that takes a gradient, never a teacher's."""
+        return ((name, p) for name, p in self.named_parameters() if p.requires_grad)
+
+
+def feature_dim(encoder: nn.Module) -> int:
+    """F, the length of the encoder's feature vector."""
+    return int(encoder.feature_dim)  # type: ignore[arg-type]
+
+
+def resolved(value: T | Auto, published: T) -> T:
+    """`value`, or the paper's where a method is built without `fit_config`."""
+    return published if isinstance(value, str) and value == "auto" else value  # type: ignore[return-value]
+
+
+def contrast_accuracy(logits: Tensor, positive: Tensor) -> Tensor:
+    """Share of rows whose positive is above every other column; a tie is a miss, so a collapse does not look perfect.
+
+    Args:
+        logits: (B, C).
+        positive: (B,) the positive's column, int64.
+    """
+    column = positive[:, None]
+    others = logits.detach().scatter(1, column, float("-inf"))
+    return (logits.detach().gather(1, column)[:, 0] > others.amax(dim=1)).float().mean()

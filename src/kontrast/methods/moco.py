@@ -1,0 +1,168 @@
+"""MoCo v2: find the key of the same image among a queue of other images' keys.
+
+He et al. 2020, arXiv:1911.05722; Chen et al. 2020, arXiv:2003.04297
+
+    L = −log exp(q·k₊/T) / (exp(q·k₊/T) + Σᵢ exp(q·kᵢ/T)),   kᵢ from the queue,   θ_k ← m·θ_k + (1 − m)·θ_q
+
+Differs from the paper:
+- the queue is capped at a quarter of the images, since a longer one makes old keys of an image its own negatives;
+- m comes from the run's length: m = 0.999 leaves 71 % of a random start in the key encoder after 340 steps;
+- batch-norm takes groups of the batch for the paper's 8 GPUs, and the keys' groups are dealt rather than shuffled at
+  random (nn/batchnorm.py), so that one device does not leak and a resumed run needs no generator.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kontrast.config import require
+from kontrast.distributed import world_size
+from kontrast.methods.method import Auto, Decision, Method, Step, contrast_accuracy, feature_dim, resolved
+from kontrast.nn.batchnorm import check_groups, dealt, split_batchnorm
+from kontrast.nn.ema import MomentumCopy
+from kontrast.nn.heads import mlp
+from kontrast.nn.numerics import full_precision, unit
+from kontrast.nn.queue import Queue
+from kontrast.views.params import ViewSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoCoConfig:
+    """What of MoCo can be chosen."""
+
+    dim: int = 128
+    """Size of the space in which query and keys are compared."""
+    temperature: float = 0.2
+    """T, above 0; smaller weighs the most similar negatives more."""
+    queue_length: int | Auto = "auto"
+    """K, the number of negatives; auto: 65536, but at most a quarter of the images the run sees."""
+    momentum: float | Auto = "auto"
+    """m, the share of itself that the key encoder keeps at each step, 0 to 1; auto: from the run's length."""
+    bn_groups: int | Auto = "auto"
+    """Parts of a process's batch with batch-norm statistics of their own; auto: parts of about 32 images."""
+
+    def __post_init__(self) -> None:
+        require(self.dim > 0, f"--dim {self.dim} is not positive.", "Set it to 1 or more; the paper has 128.")
+        require(self.temperature > 0, f"--temperature {self.temperature} is not above 0.", "The paper has 0.2.")
+        for name, low, high in (("queue_length", 1, None), ("momentum", 0, 1), ("bn_groups", 1, None)):
+            value = getattr(self, name)
+            fits = value == "auto" or (value >= low and (high is None or value <= high))
+            limits = f"from {low}" + (f" to {high}" if high else "")
+            require(fits, f"--{name.replace('_', '-')} {value} is not {limits}.", "Leave it at auto if unsure.")
+
+
+@full_precision
+def logits(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> Tensor:
+    """[q·k₊ | q·queueᵀ] / T, the positive in column 0; (B, D), (B, D), (K, D) → (B, 1+K)."""
+    q, k, queue = unit(q), unit(k.detach()), unit(queue.detach())
+    positive = (q * k).sum(dim=1, keepdim=True)  # (B, 1)
+    negative = q @ queue.T  # (B, K)
+    return torch.cat([positive, negative], dim=1) / temperature
+
+
+def info_nce(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> Tensor:
+    """MoCo's loss, a mean over queries (van den Oord et al. 2018, arXiv:1807.03748); ln(1+K) where all are alike.
+
+    Args:
+        q: (B, D) queries.
+        k: (B, D) their positive keys; no gradient flows into them, nor into the queue.
+        queue: (K, D) negatives. Rows of all three need not be unit vectors: they are made so.
+        temperature: T.
+    """
+    x = logits(q, k, queue, temperature)  # (B, 1+K)
+    return F.cross_entropy(x, x.new_zeros(len(x), dtype=torch.int64))
+
+
+class MoCo(Method):
+    """MoCo v2. A batch-norm encoder is changed in place: its statistics are taken per group of the batch."""
+
+    Config = MoCoConfig
+    views = ViewSpec(globals=2)
+    sync_batchnorm: ClassVar[bool] = False  # statistics over all processes are what would leak
+    recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
+    published: ClassVar[dict[str, Any]] = {"optimizer": "sgd", "lr": 0.03, "weight_decay": 1e-4, "per": 256}
+
+    def __init__(self, encoder: nn.Module, config: MoCoConfig = MoCoConfig()) -> None:
+        super().__init__()
+        self.config = config
+        self.m = resolved(config.momentum, 0.999)
+        self.groups = resolved(config.bn_groups, 1)
+        width = feature_dim(encoder)
+        self.encoder = encoder
+        if split_batchnorm(encoder, self.groups) == 0:
+            self.groups = 0  # without batch-norm nothing leaks, and keys stay where they are
+        self.projector = mlp([width, width, config.dim], norm=False)
+        self.teacher = MomentumCopy(self._student())
+        self.queue = Queue(config.dim, resolved(config.queue_length, 65536))
+
+    def _student(self) -> nn.Sequential:
+        return nn.Sequential(self.encoder, self.projector)
+
+    def step(self, views: Sequence[Tensor]) -> Step:
+        """The query from the first view, the key from the second; one direction, as published."""
+        x_q, x_k = views  # (b, 1, H, W) each
+        h = self.encoder(x_q)  # (b, F)
+        q = self.projector(h)  # (b, D)
+        self.teacher.update(self._student(), self.m)  # after the query's forward pass, before the key's
+        k = dealt(self.teacher, x_k, self.groups) if self.groups else self.teacher(x_k)  # (b, D), no gradient
+        x = logits(q, k, self.queue.keys, self.config.temperature)  # (b, 1+K)
+        first = x.new_zeros(len(x), dtype=torch.int64)  # (b,) the positive's column
+        loss = F.cross_entropy(x, first)
+        self.queue.enqueue(unit(k))  # only now: a key in the queue would be its own negative
+        return Step(loss, h.detach(), {"contrast_accuracy": contrast_accuracy(x, first), "momentum": self.m})
+
+    def chance_loss(self) -> float:
+        """ln(1 + K)."""
+        return math.log1p(len(self.queue.keys))
+
+    @classmethod
+    def fit_config(
+        cls, config: MoCoConfig, *, images: int, steps: int, batch_size: int, size: int
+    ) -> tuple[MoCoConfig, list[Decision]]:
+        """The queue from the number of images, m from the run's length, groups from the batch."""
+        found: list[Decision] = []
+        processes = world_size()
+        if config.queue_length == "auto":
+            found.append(("queue_length", *_queue_length(images, steps, batch_size)))
+        else:
+            require(
+                config.queue_length <= images,
+                f"--queue-length {config.queue_length} exceeds the {images} images: an image would meet itself.",
+                f"Set it to {max(1, images // 4)} or less, or leave it at auto.",
+            )
+        if config.momentum == "auto":
+            m = 1 - min(0.1, max(0.001, 10 / max(steps, 1)))
+            left = f"{100 * m**steps:.2g} % of the key encoder's start is left after {steps} steps"
+            found.append(("momentum", m, f"{left}; the paper's 0.999 suits 10,000 or more"))
+        if config.bn_groups == "auto":
+            found.append(("bn_groups", *_bn_groups(batch_size // processes, processes)))
+        elif config.bn_groups > 1:
+            check_groups(batch_size // processes, config.bn_groups)
+        return replace(config, **{name: value for name, value, _ in found}), found
+
+
+def _queue_length(images: int, steps: int, batch_size: int) -> tuple[int, str]:
+    seen = min(images, max(steps, 1) * batch_size)
+    cap = min(65536, max(1, seen // 4))
+    if cap == 65536:
+        return cap, "the paper's; less than a quarter of the images"
+    if cap < batch_size:
+        return cap, f"a quarter of the {seen} images that the run sees, less than one batch"
+    length = cap // batch_size * batch_size
+    return length, f"at most a quarter of the {seen} images that the run sees, in whole batches"
+
+
+def _bn_groups(batch: int, processes: int) -> tuple[int, str]:
+    if processes > 1 and batch <= 64:
+        return 1, "keys are dealt over the processes, so batch statistics do not leak"
+    fits = [g for g in range(2, 9) if batch % g == 0 and batch >= 2 * g]
+    if not fits:
+        leak = "batch statistics can leak, prefer another" if processes == 1 else "keys are dealt over the processes"
+        return 1, f"a batch of {batch} a process has no equal parts; {leak}"
+    groups = min(fits, key=lambda g: abs(math.log(batch / g / 32)))
+    return groups, f"batch-norm over {batch // groups} images at a time, so that batch statistics do not leak"

@@ -1,0 +1,116 @@
+"""SimCLR: among all other views in the batch, find the other view of the same image.
+
+Chen et al. 2020, arXiv:2002.05709
+
+    L = −1/2N Σᵢ log exp(zᵢ·zⱼ₍ᵢ₎/τ) / Σ_{k≠i} exp(zᵢ·z_k/τ)
+
+Differs from the paper:
+- the loss is the mean over 2N views, as in the paper's equation 1; its code sums the two halves, which is twice that;
+- weights begin as torch's do, not as N(0, 0.01): batch-norm follows every layer and removes the scale.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kontrast.config import require
+from kontrast.distributed import gather_with_grad, rank, world_size
+from kontrast.methods.method import Decision, Method, Step, contrast_accuracy, feature_dim
+from kontrast.nn.heads import batchnorm_without_shift, mlp
+from kontrast.nn.numerics import full_precision, unit
+from kontrast.views.params import ViewSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimCLRConfig:
+    """What of SimCLR can be chosen."""
+
+    dim: int = 128
+    """Size of the space in which views are compared."""
+    layers: int = 2
+    """Layers of the projector; 2 in the paper, 3 in SimCLR v2 (arXiv:2006.10029)."""
+    temperature: float = 0.1
+    """τ, above 0; smaller weighs the most similar negatives more."""
+
+    def __post_init__(self) -> None:
+        require(self.dim > 0, f"--dim {self.dim} is not positive.", "Set it to 1 or more; the paper has 128.")
+        require(self.layers > 0, f"--layers {self.layers} is not positive.", "Set it to 1 or more; the paper has 2.")
+        require(self.temperature > 0, f"--temperature {self.temperature} is not above 0.", "The paper has 0.1.")
+
+
+@full_precision
+def logits(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
+    """Similarities of this process's views to all, (b, D), (b, D) → (2b, 2B), a view to itself −∞."""
+    z = unit(torch.cat([z1, z2]))  # (2b, D)
+    b = len(z1)
+    everyone = torch.cat([gather_with_grad(z[:b]), gather_with_grad(z[b:])])  # (2B, D)
+    s = z @ everyone.T / temperature  # (2b, 2B)
+    own = positives(b, z.device).roll(b)  # (2b,) a view's own column is its partner's positive
+    return s.scatter(1, own[:, None], float("-inf"))
+
+
+def positives(b: int, device: torch.device) -> Tensor:
+    """The column of each view's other view, (2b,): view i of an image and view i + B."""
+    first = torch.arange(b, device=device) + b * rank()
+    return torch.cat([first + b * world_size(), first])
+
+
+def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
+    """The normalised temperature-scaled cross-entropy, a mean over views; ln(2B − 1) where all are alike.
+
+    The negatives are those of all processes, and gradients return to them.
+
+    Args:
+        z1: (b, D) projections of one view of each image; need not be unit vectors.
+        z2: (b, D) projections of the other view.
+        temperature: τ.
+    """
+    return F.cross_entropy(logits(z1, z2, temperature), positives(len(z1), z1.device))
+
+
+class SimCLR(Method):
+    """SimCLR."""
+
+    Config = SimCLRConfig
+    views = ViewSpec(globals=2)
+    recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
+    published: ClassVar[dict[str, Any]] = {"optimizer": "lars", "lr": 0.3, "weight_decay": 1e-6, "per": 256}
+
+    def __init__(self, encoder: nn.Module, config: SimCLRConfig = SimCLRConfig()) -> None:
+        super().__init__()
+        self.config = config
+        width = feature_dim(encoder)
+        self.encoder = encoder
+        widths = [width] * config.layers + [config.dim]
+        # biases before a batch-norm would be removed by it
+        self.projector = nn.Sequential(
+            mlp(widths, norm=True, bias=False, last_bias=False), batchnorm_without_shift(config.dim)
+        )
+        self._batch = 0
+
+    def step(self, views: Sequence[Tensor]) -> Step:
+        """Both views in one pass."""
+        x = torch.cat(list(views))  # (2b, 1, H, W): one pass, so that both views share batch-norm statistics
+        h = self.encoder(x)  # (2b, F)
+        z1, z2 = self.projector(h).chunk(2)  # (b, D) each
+        s = logits(z1, z2, self.config.temperature)  # (2b, 2B)
+        positive = positives(len(z1), s.device)  # (2b,)
+        self._batch = s.shape[1] // 2
+        loss = F.cross_entropy(s, positive)
+        return Step(loss, h.detach().chunk(2)[0], {"contrast_accuracy": contrast_accuracy(s, positive)})
+
+    def chance_loss(self) -> float | None:
+        """ln(2B − 1), B being the last step's batch over all processes; None before the first step."""
+        return math.log(2 * self._batch - 1) if self._batch else None
+
+    @classmethod
+    def fit_config(
+        cls, config: SimCLRConfig, *, images: int, steps: int, batch_size: int, size: int
+    ) -> tuple[SimCLRConfig, list[Decision]]:
+        """Nothing to resolve."""
+        return config, []
