@@ -85,6 +85,11 @@ def parent(role: str, folder: PathLike) -> Parent:
     return Parent(role=role, kind=read_card(folder).kind, sha256=card_hash(folder))
 
 
+def parents_of(**sources: PathLike) -> list[Parent]:
+    """References to those of the named sources that are artifacts (`random`, `imagenet` or a weights file are none)."""
+    return [parent(role, folder) for role, folder in sources.items() if (Path(folder) / CARD).is_file()]
+
+
 def read_card(folder: PathLike, kind: str | None = None) -> Card:
     """Read and check the card of an artifact.
 

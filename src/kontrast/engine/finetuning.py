@@ -1,0 +1,137 @@
+"""Fine-tuning: an encoder and a linear head trained together on labels, and the epoch that validation liked best."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kontrast import distributed
+from kontrast.artifacts.classifier import Classifier
+from kontrast.engine.batches import Batch
+from kontrast.engine.features import predict
+from kontrast.engine.loop import Hook
+from kontrast.engine.losses import balanced_pos_weight
+from kontrast.engine.supervision import Labelled, validate
+from kontrast.methods.method import Step
+from kontrast.nn.encoders import normalise
+from kontrast.views.params import ViewSpec
+from kontrast.views.recipes import Recipe, make_views
+
+ONE_VIEW = ViewSpec(globals=1)
+
+
+class Supervised(nn.Module):
+    """What the training loop trains: one augmented view of each image in, the masked loss of its labels out.
+
+    Args:
+        classifier: trained in place.
+        task: labels; batches' rows are rows of its Pack.
+        loss: (logits, targets, weights, pos_weight) → scalar.
+        recipe: how the view is drawn.
+        balance: weight positives by negatives over positives.
+        head_lr_scale: learning rate of the head over the encoder's.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        task: Labelled,
+        loss: Callable[..., Tensor],
+        recipe: Recipe,
+        *,
+        balance: bool = False,
+        head_lr_scale: float = 10.0,
+    ) -> None:
+        super().__init__()
+        self.classifier, self._loss, self._recipe, self._scale = classifier, loss, recipe, head_lr_scale
+        # Not buffers: they derive from the Pack and need no place in a checkpoint.
+        self._targets, self._weights = torch.from_numpy(task.targets), torch.from_numpy(task.weights)
+        train = torch.from_numpy(task.train)
+        self._pos_weight = balanced_pos_weight(self._targets[train], self._weights[train]) if balance else None
+
+    def step(self, batch: Batch, progress: float, generator: torch.Generator) -> Step:
+        """The loss of one batch; `progress` is not used."""
+        rows = torch.from_numpy(batch.rows)
+        device = batch.images.device
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            (view,) = make_views(
+                batch.images, self._recipe, ONE_VIEW, generator, first=batch.first, total=batch.total
+            )  # (b, 1, H, W) in [0, 1]
+        features = self.classifier.encoder(normalise(view, self.classifier.spec))
+        logits = self.classifier.head(features)
+        scale = None if self._pos_weight is None else self._pos_weight.to(device)
+        loss = self._loss(logits, self._targets[rows].to(device), self._weights[rows].to(device), scale)
+        return Step(loss=loss, features=features.detach())
+
+    def after_backward(self, step: int, progress: float) -> None:
+        """Nothing to do."""
+
+    def after_step(self, progress: float) -> None:
+        """Nothing to do."""
+
+    def parameter_groups(self) -> Sequence[Mapping[str, Any]]:
+        """The encoder at the learning rate, the head at a multiple of it."""
+        return [
+            {"params": list(self.classifier.encoder.parameters())},
+            {"params": list(self.classifier.head.parameters()), "lr_scale": self._scale},
+        ]
+
+
+class BestOnValidation(Hook):
+    """Scores validation at the end of each epoch and keeps the weights of the best, for early stopping too.
+
+    Args:
+        task: whose validation rows.
+        patience: epochs without a better score before the run stops; 0: never.
+        batch_size: images at a time.
+    """
+
+    def __init__(self, task: Labelled, patience: int, batch_size: int, device: torch.device) -> None:
+        self._task, self._patience, self._batch_size, self._device = task, patience, batch_size, device
+        self.score: float | None = None
+        self.epoch = 0
+        self.weights: dict[str, Tensor] = {}
+        self.history: list[float | None] = []
+
+    def on_epoch_end(self, model: Supervised, step: int, epoch: int) -> Literal["stop"] | None:
+        """Score, compare, remember."""
+        if len(self._task.val) == 0:
+            return None
+        probabilities = predict(model.classifier, self._task.pack, self._task.val, self._device, self._batch_size)
+        score = validate(self._task, probabilities)["macro_auroc"]
+        self.history.append(score)
+        if score is not None and (self.score is None or score > self.score):
+            self.score, self.epoch = score, epoch
+            self.weights = {k: v.detach().cpu().clone() for k, v in model.classifier.state_dict().items()}
+        stale = self.score is not None and epoch - self.epoch >= self._patience > 0
+        return "stop" if stale else None
+
+    def on_log(self, model: Any, step: int, output: Step, line: dict[str, Any]) -> None:
+        """The last validation score beside the loss."""
+        if self.history and self.history[-1] is not None:
+            line["val_auroc"] = self.history[-1]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Score, epoch, weights, history."""
+        return {"score": self.score, "epoch": self.epoch, "weights": self.weights, "history": self.history}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what was saved."""
+        self.score, self.epoch = state["score"], state["epoch"]
+        self.weights, self.history = state["weights"], list(state["history"])
+
+
+def restore_best(classifier: Classifier, hook: BestOnValidation) -> None:
+    """Give the classifier the weights of its best epoch, where validation chose one."""
+    if hook.weights:
+        classifier.load_state_dict(hook.weights)
+    distributed.barrier()
+
+
+def start_head(classifier: Classifier, weight: np.ndarray, bias: np.ndarray) -> None:
+    """Put a fitted linear probe in place of the head (Kumar et al. 2022, arXiv:2202.10054: probe, then fine-tune)."""
+    with torch.no_grad():
+        classifier.head.weight.copy_(torch.from_numpy(weight))
+        classifier.head.bias.copy_(torch.from_numpy(bias))

@@ -1,0 +1,185 @@
+"""Labels made ready for training: which patients, findings and cells count; and what came out on validation."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from kontrast import console
+from kontrast.artifacts.pack import Pack
+from kontrast.artifacts.seen import Seen
+from kontrast.config import choose
+from kontrast.data.labels import targets as make_targets
+from kontrast.data.splits import draw_patients
+from kontrast.errors import TrainingError, UsageError
+from kontrast.metrics.scores import auroc
+from kontrast.metrics.thresholds import choose_all
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled part of a Pack that one run uses.
+
+    Attributes:
+        pack: the Pack.
+        findings: what is learnt, F names.
+        dropped: findings left out, with the reason.
+        train: rows of the drawn training patients.
+        val: rows of the validation split, all of them: choosing is done on it, training never.
+        targets: (N, F) float32 in [0, 1], for every row of the Pack; read at `train` and `val` only.
+        weights: (N, F) float32, 0 = ignored.
+        policy: the label policy, printed beside every figure.
+        fraction: share of training patients drawn.
+    """
+
+    pack: Pack
+    findings: tuple[str, ...]
+    dropped: dict[str, str]
+    train: np.ndarray
+    val: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    policy: dict[str, str]
+    fraction: float
+
+    def counts(self) -> dict[str, Any]:
+        """Images and patients used, for cards and summaries."""
+        patients = self.pack.table["patient_id"].to_numpy()
+        return {
+            "label_policy": self.policy,
+            "label_fraction": self.fraction,
+            "train_images": len(self.train),
+            "train_patients": len(np.unique(patients[self.train])),
+            "val_images": len(self.val),
+            "val_patients": len(np.unique(patients[self.val])),
+            "positives": {
+                f: int((self.targets[self.train, i] * (self.weights[self.train, i] > 0) > 0.5).sum())
+                for i, f in enumerate(self.findings)
+            },
+            "dropped": self.dropped,
+        }
+
+    def describe(self) -> None:
+        """Say what is used."""
+        counts = self.counts()
+        console.say(
+            f"Training on {counts['train_images']:,} images of {counts['train_patients']:,} patients "
+            f"({self.fraction:.4g} of the training patients); choosing on {counts['val_images']:,} of validation."
+        )
+        console.say(f"Labels: uncertain = {self.policy['uncertain']}, blank = {self.policy['blank']}.")
+        if not self.pack.patients_known:
+            console.warn("this Pack has no patient ids: each image counts as its own patient.")
+        for finding, reason in self.dropped.items():
+            console.warn(f"{finding} is left out: {reason}.")
+
+    def seen(self) -> Seen:
+        """What the classifier's weights and choices were made with."""
+        return Seen.of(self.pack, self.train, "train") + Seen.of(self.pack, self.val, "val")
+
+
+def labelled(
+    pack: Pack,
+    *,
+    label_fraction: float,
+    uncertain: str,
+    blank: Literal["negative", "ignore"],
+    findings: tuple[str, ...],
+    seed: int,
+) -> Labelled:
+    """Draw the training patients and turn their labels into targets.
+
+    Patients are drawn in an order that the seed fixes, so that a smaller fraction lies within a larger one.
+
+    Raises:
+        UsageError: the Pack has no labels, or not that finding.
+        TrainingError: no finding has both classes among the labels drawn.
+    """
+    if not pack.findings:
+        raise UsageError("This Pack has no labels.", fix="Give `kontrast prepare` a table with --labels.")
+    chosen = [choose(name, pack.findings, "--findings") for name in findings] or list(pack.findings)
+    train = pack.rows("train")
+    if len(train) == 0:
+        raise UsageError("This Pack has no training images.", fix="Prepare it with a smaller --test-fraction.")
+    drawn = draw_patients(pack.table["patient_id"].to_numpy()[train], label_fraction, seed)
+    train, val = train[drawn], pack.rows("val")
+    targets, weights = _targets(pack, train, val, uncertain, blank, seed)
+    kept, dropped = _scorable(targets, weights, train, pack.findings, chosen)
+    if not kept:
+        raise TrainingError(
+            f"None of the findings has both classes among the labels of {len(train)} training images.",
+            fix="Raise --label-fraction, try another --seed, or --blank negative.",
+        )
+    columns = [pack.findings.index(name) for name in kept]
+    return Labelled(
+        pack=pack,
+        findings=tuple(kept),
+        dropped=dropped,
+        train=train,
+        val=val,
+        targets=targets[:, columns],
+        weights=weights[:, columns],
+        policy={"uncertain": uncertain, "blank": blank},
+        fraction=label_fraction,
+    )
+
+
+def _targets(
+    pack: Pack, train: np.ndarray, val: np.ndarray, uncertain: str, blank: str, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    shape = (len(pack), len(pack.findings))
+    targets, weights = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    rng = np.random.default_rng([seed, 1])
+    # Soft labels are a way to train. Where something is chosen, an uncertain label counts for nothing instead.
+    for rows, policy in ((train, uncertain), (val, uncertain.replace("soft", "ignore"))):
+        targets[rows], weights[rows] = make_targets(pack.labels(rows), pack.findings, policy, blank, rng)
+    return targets, weights
+
+
+def _scorable(
+    targets: np.ndarray, weights: np.ndarray, train: np.ndarray, findings: tuple[str, ...], chosen: list[str]
+) -> tuple[list[str], dict[str, str]]:
+    kept, dropped = [], {}
+    for name in chosen:
+        column = findings.index(name)
+        known = targets[train, column][weights[train, column] > 0]
+        positives = int((known > 0.5).sum())
+        if len(known) == 0:
+            dropped[name] = "no training label counts under this policy"
+        elif positives in (0, len(known)):
+            dropped[name] = f"all {len(known)} training labels are {'negative' if positives == 0 else 'positive'}"
+        else:
+            kept.append(name)
+    return kept, dropped
+
+
+def validate(task: Labelled, probabilities: np.ndarray) -> dict[str, Any]:
+    """AUROC on validation for each finding and their mean; None where it is undefined.
+
+    Args:
+        task: the labels.
+        probabilities: (len(task.val), F).
+    """
+    y, w = task.targets[task.val], task.weights[task.val]
+    values = [auroc(y[:, i], probabilities[:, i], w[:, i]) for i in range(len(task.findings))]
+    defined = [float(v) for v in values if not np.isnan(v)]
+    return {
+        "macro_auroc": float(np.mean(defined)) if defined else None,
+        "auroc": {f: None if np.isnan(v) else float(v) for f, v in zip(task.findings, values, strict=True)},
+    }
+
+
+def thresholds(task: Labelled, probabilities: np.ndarray, rule: str) -> dict[str, dict[str, Any]]:
+    """Thresholds chosen on validation, to be frozen in the Classifier."""
+    y, w = task.targets[task.val], task.weights[task.val]
+    return choose_all(np.where(w > 0, y, np.nan), probabilities, task.findings, rule)
+
+
+def say_validation(scores: dict[str, Any], others: dict[str, dict[str, Any]]) -> None:
+    """Print AUROC on validation, one line a finding, other classifiers beside it."""
+
+    def text(value: float | None) -> str:
+        return "–" if value is None else f"{value:.3f}"
+
+    rows = [[f, text(v), *(text(o["auroc"][f]) for o in others.values())] for f, v in scores["auroc"].items()]
+    rows.append(["macro", text(scores["macro_auroc"]), *(text(o["macro_auroc"]) for o in others.values())])
+    console.table("AUROC on validation", ["finding", "this", *others], rows)

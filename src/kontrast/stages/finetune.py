@@ -1,0 +1,242 @@
+"""`kontrast finetune`: encoder and classifier trained together on labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from kontrast import console
+from kontrast.config import require, to_dict, verb
+from kontrast.types import Outcome
+
+if TYPE_CHECKING:
+    import torch
+
+    from kontrast.artifacts.classifier import Classifier
+    from kontrast.engine.finetuning import BestOnValidation
+    from kontrast.engine.loop import FitResult
+    from kontrast.engine.supervision import Labelled
+
+LEAST_STEPS = 200
+"""A tenth of the labels is a tenth of the steps in an epoch; below this many in all, more epochs are run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """How an encoder is fine-tuned."""
+
+    label_fraction: float = 1.0
+    """Share of the training patients whose labels are used, in (0, 1]; smaller shares lie within larger ones."""
+    loss: Literal["bce", "focal"] = "bce"
+    """bce: binary cross-entropy; focal: the same, each cell weighted (1 - p)^gamma."""
+    focal_gamma: float = 2.0
+    """Focus of the focal loss, at least 0."""
+    pos_weight: Literal["none", "balanced"] = "none"
+    """balanced: positives weigh negatives over positives, at most 20. None by default: no gain in AUROC is known."""
+    sampler: Literal["uniform", "weighted"] = "uniform"
+    """weighted: images with rare findings are drawn more often. It shifts the learnt priors."""
+    uncertain: str = "zeros"
+    """What -1 means: zeros, ones, ignore or soft; per finding as `zeros,Edema=ones`."""
+    blank: Literal["negative", "ignore"] = "negative"
+    """What a blank label means: the finding is absent, or nothing is known."""
+    findings: tuple[str, ...] = ()
+    """Findings to learn; all that have both classes among the training labels when left out."""
+    epochs: int | None = None
+    """Passes over the drawn images; left out: 15, or as many as make 200 steps."""
+    batch_size: int = 32
+    """Images a step, over all processes; lowered to the number of images drawn."""
+    lr: float = 1e-4
+    """Peak learning rate of the encoder."""
+    head_lr_scale: float = 10.0
+    """The head's learning rate over the encoder's."""
+    start_head: Literal["probe", "random"] = "probe"
+    """probe: start from the linear probe's head, which keeps the features from being torn (arXiv:2202.10054)."""
+    optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
+    """Optimiser."""
+    weight_decay: float = 0.01
+    """Of tensors with two dimensions or more."""
+    schedule: Literal["cosine", "onecycle", "constant"] = "cosine"
+    """Learning rate over the run; cosine begins with a twentieth of warm-up."""
+    clip: float = 1.0
+    """Largest global gradient norm."""
+    recipe: Literal["xray", "natural", "none"] = "xray"
+    """Augmentation: gentle for X-rays, the usual for photographs, or none."""
+    patience: int = 0
+    """Epochs without a better validation AUROC before stopping; 0: run them all. The best epoch is kept either way."""
+    threshold_rule: Literal["f1", "youden"] = "f1"
+    """How thresholds are chosen on the validation split."""
+    encoder: str | None = None
+    """Architecture, when ENCODER is `random`, `imagenet` or a file of weights."""
+    size: int | None = None
+    """Input size in pixels, when ENCODER is no artifact; the Pack's own when left out."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Arithmetic; auto: bf16 where the machine has it."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    seed: int = 0
+    """Seed of the draw of patients, the order, the augmentation and a random encoder."""
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.label_fraction <= 1,
+            f"--label-fraction should be above 0 and at most 1, got {self.label_fraction}.",
+            "Write 0.1 for a tenth of the patients.",
+        )
+        for name in ("batch_size", "lr", "head_lr_scale", "clip"):
+            value = getattr(self, name)
+            require(value > 0, f"--{name.replace('_', '-')} should be above 0, got {value}.", "Leave it out.")
+        epochs = self.epochs
+        require(epochs is None or epochs >= 1, f"--epochs should be at least 1, got {epochs}.", "Try 15.")
+        require(self.focal_gamma >= 0, f"--focal-gamma should be at least 0, got {self.focal_gamma}.", "Try 2.")
+        require(self.patience >= 0, f"--patience should be at least 0, got {self.patience}.", "Write 0 for none.")
+
+
+@verb
+def finetune(
+    encoder: Path,
+    pack: Path,
+    /,
+    *,
+    out: Path,
+    config: Annotated[FinetuneConfig, Parameter(name="*")] = FinetuneConfig(),
+    dry_run: bool = False,
+) -> Outcome:
+    """Train encoder and classifier together on labelled images.
+
+    The epoch with the best macro AUROC on the Pack's validation split is kept, and thresholds are chosen there; the
+    test split is not touched. Every run starts from a fresh copy of the weights.
+
+    Args:
+        encoder: an Encoder, `random`, `imagenet`, or a file of weights.
+        pack: a labelled Pack.
+        out: folder for the Classifier.
+        config: how to train.
+        dry_run: say what would be done, write nothing.
+
+    Raises:
+        TrainingError: no finding has both classes among the labels used, or the loss is not finite.
+    """
+    from kontrast.artifacts.card import claim, parents_of, read_card
+    from kontrast.artifacts.classifier import Classifier
+    from kontrast.artifacts.encoder import load_encoder, source_name
+    from kontrast.artifacts.pack import Pack
+    from kontrast.engine.precision import resolve_device
+    from kontrast.engine.supervision import labelled
+
+    data = Pack.open(pack)
+    parents = parents_of(encoder=encoder, pack=pack)
+    asked = to_dict(config) | {"start": source_name(encoder)}
+    taken = claim(out, "classifier", config=asked, parents=parents, dry_run=dry_run)
+    if taken.state == "done":
+        console.say(f"{out} is already done.")
+        return Outcome("finetune", Path(out), "already done", read_card(out).content["summary"])
+    task = labelled(
+        data, label_fraction=config.label_fraction, uncertain=config.uncertain, blank=config.blank,
+        findings=config.findings, seed=config.seed,
+    )  # fmt: skip
+    task.describe()
+    if dry_run:
+        return Outcome("finetune", Path(out), "planned", task.counts())
+    net, spec, seen = load_encoder(encoder, encoder=config.encoder, size=config.size, seed=config.seed, pack=data)
+    device = resolve_device(config.device)
+    classifier = Classifier(net, spec, task.findings)
+    if config.start_head == "probe":
+        _probe_first(classifier, task, device)
+    result, best = _train(classifier, task, config, taken.folder, device)
+    summary = _close(classifier, task, result, best, config, taken.folder, device, asked, parents, seen + task.seen())
+    return Outcome("finetune", Path(out), "done", summary)
+
+
+def _probe_first(classifier: "Classifier", task: "Labelled", device: "torch.device") -> None:
+    from kontrast.engine.features import embed
+    from kontrast.engine.finetuning import start_head
+    from kontrast.engine.linear import fit_path
+    from kontrast.engine.probing import best_of
+
+    train, val = (
+        embed(classifier.encoder, classifier.spec, task.pack, rows, device) for rows in (task.train, task.val)
+    )
+    head = best_of(fit_path(train, task.targets[task.train], task.weights[task.train]), val, task)
+    start_head(classifier, head.weight, head.bias)
+
+
+def _train(
+    classifier: "Classifier", task: "Labelled", config: FinetuneConfig, folder: Path, device: "torch.device"
+) -> "tuple[FitResult, BestOnValidation]":
+    from functools import partial
+
+    from kontrast.engine.batches import Batches
+    from kontrast.engine.finetuning import BestOnValidation, Supervised, restore_best
+    from kontrast.engine.loop import LoopConfig, fit
+    from kontrast.engine.losses import LOSSES, focal
+    from kontrast.engine.sampling import balanced_sampling_weights
+    from kontrast.views.recipes import recipe
+
+    spec = classifier.spec
+    loss: Any = partial(focal, gamma=config.focal_gamma) if config.loss == "focal" else LOSSES[config.loss]
+    drawing = None
+    if config.sampler == "weighted":
+        drawing = balanced_sampling_weights(task.targets[task.train], task.weights[task.train])
+    batch_size = min(config.batch_size, len(task.train))
+    batches = Batches([(task.pack, task.train)], batch_size, config.seed, device, weights=drawing, size=spec.size)
+    epochs = config.epochs
+    if epochs is None:
+        epochs = max(15, -(-LEAST_STEPS // batches.steps_per_epoch))
+        console.decided("--epochs", epochs, f"{epochs * batches.steps_per_epoch} steps of {batch_size} images")
+    steps = epochs * batches.steps_per_epoch
+    views = (
+        recipe("xray", "eval", spec.size) if config.recipe == "none" else recipe(config.recipe, "finetune", spec.size)
+    )
+    model = Supervised(
+        classifier, task, loss, views,
+        balance=config.pos_weight == "balanced", head_lr_scale=config.head_lr_scale,
+    )  # fmt: skip
+    best = BestOnValidation(task, config.patience, 256, device)
+    loop = LoopConfig(
+        steps=steps, lr=config.lr, optimizer=config.optimizer, weight_decay=config.weight_decay,
+        schedule=config.schedule, warmup=steps / 20, clip=config.clip, precision=config.precision,
+    )  # fmt: skip
+    result = fit(model, batches, loop, out=folder, device=device, hooks=[best], title="finetune")
+    restore_best(classifier, best)
+    return result, best
+
+
+def _close(
+    classifier: "Classifier",
+    task: "Labelled",
+    result: "FitResult",
+    best: "BestOnValidation",
+    config: FinetuneConfig,
+    folder: Path,
+    device: "torch.device",
+    asked: dict[str, Any],
+    parents: Any,
+    seen: Any,
+) -> dict[str, Any]:
+    """Choose thresholds, write the artifact, drop the checkpoints."""
+    from kontrast import distributed
+    from kontrast.artifacts.classifier import save_classifier
+    from kontrast.engine.checkpoint import remove_checkpoints
+    from kontrast.engine.features import predict
+    from kontrast.engine.supervision import say_validation, thresholds, validate
+
+    probabilities = predict(classifier, task.pack, task.val, device)
+    scores = validate(task, probabilities)
+    summary = task.counts() | {
+        "steps": result.steps,
+        "images_seen": result.steps * min(config.batch_size, len(task.train)),
+        "best_epoch": best.epoch or None,
+        "val": scores,
+    }
+    if not best.weights:
+        console.warn("validation could not choose an epoch: the last one is kept.")
+    if distributed.is_main():
+        say_validation(scores, {})
+        content = {"summary": summary, "protocol": "finetune", "label_policy": task.policy}
+        save_classifier(
+            folder, classifier, thresholds=thresholds(task, probabilities, config.threshold_rule), config=asked,
+            parents=parents, content=content, seen=seen,
+        )  # fmt: skip
+        remove_checkpoints(folder)
+    return summary

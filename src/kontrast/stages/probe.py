@@ -1,0 +1,111 @@
+"""`kontrast probe`: a linear classifier on frozen features."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from kontrast import console
+from kontrast.config import require, to_dict, verb
+from kontrast.types import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """How a linear probe is trained."""
+
+    label_fraction: float = 1.0
+    """Share of the training patients whose labels are used, in (0, 1]; smaller shares lie within larger ones."""
+    uncertain: str = "zeros"
+    """What -1 means: zeros, ones, ignore or soft; per finding as `zeros,Edema=ones`."""
+    blank: Literal["negative", "ignore"] = "negative"
+    """What a blank label means: the finding is absent, or nothing is known."""
+    findings: tuple[str, ...] = ()
+    """Findings to learn; all that have both classes among the training labels when left out."""
+    threshold_rule: Literal["f1", "youden"] = "f1"
+    """How thresholds are chosen on the validation split."""
+    neighbours: int = 20
+    """Neighbours of the kNN that is reported beside the linear probe."""
+    encoder: str | None = None
+    """Architecture, when ENCODER is `random`, `imagenet` or a file of weights."""
+    size: int | None = None
+    """Input size in pixels, when ENCODER is no artifact; the Pack's own when left out."""
+    batch_size: int = 256
+    """Images at a time while features are computed; no effect on the result."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    seed: int = 0
+    """Seed of the draw of patients and of a random encoder."""
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.label_fraction <= 1,
+            f"--label-fraction should be above 0 and at most 1, got {self.label_fraction}.",
+            "Write 0.1 for a tenth of the patients.",
+        )
+        require(self.neighbours >= 1, f"--neighbours should be at least 1, got {self.neighbours}.", "Try 20.")
+        require(self.batch_size >= 1, f"--batch-size should be at least 1, got {self.batch_size}.", "Try 256.")
+
+
+@verb
+def probe(
+    encoder: Path,
+    pack: Path,
+    /,
+    *,
+    out: Path,
+    config: Annotated[ProbeConfig, Parameter(name="*")] = ProbeConfig(),
+    dry_run: bool = False,
+) -> Outcome:
+    """Train a linear classifier on frozen features (kNN beside it).
+
+    Logistic regressions with an L2 penalty that is chosen by macro AUROC on the Pack's validation split; thresholds
+    come from there too. The test split is not touched.
+
+    Args:
+        encoder: an Encoder, `random`, `imagenet`, or a file of weights.
+        pack: a labelled Pack.
+        out: folder for the Classifier.
+        config: how to train.
+        dry_run: say what would be done, write nothing.
+
+    Raises:
+        TrainingError: no finding has both classes among the labels used.
+    """
+    from kontrast.artifacts.card import claim, parents_of, read_card
+    from kontrast.artifacts.classifier import save_classifier
+    from kontrast.artifacts.encoder import load_encoder, source_name
+    from kontrast.artifacts.pack import Pack
+    from kontrast.engine.precision import resolve_device
+    from kontrast.engine.probing import fit_probe
+    from kontrast.engine.supervision import labelled, say_validation
+
+    data = Pack.open(pack)
+    parents = parents_of(encoder=encoder, pack=pack)
+    asked = to_dict(config) | {"start": source_name(encoder)}
+    taken = claim(out, "classifier", config=asked, parents=parents, dry_run=dry_run)
+    if taken.state == "done":
+        console.say(f"{out} is already done.")
+        return Outcome("probe", Path(out), "already done", read_card(out).content["summary"])
+    task = labelled(
+        data, label_fraction=config.label_fraction, uncertain=config.uncertain, blank=config.blank,
+        findings=config.findings, seed=config.seed,
+    )  # fmt: skip
+    task.describe()
+    if dry_run:
+        return Outcome("probe", Path(out), "planned", task.counts())
+    net, spec, seen = load_encoder(encoder, encoder=config.encoder, size=config.size, seed=config.seed, pack=data)
+    device = resolve_device(config.device)
+    fitted = fit_probe(
+        net, spec, task, device=device, batch_size=config.batch_size, neighbours=config.neighbours,
+        rule=config.threshold_rule,
+    )  # fmt: skip
+    say_validation(fitted.summary["val"], {"kNN": fitted.summary["val_knn"]})
+    summary = task.counts() | fitted.summary
+    content = {"summary": summary, "protocol": "probe", "label_policy": task.policy}
+    save_classifier(
+        taken.folder, fitted.classifier, thresholds=fitted.thresholds, config=asked, parents=parents,
+        content=content, seen=seen + task.seen(),
+    )  # fmt: skip
+    return Outcome("probe", Path(out), "done", summary)

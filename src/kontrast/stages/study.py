@@ -1,0 +1,280 @@
+"""`kontrast study`: the grid  arms × label fractions × seeds  over the whole flow, cell by cell."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kontrast import console
+from kontrast.config import choose, from_dict, load_yaml, require, to_dict, verb
+from kontrast.errors import KontrastError
+from kontrast.types import Outcome
+
+PROTOCOLS = ("probe", "finetune")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One line of the comparison: where the weights come from."""
+
+    method: str | None = None
+    """Self-supervised method to pretrain with; none: the arm starts from `start` as it is."""
+    start: str = "random"
+    """`random`, `imagenet`, or a path of weights; with a method, where pretraining starts."""
+    encoder: str | None = None
+    """Architecture; the study's when left out."""
+    protocols: tuple[str, ...] | None = None
+    """`probe`, `finetune`; the study's when left out."""
+    pretrain: dict[str, Any] = field(default_factory=dict)
+    """Options of `kontrast pretrain` for this arm, over the study's."""
+    optional: bool = False
+    """Leave the arm out, and say so, where its weights are missing (ImageNet's on an offline machine)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What a study file holds."""
+
+    pack: str
+    """The labelled Pack: a name under `prepare`, or a path."""
+    arms: dict[str, Arm]
+    """The lines of the comparison, by name."""
+    prepare: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Packs to make first: name → `source` and options of `kontrast prepare`; $VARIABLES in paths are filled in."""
+    pretrain_packs: tuple[str, ...] = ()
+    """Packs to pretrain on (their training parts); the labelled one when left out."""
+    encoder: str = "resnet18"
+    """Architecture of every arm that names none."""
+    baseline: str = "random"
+    """The arm that every other is compared with, on the same test cases."""
+    protocols: tuple[str, ...] = PROTOCOLS
+    """How labels are used: `probe` (frozen features), `finetune` (all weights)."""
+    fractions: tuple[float, ...] = (0.1, 1.0)
+    """Shares of the training patients whose labels are used."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One draw of patients, and one training, for each."""
+    folds: int = 0
+    """Also compare frozen features in so many patient-grouped folds of all that pretraining has not seen; 0: not."""
+    findings: tuple[str, ...] = ()
+    """Findings to learn; all of the Pack's when left out."""
+    uncertain: str = "zeros"
+    """What -1 means, in training and in scoring."""
+    blank: str = "negative"
+    """What a blank label means."""
+    pretrain: dict[str, Any] = field(default_factory=dict)
+    """Options of `kontrast pretrain` for every arm."""
+    probe: dict[str, Any] = field(default_factory=dict)
+    """Options of `kontrast probe`."""
+    finetune: dict[str, Any] = field(default_factory=dict)
+    """Options of `kontrast finetune`: the same budget for every arm."""
+    replicates: int = 1000
+    """Bootstrap replicates of each interval."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.arms), "The study has no arms.", "Add some under `arms:`; see configs/study/.")
+        choose(self.baseline, self.arms, "baseline:")
+        for name, arm in self.arms.items():
+            for protocol in arm.protocols or self.protocols:
+                choose(protocol, PROTOCOLS, f"arms: {name}: protocols:")
+        for fraction in self.fractions:
+            require(0 < fraction <= 1, f"fractions: {fraction} is no share.", "Write shares above 0, at most 1.")
+        require(self.folds == 0 or self.folds >= 2, f"folds: {self.folds} is too few.", "Write 5, or 0 for none.")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and its evaluation."""
+
+    arm: str
+    protocol: str
+    fraction: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Folder of its Classifier and its evaluation."""
+        return f"{self.arm}/{self.protocol}-{100 * self.fraction:g}pc-seed{self.seed}"
+
+
+@verb
+def study(file: Path, /, *, out: Path, jobs: int = 1, dry_run: bool = False) -> Outcome:
+    """Run the grid: methods × weights × label fractions × seeds.
+
+    Every cell is an artifact of its own under --out, so an interrupted study goes on where it stopped.
+
+    Args:
+        file: the study, YAML (see configs/study/).
+        out: folder for everything the study makes.
+        jobs: cells at a time; each gets its share of the cores.
+        dry_run: print the plan.
+
+    Raises:
+        UsageError: a word in the file that is not known.
+    """
+    from kontrast.artifacts.card import claim, read_card
+
+    file, out = Path(file), Path(out)
+    plan = from_dict(Study, load_yaml(file), where=file.name)
+    asked = to_dict(plan)
+    taken = claim(out, "study", config=asked, dry_run=dry_run)
+    if taken.state == "done":
+        console.say(f"{out} is already done.")
+        return Outcome("study", out, "already done", read_card(out).content["summary"])
+    cells = cells_of(plan)
+    console.say(f"{len(plan.arms)} arms, {len(cells)} trainings; fractions {plan.fractions}, seeds {plan.seeds}.")
+    if dry_run:
+        for cell in cells:
+            console.say(f"  {cell.name}")
+        return Outcome("study", out, "planned", {"cells": [cell.name for cell in cells]})
+    packs = _prepare(plan, out)
+    encoders = _pretrain(plan, packs, out)
+    cells = [cell for cell in cells if cell.arm in encoders]
+    _run(cells, encoders, jobs, lambda cell: run_cell(plan, cell, packs[plan.pack], encoders[cell.arm], out))
+    return _finish(plan, cells, packs, encoders, out, asked)
+
+
+def cells_of(plan: Study) -> list[Cell]:
+    """The grid, in the order in which it is run: a whole row of arms before the next seed."""
+    return [
+        Cell(name, protocol, fraction, seed)
+        for seed in plan.seeds
+        for fraction in plan.fractions
+        for name, arm in plan.arms.items()
+        for protocol in (arm.protocols or plan.protocols)
+    ]
+
+
+def _prepare(plan: Study, out: Path) -> dict[str, Path]:
+    """The Packs by the names under which the study knows them."""
+    from kontrast import prepare
+
+    packs = {}
+    for name, options in plan.prepare.items():
+        given = {k: _filled(v) for k, v in options.items() if k != "source"}
+        console.say(f"\n== prepare {name}")
+        packs[name] = Path(prepare(Path(_filled(options.get("source", name))), out=out / "packs" / name, **given))
+    for name in (plan.pack, *plan.pretrain_packs):
+        packs.setdefault(name, Path(_filled(name)))
+    return packs
+
+
+def _filled(value: Any) -> Any:
+    """Text with $VARIABLES filled in, in lists too."""
+    if isinstance(value, list):
+        return [_filled(v) for v in value]
+    if not isinstance(value, str):
+        return value
+    filled = os.path.expandvars(value)
+    require("$" not in filled, f"{value} names a variable that is not set.", "Set it in the environment.")
+    return filled
+
+
+def _pretrain(plan: Study, packs: dict[str, Path], out: Path) -> dict[str, str]:
+    """What each arm starts from, as `probe` and `finetune` take it. Arms whose weights are missing are left out."""
+    from kontrast import pretrain
+
+    sources = [packs[name] for name in plan.pretrain_packs or (plan.pack,)]
+    encoders = {}
+    for name, arm in plan.arms.items():
+        try:
+            if arm.method is None:
+                _weights_exist(arm, plan)
+                encoders[name] = _filled(arm.start)
+                continue
+            console.say(f"\n== pretrain {name}")
+            options = {"method": arm.method, "encoder": arm.encoder or plan.encoder, "init": _filled(arm.start)}
+            made = pretrain(*sources, out=out / "encoders" / name, **(options | plan.pretrain | arm.pretrain))
+            encoders[name] = str(Path(made))
+        except KontrastError as error:
+            if not arm.optional:
+                raise
+            console.warn(f"arm {name} is left out: {error.problem}")
+    return encoders
+
+
+def _weights_exist(arm: Arm, plan: Study) -> None:
+    if arm.start == "imagenet":
+        from kontrast.nn.weights import find_imagenet
+
+        find_imagenet(arm.encoder or plan.encoder)
+
+
+def _run(cells: list[Cell], encoders: dict[str, str], jobs: int, work: Callable[[Cell], Any]) -> None:
+    from joblib import Parallel, delayed
+
+    if jobs == 1:
+        with console.progress("study", len(cells), "cells") as line:
+            for cell in cells:
+                work(cell)
+                line.update()
+        return
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    Parallel(n_jobs=jobs)(delayed(_alone)(work, cell, threads) for cell in cells)
+
+
+def _alone(work: Callable[[Cell], Any], cell: Cell, threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    work(cell)
+
+
+def run_cell(plan: Study, cell: Cell, pack: Path, encoder: str, out: Path) -> None:
+    """Train one Classifier and score it on the test split; both resume, or are done."""
+    import kontrast
+
+    train = getattr(kontrast, cell.protocol)
+    options: dict[str, Any] = {"uncertain": plan.uncertain, "blank": plan.blank, "findings": plan.findings}
+    if encoder in ("random", "imagenet") or Path(encoder).is_file():
+        options["encoder"] = plan.arms[cell.arm].encoder or plan.encoder
+    options |= plan.probe if cell.protocol == "probe" else plan.finetune
+    console.say(f"\n== {cell.name}")
+    classifier = train(
+        encoder, pack, out=out / "classifiers" / cell.name, label_fraction=cell.fraction, seed=cell.seed, **options
+    )
+    # Uncertain labels cannot be scored softly: they count for nothing there, and the figure says so.
+    policy = plan.uncertain.replace("soft", "ignore")
+    kontrast.evaluate(
+        classifier, pack, out=out / "evaluations" / cell.name, uncertain=policy, blank=plan.blank,
+        replicates=plan.replicates,
+    )  # fmt: skip
+
+
+def _finish(
+    plan: Study, cells: list[Cell], packs: dict[str, Path], encoders: dict[str, str], out: Path, asked: dict[str, Any]
+) -> Outcome:
+    """Gather the tables of the grid from the evaluations' files, and close the study."""
+    from kontrast.artifacts.card import parent, write_card
+    from kontrast.engine.comparison import compare, crossvalidate, gather
+
+    table = gather({cell.name: out / "evaluations" / cell.name for cell in cells})
+    files = ["cells.csv", "differences.csv"]
+    table.to_csv(out / "cells.csv", index=False)
+    differences = compare(out / "evaluations", table, plan.baseline, replicates=plan.replicates)
+    differences.to_csv(out / "differences.csv", index=False)
+    if plan.folds:
+        console.say(f"\n== {plan.folds} folds on frozen features")
+        architectures = {name: plan.arms[name].encoder or plan.encoder for name in encoders}
+        files += crossvalidate(
+            packs[plan.pack], encoders, architectures, out, baseline=plan.baseline, folds=plan.folds,
+            findings=plan.findings, uncertain=plan.uncertain, blank=plan.blank, replicates=plan.replicates,
+        )  # fmt: skip
+    summary = {"cells": len(cells), "arms": list(encoders), "left_out": [a for a in plan.arms if a not in encoders]}
+    parents = [parent("pack", packs[plan.pack])]
+    write_card(out, "study", config=asked, parents=parents, content={"summary": summary}, files=files)
+    _say(table, differences)
+    return Outcome("study", out, "done", summary)
+
+
+def _say(table: Any, differences: Any) -> None:
+    rows = []
+    for (protocol, fraction, arm), part in table.groupby(["protocol", "fraction", "arm"], sort=False):
+        values = part["auroc"].dropna()
+        spread = f"{values.mean():.3f} ± {values.std(ddof=0):.3f}" if len(values) else "–"
+        found = differences.query("protocol == @protocol and fraction == @fraction and arm == @arm")
+        gain = "" if found.empty or found["value"].isna().all() else "{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+        rows.append([arm, protocol, f"{100 * fraction:g} %", spread, gain.format(**found.iloc[0]) if gain else ""])
+    console.table(
+        "Macro AUROC on test (mean ± SD over seeds)", ["arm", "protocol", "labels", "AUROC", "less baseline"], rows
+    )
