@@ -89,11 +89,15 @@ def _check_name(path: Path, address: str) -> None:
 
 
 def fitting_stem(state: dict[str, Tensor], spec: EncoderSpec) -> EncoderSpec:
-    """The spec with the stem that these weights have; a ViT's patches can be resampled, so its spec stays."""
-    first = state.get("conv1.weight", state.get("features.conv0.weight"))
-    if spec.is_vit or first is None:
+    """The spec with the stem that these weights have, by the size of their first kernel.
+
+    A ViT's larger patches can be resampled to smaller ones, so only patches of 8 decide.
+    """
+    names = ("patch_embed.proj.weight",) if spec.is_vit else ("conv1.weight", "features.conv0.weight")
+    first = next((state[name] for name in names if name in state), None)
+    if first is None or (spec.is_vit and first.shape[-1] > 8):
         return spec
-    return replace(spec, stem="small" if first.shape[-1] == 3 else "imagenet")
+    return replace(spec, stem="small" if first.shape[-1] == (8 if spec.is_vit else 3) else "imagenet")
 
 
 def load_weights(encoder: Encoder, spec: EncoderSpec, state: dict[str, Tensor], where: str) -> list[str]:
@@ -150,20 +154,17 @@ def _fit_vit(state: dict[str, Tensor], own: dict[str, Tensor]) -> None:
         grid = round((own["pos_embed"].shape[1] - 1) ** 0.5)
         state["pos_embed"] = resize_positions(positions, grid, grid)
     size = own["patch_embed.proj.weight"].shape[-1]
-    if kernel is not None and kernel.dim() == 4 and kernel.shape[-1] != size:
+    if kernel is not None and kernel.dim() == 4 and kernel.shape[-1] > size:
         state["patch_embed.proj.weight"] = resample_patches(kernel, size)
 
 
 def resample_patches(kernel: Tensor, size: int) -> Tensor:
-    """A patch projection for another patch size, (D, C, p, p) → (D, C, size, size).
+    """A patch projection for smaller patches, (D, C, p, p) → (D, C, size, size).
 
-    Smaller patches get the response that the same patch, enlarged to p × p, would get: w' = Uᵀ w with U bilinear
-    enlargement. Larger ones the least-squares counterpart, w' = (Sᵀ)⁺ w with S bilinear reduction
-    (Beyer et al. 2023, FlexiViT, arXiv:2212.08013, section 3.4).
+    A small patch x gets the response that it would get enlarged to p × p: w·(U x) = (Uᵀ w)·x, with U bilinear
+    enlargement. (FlexiViT, arXiv:2212.08013, section 3.4, solves the same equation for larger patches.)
     """
     p = kernel.shape[-1]
     basis = torch.eye(size * size).reshape(size * size, 1, size, size)
-    resize = F.interpolate(basis, size=(p, p), mode="bilinear", antialias=size > p).reshape(size * size, p * p)
-    flat = kernel.float().reshape(-1, p * p)  # (D·C, p²)
-    weights = flat @ resize.T if size < p else flat @ torch.linalg.pinv(resize).T
-    return weights.reshape(*kernel.shape[:2], size, size)
+    enlarge = F.interpolate(basis, size=(p, p), mode="bilinear", align_corners=False).reshape(size * size, p * p)
+    return (kernel.float().reshape(-1, p * p) @ enlarge.T).reshape(*kernel.shape[:2], size, size)

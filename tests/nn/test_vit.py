@@ -1,0 +1,49 @@
+import pytest
+import torch
+
+from kontrast.nn.encoders import EncoderSpec, build_encoder
+from kontrast.nn.vit import resize_positions
+from nn import oracles
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "heads"), [("vit_small", 6), ("vit_base", 12)])
+@pytest.mark.parametrize(("size", "patch"), [(32, 8), (128, 16)])
+def test_equals_the_paper_written_out(name, heads, size, patch):
+    encoder = oracles.stir(build_encoder(EncoderSpec(name, size), seed=0))
+    x = torch.randn(2, 1, size, size)
+    expected = oracles.vit(encoder.state_dict(), x, heads=heads, patch=patch)
+    torch.testing.assert_close(encoder(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_maps_lie_where_the_patches_lie():
+    """A change in one patch changes that place of the map the most, in a network that has learnt nothing yet."""
+    encoder = build_encoder(EncoderSpec("vit_small", 64), seed=0).eval()
+    x = torch.zeros(1, 1, 64, 64)
+    y = x.clone()
+    y[..., 16:24, 40:48] = 1
+    with torch.no_grad():
+        change = (encoder.feature_maps(y) - encoder.feature_maps(x)).abs().sum(1)[0]
+    assert change.shape == (8, 8)
+    assert divmod(int(change.argmax()), 8) == (2, 5)
+
+
+def test_other_sizes_are_allowed_and_leftovers_dropped():
+    encoder = build_encoder(EncoderSpec("vit_small", 64), seed=0).eval()
+    x = torch.randn(1, 1, 43, 50)
+    with torch.no_grad():
+        assert encoder.feature_maps(x).shape == (1, 384, 5, 6)
+        torch.testing.assert_close(encoder(x), encoder(x[..., :40, :48]))
+
+
+def test_positions_stay_on_their_own_grid_and_follow_a_ramp_on_another():
+    grid = 8
+    ramp = torch.linspace(0.5, grid - 0.5, grid) / grid
+    places = ramp.reshape(1, 1, grid, 1).expand(1, grid, grid, 3).reshape(1, -1, 3)
+    positions = torch.cat([torch.full((1, 1, 3), 9.0), places], 1)
+    assert resize_positions(positions, 8, 8) is positions
+    got = resize_positions(positions, 16, 4)
+    assert got.shape == (1, 1 + 64, 3)
+    assert got[0, 0].eq(9).all()
+    wanted = (torch.arange(4) + 0.5) / 4
+    torch.testing.assert_close(got[0, 1:, 0].reshape(16, 4)[3], wanted, atol=0.02, rtol=0)
