@@ -33,13 +33,14 @@ class Output:
 
 
 class Tiny(nn.Module):
-    """Predicts each image's mean through a net with dropout, batch-norm, a buffer like a queue and an average like an EMA."""
+    """Predicts each image's mean; has dropout, batch-norm, a buffer like a queue, an average like a momentum copy."""
 
     def __init__(self, size: int = 8, seed: int = 0, bad_step: int = -1) -> None:
         super().__init__()
         torch.manual_seed(seed)
         self.net = nn.Sequential(
-            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(4 * (size - 2) ** 2, 1)
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
+            nn.Dropout(0.2), nn.Linear(4 * (size - 2) ** 2, 1),
         )  # fmt: skip
         self.register_buffer("queue", torch.zeros(16))
         self.register_buffer("average", torch.zeros(4, 1, 3, 3))

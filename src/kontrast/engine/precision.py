@@ -73,7 +73,7 @@ def resolve_device(name: str = "auto") -> torch.device:
             )
     elif device.type != "cpu":
         raise UsageError(f"--device {name} is not supported.", fix="Choose auto, cpu or cuda.")
-    device = distributed.init(device)
+    device = distributed.start(device)
     if not distributed.is_main():
         console.configure(quiet=True)
     if name == "auto":

@@ -73,10 +73,7 @@ class Run:
     def restore(self) -> None:
         """Go on from the newest whole checkpoint, if any."""
         # The main process looks first: it removes what is damaged.
-        state = load_checkpoint(self.out, self.fingerprint()) if distributed.is_main() else None
-        distributed.barrier()
-        if not distributed.is_main():
-            state = load_checkpoint(self.out, self.fingerprint())
+        state = distributed.main_first(lambda: load_checkpoint(self.out, self.fingerprint()))
         if state is None:
             return
         model = dict(state["model"])
@@ -171,7 +168,10 @@ class Run:
         """Forward, backward, update."""
         config, step = self.config, self.step
         progress = step / config.steps
-        torch.manual_seed(derive(self.batches.seed, NOISE, step, distributed.rank()))
+        noise = derive(self.batches.seed, NOISE, step, distributed.rank())
+        torch.default_generator.manual_seed(noise)  # torch.manual_seed would tend to every absent kind of device too
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(noise)
         lr = config.lr * schedule(config.schedule, step, config.steps, config.warmup)
         set_lr(self.optimizer, lr)
         with self.precision.autocast():
@@ -218,7 +218,7 @@ class Run:
         epoch = -(-self.step // self.batches.steps_per_epoch)
         wishes = [hook.on_epoch_end(self.model, self.step, epoch) for hook in self.hooks]
         self.model.train()
-        self.stopped = bool(distributed.broadcast(torch.tensor("stop" in wishes, device=self.device)))
+        self.stopped = bool(distributed.broadcast_object("stop" in wishes))
         return self.stopped
 
     def _agree(self, due: bool, number: int) -> tuple[bool, int]:

@@ -17,14 +17,14 @@ class SyncBatchNorm(_BatchNorm):
     Every process must hold as many samples. Parameters, buffers and eval mode are those of `nn.BatchNorm2d`.
     """
 
-    def _check_input_dim(self, input: Tensor) -> None:
+    def _check_input_dim(self, x: Tensor) -> None:
         """(B, C) or (B, C, …): every dimension after the second is averaged over."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, x_in: Tensor) -> Tensor:
         """(B, C, …) → (B, C, …), normalised per channel over the global batch."""
         if not self.training:
-            return super().forward(input)
-        x = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
+            return super().forward(x_in)
+        x = x_in.float() if x_in.dtype in (torch.bfloat16, torch.float16) else x_in
         places = [d for d in range(x.ndim) if d != 1]
         shape = [1, -1] + [1] * (x.ndim - 2)
         n = all_reduce_sum(x.new_tensor(x.numel() / x.shape[1]))
@@ -35,7 +35,7 @@ class SyncBatchNorm(_BatchNorm):
         out = centred * torch.rsqrt(var + self.eps).view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
-        return out.to(input.dtype)
+        return out.to(x_in.dtype)
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, var: Tensor) -> None:
