@@ -61,11 +61,11 @@ def _open_safetensors(path: Path) -> dict[str, Tensor]:
     size = path.stat().st_size
     with path.open("rb") as stream:
         start = stream.read(8)
-        if start[:1] == b"\x80" or start[:2] == b"PK":
-            raise ArtifactError(f"{path} holds a Python pickle in place of safetensors; refused.", fix=_CONVERT)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
         # Checked before anything of that length is allocated: a crafted header may claim 2⁶³ bytes.
         if length > min(MAX_HEADER, size - 8):
+            if start[:1] == b"\x80" or start[:2] == b"PK":
+                raise ArtifactError(f"{path} holds a Python pickle in place of safetensors; refused.", fix=_CONVERT)
             raise ArtifactError(
                 f"{path} is damaged, cut short or no safetensors file: its header claims {length:,} bytes.",
                 fix="Copy or download the file again.",
