@@ -24,13 +24,15 @@ SKIPPED_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
 
 def file_format(data: bytes) -> str:
     """`JPEG`, `PNG`, `TIFF`, `DICOM` or `` (none of them), from the first 132 bytes; suffixes often lie."""
+    if data[128:132] == b"DICM":  # first: the preamble may be made to look like TIFF (dual-personality files)
+        return "DICOM"
     if data[:3] == b"\xff\xd8\xff":
         return "JPEG"
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return "PNG"
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "TIFF"
-    return "DICOM" if data[128:132] == b"DICM" else ""
+    return ""
 
 
 def decode(path: PathLike) -> Image:

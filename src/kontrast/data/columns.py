@@ -1,0 +1,258 @@
+"""Tables of any origin: which column plays which role, and what its words mean.
+
+A role is given by a column's name *and* its content (a column `view` that holds numbers is no view). Nothing is
+guessed silently: `Roles.notes` says what was taken for what, and `--column role=name` overrides it.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from kontrast.config import choose, nearest
+from kontrast.data.words import LABELS, MAX_CLASSES, age_values, finding_values, sex_values, split_values, view_values
+from kontrast.errors import UsageError
+from kontrast.types import FINDINGS
+
+NIH_FINDINGS = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+)
+"""The 14 findings of NIH ChestX-ray14 (Wang et al. 2017), spelt as its table spells them."""
+
+_NAMES: dict[str, tuple[str, ...]] = {
+    "path": (
+        *("path", "imagepath", "filepath", "filename", "file", "imagefile", "imagefilename", "imageindex", "image"),
+        *("imagename", "imageid", "img", "imgpath", "dicompath", "dicomid", "dicom", "fileid", "name", "id"),
+    ),
+    "patient": ("patientid", "patient", "subjectid", "subject", "pid", "patientkey", "participantid", "participant"),
+    "study": ("studyid", "study", "studyinstanceuid", "accession", "accessionnumber", "examid", "followup", "visit"),
+    "view": ("view", "viewposition", "projection", "appa", "position", "frontallateral"),
+    "sex": ("sex", "gender", "patientsex", "patientgender"),
+    "age": ("age", "patientage", "ageyears", "patientageyears"),
+    "split": ("split", "set", "subset", "partition", "fold", "dataset", "usage"),
+    "classes": ("findinglabels", "labels", "label", "class", "classes", "category", "diagnosis", "finding", "subtype"),
+}
+_NOT_FINDINGS = ("index", "unnamed", "fold", "followup", "row", "rownumber", "icu", "death", "dead")
+ROLES = (*_NAMES, "finding", "rename")
+"""What `--column ROLE=NAME` may say. `finding` and `rename` may come several times; `rename=OLD:NEW`."""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The column of each role, None where there is none.
+
+    Attributes:
+        path: image file, a path or a name, with or without its suffix.
+        patient, study, view, sex, age, split: as in a Pack's table.
+        classes: a text column of one class per image, or of several parted by `|` (used where no finding column is).
+        findings: columns of 1, 0, -1 and blank.
+        rename: (column, finding name) where they differ.
+        notes: what was taken for what, and what was left out; to be printed.
+    """
+
+    path: str | None = None
+    patient: str | None = None
+    study: str | None = None
+    view: str | None = None
+    sex: str | None = None
+    age: str | None = None
+    split: str | None = None
+    classes: str | None = None
+    findings: tuple[str, ...] = ()
+    rename: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, str]:
+    """`["patient=Foo", "finding=A", "finding=B"]` as `{"patient": "Foo", "finding": "A,B"}`.
+
+    Raises:
+        UsageError: a word without `=`, or an unknown role.
+    """
+    overrides: dict[str, str] = {}
+    for word in words:
+        role, equals, name = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--column {word} is not ROLE=NAME.", fix=f"Roles: {', '.join(ROLES)}.")
+        choose(role, ROLES, "--column role")
+        many = role in ("finding", "rename") and role in overrides
+        overrides[role] = f"{overrides[role]},{name}" if many else name
+    return overrides
+
+
+def plain(name: str) -> str:
+    """A name without case, spaces and signs: `Patient ID` and `patient_id` are the same."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def stem(value: str) -> str:
+    """The file name of a path without folders and image suffix, lower case."""
+    name = PurePosixPath(value.replace("\\", "/")).name.lower()
+    return re.sub(r"\.(jpe?g|jpe|png|tiff?|dcm|dicom|dic)$", "", name)
+
+
+def _is_binary(values: pd.Series, name: str) -> bool:
+    present = set(values.str.lower()) - {""}
+    if not present or not present <= set(LABELS):
+        return False
+    known = {plain(finding) for finding in (*FINDINGS, *NIH_FINDINGS)}
+    # A column of zeros is a finding without positives if its name is one; else it is just a constant.
+    return plain(name) in known or (bool({"1", "1.0", "true"} & present) and values.nunique() > 1)
+
+
+def _mostly(parse: Callable[[Iterable[str]], list[Any]]) -> Callable[[pd.Series], bool]:
+    def check(values: pd.Series) -> bool:
+        present = [value for value in values if value]
+        good = sum(1 for value in parse(present) if value not in ("",) and value == value)  # NaN is not itself
+        return bool(present) and good * 2 > len(present)
+
+    return check
+
+
+def _is_classes(values: pd.Series) -> bool:
+    names = {part for value in set(values) for part in value.split("|") if part}
+    return 2 <= len(names) <= MAX_CLASSES and len(names) < len(values)
+
+
+_CONTENT: dict[str, Callable[[pd.Series], bool]] = {
+    "path": lambda values: bool(values.nunique() > len(values) // 2),
+    "patient": lambda values: bool(values.ne("").any()),
+    "study": lambda values: bool(values.ne("").any()),
+    "view": _mostly(view_values),
+    "sex": _mostly(sex_values),
+    "age": _mostly(age_values),
+    "split": _mostly(split_values),
+    "classes": _is_classes,
+}
+
+
+def _column(name: str, table: pd.DataFrame) -> str:
+    if name in table.columns:
+        return name
+    guess = nearest(name, table.columns)
+    shown = ", ".join(list(table.columns)[:20]) + (" …" if len(table.columns) > 20 else "")
+    raise UsageError(
+        f"--column names {name!r}, which the table has not.",
+        fix=(f"Did you mean {guess!r}? " if guess else "") + f"Columns: {shown}.",
+    )
+
+
+def _by_files(table: pd.DataFrame, stems: Collection[str]) -> str | None:
+    """The column whose words are most often names of files that exist."""
+    shares = {name: table[name].map(stem).isin(stems).mean() for name in table.columns} if stems else {}
+    best = max(shares, key=lambda name: shares[name], default=None)
+    return best if best is not None and shares[best] > 0.05 else None
+
+
+def _find(role: str, table: pd.DataFrame, taken: Collection[str], notes: list[str]) -> str | None:
+    named = {plain(name): name for name in reversed(table.columns) if name not in taken}
+    for word in _NAMES[role]:
+        if word in named:
+            if _CONTENT[role](table[named[word]]):
+                return named[word]
+            if role not in ("path", "classes", "split", "study"):
+                empty = table[named[word]].eq("").all()
+                why = "it is empty" if empty else "its content does not look like one"
+                notes.append(f"{named[word]} is not used as {role}: {why}")
+    return None
+
+
+def recognise(table: pd.DataFrame, overrides: dict[str, str], stems: Collection[str] = frozenset()) -> Roles:
+    """Which column of a table plays which role.
+
+    Args:
+        table: as `read_table` gives it.
+        overrides: role → column name, `none` to leave a role empty; `finding` and `rename` parted by commas.
+        stems: names of the image files that exist (see `stem`): the column that holds them is the path.
+
+    Raises:
+        UsageError: an override names a column that is not there, with its nearest neighbour.
+        DataError: a column given as a finding holds something else.
+    """
+    notes: list[str] = []
+    found: dict[str, str | None] = {}
+    given = {
+        role: None if name == "none" else _column(name, table) for role, name in overrides.items() if role in _NAMES
+    }
+    for role in _NAMES:
+        if role in given:
+            found[role] = given[role]
+            continue
+        taken = {name for name in (*found.values(), *given.values()) if name}
+        column = _by_files(table[[c for c in table.columns if c not in taken]], stems) if role == "path" else None
+        found[role] = column or _find(role, table, taken, notes)
+    notes = [f"{role} = {name}" for role, name in found.items() if name and role != "classes"] + notes
+    findings = _findings(table, overrides, {name for role, name in found.items() if name and role != "classes"})
+    classes = found.pop("classes")
+    if findings and classes and "classes" not in overrides:
+        if classes not in findings:
+            notes.append(f"{classes} is not used: there are finding columns")
+        classes = None
+    if classes and classes in findings:
+        classes = None
+    if classes:
+        notes.append(f"findings = one for each class of {classes}")
+    elif findings:
+        notes.append(f"findings = {', '.join(findings)}")
+    used = {*findings, classes, *found.values()}
+    left = [name for name in table.columns if name not in used]
+    if left:
+        notes.append(f"left out: {', '.join(left)}")
+    rename = _renames(overrides, findings, notes, closed=classes is None)
+    return replace(Roles(), **found, classes=classes, findings=findings, rename=rename, notes=tuple(notes))
+
+
+def _findings(table: pd.DataFrame, overrides: dict[str, str], taken: set[str]) -> tuple[str, ...]:
+    if "finding" in overrides:
+        if overrides["finding"] == "none":
+            return ()
+        names = [_column(name.strip(), table) for name in overrides["finding"].split(",")]
+        for name in names:
+            finding_values(table[name])
+        return tuple(dict.fromkeys(names))
+    if "classes" in overrides and overrides["classes"] != "none":
+        return ()
+    roles = {word for role, words in _NAMES.items() if role not in ("classes", "path", "view") for word in words}
+    return tuple(
+        name
+        for name in table.columns
+        if name not in taken
+        and plain(name) not in roles
+        and not plain(name).startswith(_NOT_FINDINGS)
+        and _is_binary(table[name], name)
+    )
+
+
+def _renames(
+    overrides: dict[str, str], findings: Sequence[str], notes: list[str], *, closed: bool
+) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for word in filter(None, overrides.get("rename", "").split(",")):
+        old, colon, new = (part.strip() for part in word.partition(":"))
+        if not colon or not new:
+            raise UsageError(f"--column rename={word} is not rename=OLD:NEW.", fix="Write rename=Effusion:NAME.")
+        pairs.append((choose(old, findings, "--column rename finding") if closed else old, new))
+        notes.append(f"finding {old} is called {new}, as asked")
+    chexpert = {plain(name): name for name in FINDINGS} | {"effusion": "Pleural Effusion"}
+    renamed = dict(pairs)
+    for name in findings:
+        standard = chexpert.get(plain(name), name)
+        if standard != name and name not in renamed:
+            notes.append(f"{name} keeps its name; CheXpert's is {standard}: --column 'rename={name}:{standard}'")
+    return tuple(pairs)

@@ -1,0 +1,108 @@
+"""How sources are arranged: each module here turns one arrangement into `Records`. No pixels are read.
+
+chexpert   train.csv, valid.csv and tables like them
+nih        Data_Entry_2017.csv, image folders, official lists
+table      any CSV with a column of files
+folder     class folders, or a plain folder without labels
+plain      the same, folders never taken for classes
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from kontrast.config import choose
+from kontrast.data.layouts import chexpert, folder, nih, table
+from kontrast.data.layouts.records import BASE, Records, masked
+from kontrast.data.words import read_table
+from kontrast.errors import DataError, UsageError
+
+__all__ = ["BASE", "LAYOUTS", "Layout", "Records", "detect", "masked"]
+
+Reader = Callable[[Path, Sequence[Path], Mapping[str, str]], Records]
+
+LAYOUTS: dict[str, Reader] = {
+    "chexpert": chexpert.records,
+    "nih": nih.records,
+    "table": table.records,
+    "folder": folder.records,
+    "plain": partial(folder.records, classes=False),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An arrangement that fits a source: its name, why it was chosen, and the tables it reads."""
+
+    name: str
+    reason: str
+    labels: tuple[Path, ...] = ()
+
+    def records(self, src: Path, labels: Sequence[Path] = (), overrides: Mapping[str, str] | None = None) -> Records:
+        """Read the source. `labels` are tables that the user named, `overrides` come from `--column`.
+
+        Raises:
+            DataError: nothing usable is there.
+            UsageError: an override that does not fit.
+        """
+        if overrides and self.name in ("folder", "plain"):
+            raise UsageError(f"--column has no table to apply to (layout {self.name}).", fix="Name one with --labels.")
+        return LAYOUTS[self.name](src, tuple(labels) or self.labels, overrides or {})
+
+
+def _from_tables(labels: Sequence[Path]) -> Layout:
+    columns = list(read_table(labels[0]).columns)
+    name = labels[0].name
+    if chexpert.recognised(columns):
+        return Layout("chexpert", f"{name} has CheXpert's columns", tuple(labels))
+    if nih.recognised(columns):
+        return Layout("nih", f"{name} has the columns of NIH ChestX-ray14", tuple(labels))
+    return Layout("table", f"the table {name}", tuple(labels))
+
+
+def _from_folder(src: Path) -> Layout:
+    found = chexpert.tables_of(src)
+    if found:
+        return Layout("chexpert", f"{', '.join(path.name for path in found)} with CheXpert's columns", tuple(found))
+    found = sorted(src.glob(nih.TABLE))[-1:]
+    if found:
+        return Layout("nih", f"{found[0].name} is there", tuple(found))
+    tables = sorted(path for path in src.glob("*.csv") if not path.name.startswith("."))
+    own = [path for path in tables if path.name.lower() in ("labels.csv", "metadata.csv")] or tables
+    if len(own) == 1:
+        return _from_tables(own)
+    reason = (
+        "no table of labels" if not tables else f"{len(tables)} tables, and none is labels.csv: name one with --labels"
+    )
+    return Layout("folder", reason)
+
+
+def detect(src: Path, labels: Sequence[Path] = (), layout: str = "auto") -> Layout:
+    """Which layout a source has.
+
+    Args:
+        src: the source folder.
+        labels: tables that the user named; with them the layout goes by their columns.
+        layout: `auto`, or a key of LAYOUTS.
+
+    Raises:
+        DataError: the source is missing or no folder, or a table cannot be read.
+        UsageError: an unknown layout.
+    """
+    choose(layout, ("auto", *LAYOUTS), "--layout")
+    if not src.is_dir():
+        what = "is a file, not a folder" if src.exists() else "does not exist"
+        raise DataError(f"{src} {what}.", fix="Name the folder that holds the images.")
+    labels = tuple(labels)
+    for path in labels:
+        read_table(path)
+    if layout == "auto":
+        return _from_tables(labels) if labels else _from_folder(src)
+    if labels and layout in ("folder", "plain"):
+        raise UsageError(f"--layout {layout} reads no table.", fix="Leave out --labels, or use --layout table.")
+    if layout == "table" and not labels:
+        labels = _from_folder(src).labels
+        if not labels:
+            raise UsageError("--layout table needs a table.", fix="Name it with --labels.")
+    return Layout(layout, "as asked", labels)

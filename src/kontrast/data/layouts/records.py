@@ -1,0 +1,161 @@
+"""What every layout gives: one table of images with their patients, parts and labels, and what was wrong."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kontrast.data import words
+from kontrast.data.columns import Roles
+from kontrast.data.decode import DICOM, read_header
+from kontrast.errors import DataError
+
+BASE = ("source", "patient", "study", "split", "view", "sex", "age")
+
+
+@dataclass(frozen=True)
+class Records:
+    """The images of a source.
+
+    Attributes:
+        table: one row per image, sorted by source: `source` (posix path below the source folder), `patient` and
+            `study` (raw), `split` (`train`, `val`, `test`, or "" where it is still to be drawn), `view` (`AP`, `PA`,
+            `lateral`, `frontal`, ""), `sex` (`F`, `M`, ""), `age` (years or NaN), then the findings (1, 0, -1, NaN).
+        findings: their names, in column order.
+        layout: its name.
+        notes: lines to print: what was recognised, assumed or left out.
+        official_split: "" (no part is given), `test` (the test part is given, the rest is to be divided into train
+            and val) or `all`.
+        patients_known: False where each image counts as its own patient.
+        problems: (file, reason) of what is not in the table.
+    """
+
+    table: pd.DataFrame
+    findings: tuple[str, ...] = ()
+    layout: str = ""
+    notes: tuple[str, ...] = ()
+    official_split: str = ""
+    patients_known: bool = True
+    problems: tuple[tuple[str, str], ...] = ()
+
+
+def masked(name: str) -> str:
+    """A file name fit for a message: runs of digits (and of hex digits around them) become N, for ids hide there."""
+    return re.sub(r"(?<![A-Za-z])(?=[a-f]*\d)[0-9a-f]{6,}|\d+", "N", name)
+
+
+def from_roles(
+    table: pd.DataFrame, roles: Roles, sources: Sequence[str | None]
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The columns of `Records.table` from a table's roles, and the names of its findings; rows are kept in order."""
+
+    def text(name: str | None) -> pd.Series:
+        return table[name] if name else pd.Series("", index=table.index)
+
+    frame = pd.DataFrame(
+        {
+            "source": pd.Series(list(sources), index=table.index, dtype=object),
+            "patient": text(roles.patient),
+            "study": text(roles.study),
+            "split": words.split_values(text(roles.split)),
+            "view": words.view_values(text(roles.view)),
+            "sex": words.sex_values(text(roles.sex)),
+            "age": words.age_values(text(roles.age)),
+        }
+    )
+    if roles.classes:
+        labels = words.one_hot(table[roles.classes]).set_index(table.index)
+    else:
+        labels = pd.DataFrame({name: words.finding_values(table[name]) for name in roles.findings}, index=table.index)
+    labels = labels.rename(columns=dict(roles.rename))
+    clash = [name for name in labels.columns if name in BASE or list(labels.columns).count(name) > 1]
+    if clash:
+        raise DataError(
+            f"Two columns would be called {clash[0]!r}.",
+            fix=f"Name the finding otherwise: --column rename={clash[0]}:…",
+        )
+    return pd.concat([frame, labels], axis=1), tuple(labels.columns)
+
+
+def _without_doubles(frame: pd.DataFrame, findings: Sequence[str]) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    again = frame.duplicated("source")
+    if not again.any():
+        return frame, []
+    labels = ["source", *findings]
+    # A row that repeats an earlier one wholly says nothing new; one with other labels is a contradiction.
+    same = frame.duplicated(labels)
+    reasons = same[again].map({True: "listed again", False: "listed again with other labels; the first row is used"})
+    problems = list(zip(frame["source"][again].astype(str), reasons, strict=True))
+    return frame[~again], problems
+
+
+_PARSE: dict[str, Callable[[Iterable[str]], list[Any]]] = {
+    "view": words.view_values,
+    "sex": words.sex_values,
+    "age": words.age_values,
+}
+
+
+def _from_headers(src: Path, frame: pd.DataFrame, known: bool) -> tuple[pd.DataFrame, bool, list[str]]:
+    """Fill what no table gave (patient, study, view, sex, age) from DICOM headers."""
+    rows = [source for source in frame["source"] if Path(source).suffix.lower() in DICOM or not Path(source).suffix]
+    wanted = [c for c in ("patient", "study", "view", "sex") if (frame[c] == "").all()]
+    wanted += ["age"] if frame["age"].isna().all() else []
+    if not rows or not wanted:
+        return frame, known, []
+    headers = {source: read_header(src / source) for source in rows}
+    frame = frame.copy()
+    notes = []
+    for name in wanted:
+        raw = pd.Series([str(headers.get(source, {}).get(name) or "") for source in frame["source"]], index=frame.index)
+        if (raw == "").all():
+            continue
+        frame[name] = _PARSE[name](raw) if name in _PARSE else raw
+        notes.append(name)
+    text = [f"{', '.join(notes)} from DICOM headers"] if notes else []
+    return frame, known or "patient" in notes, text
+
+
+def _label_notes(frame: pd.DataFrame, findings: Sequence[str]) -> list[str]:
+    single = [name for name in findings if not {0.0, 1.0} <= set(frame[name].fillna(0.0).unique())]
+    if not single:
+        return []
+    return [f"one class only, so no score can be given for: {', '.join(single)}"]
+
+
+def finish(
+    src: Path,
+    frame: pd.DataFrame,
+    *,
+    findings: Sequence[str],
+    layout: str,
+    notes: Sequence[str],
+    official_split: str = "",
+    patients_known: bool,
+    problems: Sequence[tuple[str, str]] = (),
+) -> Records:
+    """Drop doubles, sort by source, give images without a patient their own, and say what is to be said."""
+    frame, doubles = _without_doubles(frame, findings)
+    frame, patients_known, header_notes = _from_headers(src, frame, patients_known)
+    lines = [*notes, *header_notes]
+    blank = frame["patient"] == ""
+    if not patients_known:
+        lines.append("no patient ids: each image counts as its own patient, so the same person may be on both sides")
+    elif blank.any():
+        lines.append(f"{int(blank.sum()):,} images without a patient id count as one patient each")
+    frame = frame.assign(patient=frame["patient"].where(~blank, frame["source"]))
+    frame = frame.astype(dict.fromkeys(("age", *findings), np.float64))
+    frame = frame.sort_values("source", kind="stable").reset_index(drop=True)
+    return Records(
+        table=frame[[*BASE, *findings]],
+        findings=tuple(findings),
+        layout=layout,
+        notes=(*lines, *_label_notes(frame, findings)),
+        official_split=official_split,
+        patients_known=patients_known,
+        problems=(*problems, *doubles),
+    )

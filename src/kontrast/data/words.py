@@ -1,0 +1,119 @@
+"""Tables as text, and what the words in their cells mean: views, sexes, ages, parts, labels, classes.
+
+What is not understood becomes blank, never a guess; a column given as a finding must be understood wholly.
+"""
+
+import csv
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kontrast.errors import DataError
+
+MAX_CLASSES = 50
+BLANKS = frozenset({"", "nan", "na", "n/a", "none", "null"})
+
+_VIEWS = (
+    (re.compile(r"(ap|antero-?posterior|a\.p\.)(\b|[ _-])"), "AP"),
+    (re.compile(r"(pa|postero-?anterior|p\.a\.)(\b|[ _-])"), "PA"),
+    (re.compile(r"(lat(eral)?|ll|rl|left lateral|right lateral)(\b|[ _-])"), "lateral"),
+    (re.compile(r"frontal\b"), "frontal"),
+)
+_SPLITS = dict.fromkeys(("train", "training"), "train")
+_SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val") | dict.fromkeys(("test", "testing"), "test")
+_SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "w": "F"}
+LABELS = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0, "-1": -1.0, "-1.0": -1.0}
+_AGE = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*([ymwd]?)")
+_AGE_UNIT = {"": 1.0, "y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV (parted by comma, semicolon or tab) as text, "" for blank; ids keep their leading zeros.
+
+    Raises:
+        DataError: the file is missing, empty, or no table.
+    """
+    if not path.is_file():
+        raise DataError(f"--labels {path} is not a file.", fix="Name an existing CSV file.")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            head = stream.readline()
+            separator = max(",;\t", key=head.count)
+            columns = [name.strip() for name in next(csv.reader([head], delimiter=separator), [])]
+        table = pd.read_csv(
+            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
+        )
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error):
+        raise DataError(
+            f"{path.name} is not a table that can be read (CSV in UTF-8, its first line naming the columns).",
+            fix="Save it as CSV in UTF-8.",
+        ) from None
+    double = sorted({name for name in columns if columns.count(name) > 1})
+    if double:
+        raise DataError(f"{path.name} has two columns named {double[0]!r}.", fix="Rename one of them.")
+    if table.empty:
+        raise DataError(f"{path.name} has no rows.", fix="Give a table with one row per image.")
+    table.columns = [str(name).strip() for name in table.columns]
+    for name in table.columns:
+        text = table[name].fillna("").str.strip()
+        table[name] = text.where(~text.str.lower().isin(BLANKS) | (name in ("Finding Labels",)), "")
+    return table
+
+
+def view_values(values: Iterable[str]) -> list[str]:
+    """`AP`, `PA`, `lateral`, `frontal` or "" for each word."""
+    known: dict[str, str] = {}
+    for value in set(values):
+        word = value.lower().strip()
+        known[value] = next((view for pattern, view in _VIEWS if pattern.match(word)), "")
+    return [known[value] for value in values]
+
+
+def sex_values(values: Iterable[str]) -> list[str]:
+    """`F`, `M` or "" for each word."""
+    return [_SEXES.get(value.lower(), "") for value in values]
+
+
+def split_values(values: Iterable[str]) -> list[str]:
+    """`train`, `val`, `test` or "" for each word (`valid`, `validation` and `dev` are val)."""
+    return [_SPLITS.get(value.lower(), "") for value in values]
+
+
+def age_values(values: Iterable[str]) -> list[float]:
+    """Years for each of `62`, `62.0`, `062Y`, `018M`; NaN where there is no age between 0 and 120."""
+    ages = []
+    for value in values:
+        match = _AGE.fullmatch(value.lower())
+        age = float(match[1]) * _AGE_UNIT[match[2]] if match else np.nan
+        ages.append(age if 0 <= age <= 120 else np.nan)
+    return ages
+
+
+def finding_values(values: pd.Series) -> np.ndarray:
+    """1, 0, -1 and NaN (blank) for each word of a finding's column, (N,) float64.
+
+    Raises:
+        DataError: other content, by how many cells.
+    """
+    lower = values.str.lower()
+    numbers = lower.map(LABELS)
+    others = numbers.isna() & (lower != "")
+    if others.any():
+        raise DataError(
+            f"Column {values.name!r} is to be a finding, but {int(others.sum()):,} of its {len(values):,} cells hold "
+            "something other than 1, 0, -1 or blank.",
+            fix="Leave it out of --column finding=…, or code it as 1, 0, -1 and blank.",
+        )
+    return numbers.to_numpy(dtype=np.float64)
+
+
+def one_hot(values: pd.Series) -> pd.DataFrame:
+    """A column of classes as one column of 1 and 0 each; `|` parts several; blank gives NaN everywhere."""
+    sets = [frozenset(part.strip() for part in value.split("|") if part.strip()) for value in values]
+    names = sorted(frozenset[str]().union(*sets))
+    if all(name.isdigit() for name in names):  # bare numbers would make poor names of findings
+        return pd.DataFrame({f"{values.name} {n}": [np.nan if not s else float(n in s) for s in sets] for n in names})
+    return pd.DataFrame({name: [np.nan if not s else float(name in s) for s in sets] for name in names})
