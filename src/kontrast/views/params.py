@@ -98,8 +98,9 @@ class ViewParams:
 
     def slice(self, start: int, stop: int) -> "ViewParams":
         """The parameters of samples start … stop − 1."""
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return ViewParams(**{k: v[start:stop] if isinstance(v, Tensor) else v for k, v in values.items()})
+        drawn = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        part: dict[str, Any] = {k: v[start:stop] for k, v in drawn.items() if isinstance(v, Tensor)}
+        return dataclasses.replace(self, **part)
 
 
 def draw(view: View, n: int, generator: torch.Generator) -> ViewParams:
