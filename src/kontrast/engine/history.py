@@ -79,7 +79,7 @@ class Window:
         """Take in one step's values (numbers or tensors of one element)."""
         self.count += 1
         for name, value in values.items():
-            number = torch.as_tensor(value, device=device).detach().to(torch.float64).reshape(())
+            number = torch.as_tensor(value, dtype=torch.float64, device=device).detach().reshape(())
             self._sums[name] = self._sums[name] + number if name in self._sums else number
 
     def means(self) -> dict[str, float]:
