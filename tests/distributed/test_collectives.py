@@ -1,0 +1,103 @@
+"""Two processes over gloo against the same sums in one."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from distributed.problem import losses
+from kontrast import distributed as d
+
+HERE = Path(__file__).parent
+X = [torch.arange(6.0).reshape(3, 2) + 10 * r for r in range(2)]
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    common = {
+        **os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent),
+    }  # fmt: skip
+    workers = [
+        subprocess.Popen(
+            [sys.executable, str(HERE / "collectives_worker.py"), str(folder)],
+            env={**common, "RANK": str(r), "LOCAL_RANK": str(r)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for r in range(2)
+    ]
+    try:
+        for worker in workers:
+            _, said = worker.communicate(timeout=120)
+            assert worker.returncode == 0, said
+    finally:
+        for worker in workers:
+            worker.kill()
+    return [torch.load(folder / f"rank{r}.pt", weights_only=True) for r in range(2)]
+
+
+def test_everyone_knows_who_they_are(ranks):
+    assert [out["facts"].tolist() for out in ranks] == [[2, 0, 0, 1], [2, 1, 1, 0]]
+
+
+def test_gather_stands_in_order_of_rank_without_gradient(ranks):
+    for out in ranks:
+        assert torch.equal(out["gather"], torch.cat(X))
+        assert torch.equal(
+            out["gather_strided"], torch.cat([torch.arange(6.0).reshape(2, 3).T + 10 * r for r in (0, 1)])
+        )
+        assert out["gather_requires_grad"] == 0
+
+
+def test_sums_and_means_leave_their_input_alone(ranks):
+    for r, out in enumerate(ranks):
+        assert torch.equal(out["sum"], X[0] + X[1])
+        assert torch.equal(out["mean"], (X[0] + X[1]) / 2)
+        assert torch.equal(out["x_after"], X[r])
+
+
+def test_broadcast(ranks):
+    for out in ranks:
+        assert torch.equal(out["broadcast"], X[0])
+        assert torch.equal(out["broadcast_1"], X[1])
+        assert out["object"] == 0
+
+
+def test_main_first(ranks):
+    assert [bool(out["first"]) for out in ranks] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["gather", "reduce"])
+def test_gradients_are_those_of_the_mean_loss_in_one_process(ranks, name):
+    weight = torch.full((3, 2), 0.5, requires_grad=True)
+    ys = [x / 10 @ weight.T for x in X]
+    gathered = (lambda _: torch.cat(ys)) if name == "gather" else None
+    mean = (lambda _: (ys[0].mean(0) + ys[1].mean(0)) / 2) if name == "reduce" else None
+    (sum(losses(y, r, gathered, mean) for r, y in enumerate(ys)) / 2).backward()
+    for out in ranks:
+        torch.testing.assert_close(out[f"grad_{name}"], weight.grad)
+
+
+def test_in_one_process_all_of_it_is_the_identity(monkeypatch):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert d.start("cpu") == torch.device("cpu")
+    assert (d.world_size(), d.rank(), d.local_rank(), d.is_main()) == (1, 0, 0, True)
+    x = torch.randn(3, 2, requires_grad=True)
+    for function in (d.gather_with_grad, d.all_reduce_sum, d.all_reduce_mean, d.broadcast):
+        assert function(x) is x
+    assert torch.equal(d.gather(x), x) and not d.gather(x).requires_grad
+    module = torch.nn.Linear(1, 1)
+    assert d.wrap(module, torch.device("cpu")) is module
+    assert d.broadcast_object("a") == "a" and d.main_first(lambda: 4) == 4
+    d.barrier()
+    d.stop()
