@@ -1,0 +1,183 @@
+"""`kontrast evaluate`: a Classifier on a split that it has not met."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from kontrast import console
+from kontrast.config import require, to_dict, verb
+from kontrast.errors import ArtifactError, DataError, LeakageError, UsageError
+from kontrast.types import SPLITS, Outcome
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kontrast.artifacts.card import Card
+    from kontrast.artifacts.pack import Pack
+    from kontrast.artifacts.seen import Seen
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """How a Classifier is evaluated."""
+
+    split: Literal["train", "val", "test"] = "test"
+    """Split to score. val chose the thresholds and train the weights, so both flatter; that is marked."""
+    uncertain: str = "zeros"
+    """What -1 counts as: zeros, ones or ignore; per finding as `zeros,Edema=ones`."""
+    blank: Literal["negative", "ignore"] = "negative"
+    """What a blank label counts as: the finding is absent, or the image is not scored for it."""
+    replicates: int = 1000
+    """Bootstrap replicates behind the 95 % intervals, drawn by patient; 0 for no intervals."""
+    batch_size: int = 256
+    """Images at a time; no effect on the result beyond rounding."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    seed: int = 0
+    """Seed of the bootstrap; the same seed gives two classifiers the same replicates."""
+    allow_overlap: bool = False
+    """Score even though patients or images were met in training; every figure is then marked."""
+
+    def __post_init__(self) -> None:
+        require(self.replicates >= 0, f"--replicates should be 0 or more, got {self.replicates}.", "Try 1000.")
+        require(self.batch_size >= 1, f"--batch-size should be at least 1, got {self.batch_size}.", "Try 256.")
+
+
+@verb
+def evaluate(
+    classifier: Path,
+    pack: Path,
+    /,
+    *,
+    out: Path,
+    config: Annotated[EvaluateConfig, Parameter(name="*")] = EvaluateConfig(),
+    dry_run: bool = False,
+) -> Outcome:
+    """Predict a split and score it, with intervals by patient.
+
+    AUROC, average precision, F1, Cohen's kappa, sensitivity, specificity and more, for each finding and their mean;
+    calls at the thresholds that the Classifier carries from validation. Writes predictions.csv, truth.csv and
+    scores.json, which `kontrast score` or any other program can check.
+
+    Args:
+        classifier: a Classifier.
+        pack: a labelled Pack.
+        out: folder for the evaluation.
+        config: what to score, and how.
+        dry_run: say what would be done, write nothing.
+
+    Raises:
+        UsageError: the Pack lacks findings of the Classifier, or a label policy is unknown.
+        DataError: the split is empty.
+        LeakageError: patients or images of the split were met in training.
+    """
+    import numpy as np
+
+    from kontrast.artifacts.card import claim, parent, read_card
+    from kontrast.artifacts.classifier import load_classifier
+    from kontrast.artifacts.evaluation import say_scores, write_evaluation
+    from kontrast.artifacts.pack import Pack
+    from kontrast.data.labels import targets
+    from kontrast.engine.features import predict
+    from kontrast.engine.precision import resolve_device
+    from kontrast.metrics.evaluation import score_table
+
+    model, card, seen = load_classifier(classifier)
+    data = Pack.open(pack)
+    parents = [parent("classifier", classifier), parent("pack", pack)]
+    asked = to_dict(config)
+    taken = claim(out, "evaluation", config=asked, parents=parents, dry_run=dry_run)
+    if taken.state == "done":
+        console.say(f"{out} is already done.")
+        return Outcome("evaluate", Path(out), "already done", read_card(out).content["summary"])
+    rows, columns = _rows(data, config.split), _columns(model.findings, data)
+    labels = data.labels(rows)[:, columns]
+    y, w = targets(labels, model.findings, config.uncertain, config.blank)
+    marks = _overlap(seen, card, data, rows, config)
+    if dry_run:
+        console.say(f"Would score {len(rows):,} images of {config.split} for {', '.join(model.findings)}.")
+        return Outcome("evaluate", Path(out), "planned", {"rows": len(rows), "findings": list(model.findings)} | marks)
+    probabilities = predict(model, data, rows, resolve_device(config.device), config.batch_size)
+    _check_finite(probabilities)
+    table = data.table.iloc[rows].reset_index(drop=True)
+    scores = score_table(
+        np.where(w > 0, y, np.nan), probabilities, model.findings,
+        patients=table["patient_id"].to_numpy() if data.patients_known else None,
+        thresholds=card.content["thresholds"], split=config.split, replicates=config.replicates, seed=config.seed,
+        label_policy={"uncertain": config.uncertain, "blank": config.blank},
+    ) | marks  # fmt: skip
+    done = write_evaluation(
+        taken.folder, truth=table, predictions=probabilities, findings=model.findings, scores=scores, config=asked,
+        parents=parents, content={"seed": config.seed, "patients_known": data.patients_known, "key_id": data.key_id},
+    )  # fmt: skip
+    say_scores(scores)
+    return Outcome("evaluate", Path(out), "done", done.content["summary"])
+
+
+def _rows(pack: "Pack", split: str) -> "np.ndarray":
+    rows = pack.rows(split)
+    if len(rows) == 0:
+        held = {name: len(pack.rows(name)) for name in SPLITS}
+        raise DataError(
+            f"The split {split!r} of this Pack is empty ({', '.join(f'{k} {v:,}' for k, v in held.items())} images).",
+            fix="Name another with --split, or prepare the Pack with a share for it.",
+        )
+    return rows
+
+
+def _columns(findings: tuple[str, ...], pack: "Pack") -> list[int]:
+    missing = [name for name in findings if name not in pack.findings]
+    if missing:
+        raise UsageError(
+            f"The Classifier knows {', '.join(missing)}, of which this Pack has no labels "
+            f"(it has: {', '.join(pack.findings) or 'none'}).",
+            fix="Prepare the Pack from a table with these columns; `--column` renames them.",
+        )
+    return [pack.findings.index(name) for name in findings]
+
+
+def _overlap(seen: "Seen", card: "Card", pack: "Pack", rows: "np.ndarray", config: EvaluateConfig) -> dict[str, Any]:
+    """What must stand beside every figure: `overlap`, and `note` where the figures flatter.
+
+    Refused is a shared patient in what claims to be a test. The training and validation splits of the Classifier's
+    own Pack can't but be shared, and nobody takes them for a test: those are marked.
+    """
+    from kontrast.artifacts.card import card_hash
+
+    found = seen.overlap(pack, rows)
+    own = card_hash(pack.path) in {p.sha256 for p in card.parents} and config.split != "test"
+    shared = bool(found.patients or found.images)
+    if shared and not own and not config.allow_overlap:
+        raise LeakageError(
+            f"The split {config.split!r} is no test of this Classifier: {found.text}.",
+            fix="Score patients that training has not met; --allow-overlap scores these and marks every figure.",
+        )
+    notes = []
+    if config.split == "val":
+        notes.append("val chose the thresholds and settings of this Classifier: these figures flatter")
+    if config.split == "train":
+        notes.append("train made the weights of this Classifier: these figures flatter")
+    if shared:
+        notes.append(f"not independent of training: {found.text}")
+    if not pack.patients_known:
+        notes.append("this Pack names no patients: each image counts as its own, and intervals are too narrow")
+    for note in notes:
+        console.warn(f"{note}.")
+    if not shared:
+        console.say(f"Overlap with training: {found.text}.")
+    patients = "unknown" if found.patients is None else found.patients
+    marks: dict[str, Any] = {"overlap": {"patients": patients, "images": found.images, "text": found.text}}
+    return marks | ({"note": "; ".join(notes)} if notes else {})
+
+
+def _check_finite(probabilities: "np.ndarray") -> None:
+    import numpy as np
+
+    bad = int((~np.isfinite(probabilities)).any(axis=1).sum())
+    if bad:
+        raise ArtifactError(
+            f"The Classifier gives no finite probability for {bad:,} of {len(probabilities):,} images.",
+            fix="Its weights are unusable: train it again, with a lower learning rate.",
+        )
