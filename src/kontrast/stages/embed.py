@@ -1,0 +1,92 @@
+"""`kontrast embed`: the features of a Pack's images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from kontrast import console
+from kontrast.config import require, to_dict, verb
+from kontrast.types import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedConfig:
+    """How features are computed."""
+
+    encoder: str | None = None
+    """Architecture, when ENCODER is `random`, `imagenet` or a weights file: resnet18, resnet50, vit_small …"""
+    size: int | None = None
+    """Input size in pixels; left out: the encoder's own, or the Pack's when the encoder has none. Packed images of
+    another size are resized."""
+    split: Literal["all", "train", "val", "test"] = "all"
+    """Which images; all of them gives one row of features for each row of table.csv."""
+    batch_size: int = 256
+    """Images at a time, at least 1; the features do not depend on it beyond rounding."""
+    device: str = "auto"
+    """auto (the GPU where there is one), cpu, cuda or cuda:N."""
+    seed: int = 0
+    """Seed of the weights, when ENCODER is `random`."""
+
+    def __post_init__(self) -> None:
+        require(self.batch_size >= 1, f"--batch-size should be at least 1, got {self.batch_size}.", "Try 256.")
+
+
+@verb
+def embed(
+    encoder: Path,
+    pack: Path,
+    /,
+    *,
+    out: Path,
+    config: Annotated[EmbedConfig, Parameter(name="*")] = EmbedConfig(),
+    dry_run: bool = False,
+) -> Outcome:
+    """Write the features of a Pack's images: features.npy, float32, rows as in table.csv.
+
+    `rows.csv` beside it names each row's image and split. Interrupted, it goes on where it was.
+
+    Args:
+        encoder: an Encoder or Classifier, `random`, `imagenet`, or a weights file.
+        pack: whose images.
+        out: folder for the features.
+        config: how.
+        dry_run: say what would be done, write nothing.
+
+    Raises:
+        UsageError: an architecture that is missing or does not fit, or a split without images.
+        ArtifactError: a damaged or missing input.
+    """
+    from dataclasses import asdict
+
+    from kontrast.artifacts.card import atomic, claim, parent, read_card, write_card
+    from kontrast.artifacts.encoder import load_encoder, source_name, source_parents
+    from kontrast.artifacts.lock import locked
+    from kontrast.artifacts.pack import Pack
+    from kontrast.engine.features import FEATURES, embed_resumably
+    from kontrast.engine.precision import resolve_device
+
+    data = Pack.open(Path(pack))
+    rows = data.rows(None if config.split == "all" else config.split)
+    require(len(rows) > 0, f"This Pack has no images in --split {config.split}.", "Choose another --split.")
+    parents = [*source_parents(encoder), parent("pack", pack)]
+    asked = to_dict(config) | {"source": source_name(encoder)}
+    network, spec, _ = load_encoder(encoder, encoder=config.encoder, size=config.size, seed=config.seed, pack=data)
+    taken = claim(out, "embedding", config=asked, parents=parents, dry_run=dry_run)
+    if taken.state == "done":
+        console.say(f"{out} holds these features already.")
+        return Outcome("embed", Path(out), "already done", read_card(out).content["summary"])
+    summary = {"images": len(rows), "feature_dim": network.feature_dim, "encoder": spec.name, "size": spec.size}
+    console.say(f"{len(rows):,} images → {network.feature_dim} features each, {spec.name} at {spec.size} px.")
+    if dry_run:
+        return Outcome("embed", Path(out), "planned", summary)
+    with locked(taken.folder):
+        embed_resumably(taken.folder, network, spec, data, rows, resolve_device(config.device), config.batch_size)
+        with atomic(taken.folder / "rows.csv") as stream:
+            table = data.table.loc[rows, ["image_id", "split"]]
+            stream.write(table.to_csv(index=False, lineterminator="\n").encode())
+        content = {"encoder": asdict(spec), "feature_dim": network.feature_dim, "rows": len(rows), "summary": summary}
+        files = [FEATURES, "rows.csv"]
+        write_card(taken.folder, "embedding", config=asked, parents=parents, content=content, files=files)
+    return Outcome("embed", taken.folder, "done", summary)
