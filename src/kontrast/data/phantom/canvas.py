@@ -1,0 +1,107 @@
+"""A square drawing board in the patient's own frame, in centimetres.
+
+Everything is drawn upright and centred here (x to the image's right, which is the patient's left; y downward), where
+most shapes are products of a row and a column profile and therefore cheap. The pose (rotation, shift, magnification)
+is applied once, to the finished map.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+FIELD = 22.0
+"""Half the side of the board in cm; the view shows about 19 cm to each side of its centre."""
+_SHIFT = 6
+Array = np.ndarray
+
+
+def smooth(points: Sequence[tuple[float, float]] | Array, steps: int = 6) -> Array:
+    """A Catmull-Rom curve through `points` (k, 2), ends included: (steps·(k-1)+1, 2)."""
+    p = np.asarray(points, np.float64)
+    padded = np.vstack([2 * p[0] - p[1], p, 2 * p[-1] - p[-2]])
+    t = (np.arange(steps) / steps)[None, :, None]
+    a, b, c, d = (padded[i : len(p) - 1 + i][:, None, :] for i in range(4))
+    curve = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
+    return np.vstack([curve.reshape(-1, 2), p[-1:]])
+
+
+def ribbon(curve: Array, half_width: Array | float) -> Array:
+    """The outline (2n, 2) of a band around `curve` (n, 2) that reaches `half_width` cm to each side."""
+    along = np.gradient(curve, axis=0)
+    normal = np.stack([-along[:, 1], along[:, 0]], 1) / (np.hypot(along[:, 0], along[:, 1])[:, None] + 1e-9)
+    offset = normal * np.reshape(half_width, (-1, 1))
+    return np.vstack([curve + offset, (curve - offset)[::-1]])
+
+
+class Canvas:
+    """The board: `n` pixels to a side; `x` (1, n) and `y` (n, 1) are the pixel centres in cm."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.per_cm = n / (2 * FIELD)
+        axis = ((np.arange(n, dtype=np.float32) + 0.5) / self.per_cm - FIELD).astype(np.float32)
+        self.x, self.y = axis[None, :], axis[:, None]
+
+    def zeros(self) -> Array:
+        """An empty map, float32 (n, n)."""
+        return np.zeros((self.n, self.n), np.float32)
+
+    def _fixed(self, points: Array) -> Array:
+        return np.rint(((np.asarray(points) + FIELD) * self.per_cm - 0.5) * (1 << _SHIFT)).astype(np.int32)
+
+    def fill(self, *polygons: Array, values: Sequence[float] | None = None, blur: float = 0.0) -> Array:
+        """Anti-aliased filled polygons (k, 2) in cm: float32 (n, n) in [0, 1]; later ones cover earlier ones.
+
+        Args:
+            polygons: outlines in cm.
+            values: one value in [0, 1] per polygon (default 1).
+            blur: standard deviation in cm of a Gaussian that softens the edge.
+        """
+        board = np.zeros((self.n, self.n), np.uint8)
+        for polygon, value in zip(polygons, values or [1.0] * len(polygons), strict=True):
+            cv2.fillPoly(board, [self._fixed(polygon)], round(255 * value), cv2.LINE_AA, _SHIFT)
+        out = board.astype(np.float32)
+        out *= 1 / 255
+        return self.blur(out, blur) if blur else out
+
+    def stroke(self, board: Array, curve: Array, value: float, width_px: int = 1, closed: bool = False) -> None:
+        """Draw an anti-aliased line of whole pixels into the uint8 `board`; `value` in [0, 1]."""
+        cv2.polylines(board, [self._fixed(curve)], closed, round(255 * min(value, 1)), width_px, cv2.LINE_AA, _SHIFT)
+
+    def line(self, curve: Array, width: float, closed: bool = False) -> Array:
+        """A line `width` cm thick as a map in [0, 1]; thinner than a pixel means fainter, not invisible."""
+        board = np.zeros((self.n, self.n), np.uint8)
+        pixels = width * self.per_cm
+        self.stroke(board, curve, min(pixels, 1.0), max(1, round(pixels)), closed)
+        return board.astype(np.float32) * np.float32(1 / 255)
+
+    def blur(self, image: Array, sigma: float) -> Array:
+        """Gaussian blur, `sigma` in cm. Wide ones are done at a quarter of the resolution: the difference is invisible."""
+        pixels = sigma * self.per_cm
+        if pixels < 0.3:
+            return image
+        if pixels < 6:
+            return cv2.GaussianBlur(image, (0, 0), pixels)
+        small = cv2.resize(image, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+        return cv2.resize(cv2.GaussianBlur(small, (0, 0), pixels / 4), (self.n, self.n), interpolation=cv2.INTER_LINEAR)
+
+    def blob(self, cx: float, cy: float, rx: float, ry: float, angle: float = 0.0) -> Array:
+        """A Gaussian bump of height 1: centre and standard deviations in cm, `angle` in radians."""
+        dx, dy = self.x - np.float32(cx), self.y - np.float32(cy)
+        if angle == 0:
+            return np.exp(-0.5 * (dy / ry) ** 2).astype(np.float32) * np.exp(-0.5 * (dx / rx) ** 2).astype(np.float32)
+        c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+        u, v = (c * dx + s * dy) / np.float32(rx), (c * dy - s * dx) / np.float32(ry)
+        return cv2.exp(-0.5 * (u * u + v * v))
+
+    def disc(self, cx: float, cy: float, rx: float, ry: float) -> Array:
+        """1 - r², clipped at 0, of an ellipse: the square of a unit ellipsoid's half chord."""
+        u, v = (self.x - np.float32(cx)) / np.float32(rx), (self.y - np.float32(cy)) / np.float32(ry)
+        return np.maximum(1 - u * u - v * v, 0)
+
+    def texture(self, rng: np.random.Generator, cell: float) -> Array:
+        """Smooth random texture of unit variance whose grains are about `cell` cm; the same at any resolution."""
+        k = max(4, int(2 * FIELD / cell))
+        grid = rng.standard_normal((k, k), dtype=np.float32)
+        return cv2.resize(grid, (self.n, self.n), interpolation=cv2.INTER_CUBIC) * np.float32(1.35)
