@@ -92,8 +92,14 @@ def from_dict(cls: type[C], values: Mapping[str, Any], *, where: str = "") -> C:
                 f"{prefix}{name!r} is no option here.",
                 fix=(f"Did you mean {guess!r}? " if guess else "") + f"Options: {', '.join(names)}.",
             )
+    several = {f.name for f in dataclasses.fields(cls) if "tuple[" in str(f.type)}  # type: ignore[arg-type]
+    # One value where several may stand: `labels="labels.csv"` is `labels=("labels.csv",)`.
+    values = {
+        n: (v,) if n in several and isinstance(v, (str, Path, int, float)) and not isinstance(v, bool) else v
+        for n, v in values.items()
+    }
     try:
-        return TypeAdapter(cls).validate_python(dict(values))
+        return TypeAdapter(cls).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -86,13 +86,23 @@ class PackWriter:
         """Whether shard `index` is on disk, whole."""
         return self.part(index).is_file()
 
-    def rejected(self, index: int) -> list[tuple[str, str]]:
-        """The rejects of a written shard."""
-        return [(file, reason) for file, reason in json.loads(self.part(index).read_text())["rejects"]]
+    def rejected(self) -> dict[int, list[tuple[str, str]]]:
+        """The rejects of each shard on disk: (file, reason)."""
+        return {index: [(file, reason) for file, reason in part["rejects"]] for index, part in self._parts().items()}
+
+    def rows(self) -> list[dict[str, str]]:
+        """The rows on disk, as they will stand in table.csv."""
+        return [dict(zip(self.columns, row, strict=True)) for part in self._parts().values() for row in part["rows"]]
 
     def forget(self, index: int) -> None:
         """Have shard `index` written anew."""
         self.part(index).unlink(missing_ok=True)
+        for file in self.folder.glob(f"*-{index:05d}.npy"):
+            file.unlink()
+
+    def _parts(self) -> dict[int, dict[str, Any]]:
+        files = sorted((self.folder / PARTS).glob("part-*.json"))
+        return {int(file.stem[5:]): json.loads(file.read_text(encoding="utf-8")) for file in files}
 
     def write(self, index: int, shard: Shard) -> None:
         """Write shard `index`: images, masks, then the part that vouches for them.
@@ -159,7 +169,7 @@ class PackWriter:
             LeakageError: a patient in two splits.
             OutputError: the disk is full or cannot be written.
         """
-        parts = {int(p.stem[5:]): json.loads(p.read_text()) for p in sorted((self.folder / PARTS).glob("part-*.json"))}
+        parts = self._parts()
         rows = [row for part in parts.values() for row in part["rows"]]
         splits = self._splits(rows)
         tables = {TABLE: (self.columns, rows), REJECTS: (("file", "reason"), self._all_rejects(parts, rejects))}
@@ -259,8 +269,8 @@ def _pixel_sums(images: np.ndarray, shard: Shard) -> dict[str, list[int]]:
         if shard.content is not None:
             top, bottom, left, right = shard.content[position]
             picture = picture[top:bottom, left:right]
-        counts = np.bincount(picture.ravel(), minlength=256).astype(object) if picture.size else np.zeros(256, object)
-        values = np.arange(len(counts)).astype(object)
+        counts = np.bincount(picture.ravel(), minlength=1)
+        values = np.arange(len(counts), dtype=np.int64)  # Σ value² of an image stays below 2^63 up to 2^31 pixels
         add = (int(counts.sum()), int((counts * values).sum()), int((counts * values * values).sum()))
         total = sums.setdefault(row["split"], [0, 0, 0])
         sums[row["split"]] = [a + b for a, b in zip(total, add, strict=True)]

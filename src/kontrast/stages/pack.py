@@ -41,7 +41,8 @@ def _verify(folder: Path) -> Outcome:
         held = "" if damage.first is None else f" It holds images {damage.first:,} to {damage.last:,} (from 0)."
         console.say(f"DAMAGED  {damage.problem}{held}")
     if found:
-        rows = sum(d.last - d.first + 1 for d in found if d.first is not None and d.last is not None)
+        ranges = [range(d.first, d.last + 1) for d in found if d.first is not None and d.last is not None]
+        rows = len(set().union(*ranges))
         raise ArtifactError(
             f"{len(found)} of the files of {folder} are not what its card says; at most {rows:,} images are affected.",
             fix="Restore those files from a copy, or prepare the Pack again into another folder.",

@@ -1,0 +1,190 @@
+"""From planned rows to a Pack: shard after shard, in as many processes as wanted, always to the same bytes."""
+
+import json
+from collections import Counter
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kontrast import console
+from kontrast.artifacts.card import write_json
+from kontrast.artifacts.pack import Pack
+from kontrast.artifacts.pack_writer import PARTS, REJECTS, PackWriter, Shard, shard_rows
+from kontrast.data.identity import Key
+from kontrast.data.masks import MaskSource
+from kontrast.data.preparation import Prepared, Treatment, prepare_images
+from kontrast.errors import DataError, OutputError
+
+CHUNK = 32
+"""Files that a worker takes at a time: enough to hide the cost of handing over, few enough to share out evenly."""
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What will be packed.
+
+    Attributes:
+        src: the source folder.
+        table: one row per image in the Pack's order: `source, patient, study, split, view, sex, age` (raw ids)
+            and the findings.
+        findings: the label columns.
+        treatment: what is done to each image.
+        masks: where masks are, if anywhere.
+        key: hashes the ids.
+        fingerprint: of the source's listing; another one means that the source has changed.
+    """
+
+    src: Path
+    table: pd.DataFrame
+    findings: tuple[str, ...]
+    treatment: Treatment
+    masks: MaskSource | None
+    key: Key
+    fingerprint: str
+
+    def row(self, position: int, image: Prepared) -> dict[str, Any]:
+        """A row of table.csv; here raw ids end."""
+        record = self.table.iloc[position]
+        patient, study, source = (str(record[name]) for name in ("patient", "study", "source"))
+        return {
+            "image_id": self.key.hash(source),
+            "patient_id": self.key.hash(patient),
+            "study_id": self.key.hash(f"{patient}/{study}") if study else "",
+            "sha256": image.sha256,
+            "height": image.height,
+            "width": image.width,
+            **{name: record[name] for name in ("split", "view", "sex", "age", "source", *self.findings)},
+        }
+
+
+def fingerprint(src: Path, table: pd.DataFrame, key: Key) -> str:
+    """A name for what a source holds: every row as the tables give it, and every file's size (32 hexadecimal digits).
+
+    Keyed, because a plain hash of a small table would let anyone test guesses at the patient ids in it.
+    """
+    sizes = [_size(src / str(source)) for source in table["source"]]
+    lines = table.assign(bytes=sizes).to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    return key.hash(lines, 32)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def interrupted_plan(folder: Path) -> dict[str, Any] | None:
+    """What an interrupted run had settled (`fingerprint`, `key_id`, `size`), or None."""
+    path = folder / PARTS / PLAN
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def fill(plan: Plan, writer: PackWriter, *, workers: int) -> None:
+    """Write every shard that is not on disk yet.
+
+    Raises:
+        OutputError: the disk is full or cannot be written, or the source changed since an earlier, interrupted run.
+        DataError: a worker process died.
+    """
+    (writer.folder / PARTS).mkdir(exist_ok=True)
+    settled = {"fingerprint": plan.fingerprint, "key_id": writer.key_id, "size": writer.size}
+    earlier = interrupted_plan(writer.folder)
+    if earlier not in (None, settled):
+        raise OutputError(
+            f"--out {writer.folder} was begun with another listing of {plan.src}, or with another patient key.",
+            fix="Name another --out, or delete that folder and begin anew.",
+        )
+    write_json(writer.folder / PARTS / PLAN, settled)
+    sources = plan.table["source"].astype(str).tolist()
+    per_shard = shard_rows(writer.size, writer.dtype)
+    bounds = [(first, min(first + per_shard, len(sources))) for first in range(0, len(sources), per_shard)]
+    todo = [(index, span) for index, span in enumerate(bounds) if not writer.written(index)]
+    done = len(sources) - sum(end - first for _, (first, end) in todo)
+    if done:
+        console.say(f"  resuming: {done:,} of {len(sources):,} images are packed already")
+    chunks = [(at, min(at + CHUNK, end)) for _, (first, end) in todo for at in range(first, end, CHUNK)]
+    with console.progress("prepare", len(sources), "images", done) as line:
+        results = _run(plan, [sources[a:b] for a, b in chunks], workers)
+        try:
+            for index, (first, end) in todo:
+                images: list[Prepared | str] = []
+                while len(images) < end - first:
+                    images += (chunk := next(results))
+                    line.update(len(chunk))
+                writer.write(index, _shard(plan, sources, first, images))
+        finally:
+            results.close()
+
+
+def _run(plan: Plan, chunks: Sequence[list[str]], workers: int) -> Generator[list[Prepared | str], None, None]:
+    """The prepared images of each chunk, in order."""
+    if workers == 1:
+        for chunk in chunks:
+            yield prepare_images(plan.src, chunk, plan.treatment, plan.masks)
+        return
+    from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    # Idle workers end soon, also when this process was killed and could not tell them.
+    with parallel_config(backend="loky", idle_worker_timeout=15):
+        jobs = Parallel(n_jobs=workers, return_as="generator", batch_size=1)(
+            delayed(prepare_images)(plan.src, chunk, plan.treatment, plan.masks, 1) for chunk in chunks
+        )
+        try:
+            yield from jobs
+        except TerminatedWorkerError:
+            raise DataError(
+                "A worker process died: too little memory, or a file that brings its decoder down.",
+                fix="Run the same command with fewer --workers (it resumes); `kontrast scan` helps to find the file.",
+            ) from None
+
+
+def _shard(plan: Plan, sources: Sequence[str], first: int, results: Sequence[Prepared | str]) -> Shard:
+    good = [(first + i, image) for i, image in enumerate(results) if isinstance(image, Prepared)]
+    masks: dict[str, dict[int, np.ndarray]] = {}
+    for position, (_, image) in enumerate(good):
+        for name, mask in image.masks.items():
+            masks.setdefault(name, {})[position] = mask
+    size = plan.treatment.size
+    return Shard(
+        images=np.stack([i.pixels for _, i in good]) if good else np.empty((0, size, size), plan.treatment.dtype),
+        rows=[plan.row(at, image) for at, image in good],
+        content=np.array([i.content for _, i in good], dtype=np.int64).reshape(-1, 4),
+        masks=masks,
+        rejects=[(sources[first + i], reason) for i, reason in enumerate(results) if isinstance(reason, str)],
+    )
+
+
+def summary(pack: Pack) -> dict[str, Any]:
+    """What is worth knowing about a Pack, ready for JSON."""
+    labels = pack.labels(pack.rows())
+    counts = {
+        finding: {
+            "1": int((labels[:, f] == 1).sum()),
+            "0": int((labels[:, f] == 0).sum()),
+            "-1": int((labels[:, f] == -1).sum()),
+            "blank": int(np.isnan(labels[:, f]).sum()),
+        }
+        for f, finding in enumerate(pack.findings)
+    }
+    rejects = pd.read_csv(pack.path / REJECTS, dtype=str, keep_default_na=False)
+    return {
+        "rows": len(pack),
+        "size": pack.size,
+        "layout": pack.card.content["layout"],
+        "patients_known": pack.patients_known,
+        "splits": pack.card.content["splits"],
+        "findings": counts,
+        "masks": list(pack.mask_names),
+        "rejects": len(rejects),
+        "reasons": dict(Counter(rejects["reason"]).most_common(5)),
+        "moved": pack.card.content.get("moved", 0),
+        "mean": round(pack.mean, 4),
+        "std": round(pack.std, 4),
+    }

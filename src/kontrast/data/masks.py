@@ -1,0 +1,90 @@
+"""Masks beside a source: one 16-bit PNG per image, one bit per organ or finding.
+
+    masks/legend.json                                     ["Lungs", "Heart", …]: the names, lowest bit first
+    masks/train/patient00001/study1/view1_frontal.png     the same path as the image, as .png
+
+`kontrast phantom` writes them so, beside its `train` and `valid` folders.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+
+from kontrast.data.decode import DecodeError
+from kontrast.data.resize import fit_mask
+from kontrast.errors import DataError
+
+FOLDER, LEGEND = "masks", "legend.json"
+
+
+@dataclass(frozen=True)
+class MaskSource:
+    """Where the masks of a source are.
+
+    Attributes:
+        folder: that holds `legend.json`.
+        base: the images' folder, as it begins their `source`; "" when that is the source folder itself.
+        names: of the masks, lowest bit first; at most 16.
+    """
+
+    folder: Path
+    base: str
+    names: tuple[str, ...]
+
+    @classmethod
+    def find(cls, src: Path) -> "MaskSource | None":
+        """The masks in `src`, or in its CheXpert folder; None where there are none.
+
+        Raises:
+            DataError: a legend that is no list of at most 16 names.
+        """
+        for base in ("", *sorted(path.name for path in src.glob("CheXpert-v1.0*"))):
+            legend = src / base / FOLDER / LEGEND
+            if not legend.is_file():
+                continue
+            try:
+                names = json.loads(legend.read_text(encoding="utf-8"))
+            except ValueError:
+                names = None
+            if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or not 0 < len(names) <= 16:
+                raise DataError(
+                    f"{legend} should be a list of 1 to 16 names, lowest bit first.",
+                    fix="Mend it, or move the masks folder away to go on without masks.",
+                )
+            return cls(legend.parent, base, tuple(names))
+        return None
+
+    def read(self, source: str, size: int, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+        """The masks of one image, placed as the image is; {} when it has none.
+
+        Args:
+            source: the image, relative to the source folder.
+            size: side of the Pack's square in pixels.
+            shape: (H, W) of the source image, to which a mask of another shape is stretched.
+
+        Returns:
+            name → (size, size) bool, without the empty ones.
+
+        Raises:
+            DecodeError: the file is there but cannot be read.
+        """
+        inner = PurePosixPath(source)
+        if self.base:
+            if inner.parts[0] != self.base:
+                return {}
+            inner = inner.relative_to(self.base)
+        path = self.folder / inner.with_suffix(".png")
+        if not path.is_file():
+            return {}
+        planes = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+        if planes is None or planes.ndim != 2:
+            raise DecodeError("its mask cannot be read")
+        fitted = {}
+        for bit, name in enumerate(self.names):
+            plane = (planes.astype(np.uint16) >> np.uint16(bit)) & 1
+            if plane.any() and (mask := fit_mask(plane, size, shape)).any():
+                fitted[name] = mask
+        return fitted

@@ -1,0 +1,84 @@
+"""Which rows of a source go into a Pack, and into which part."""
+
+import numpy as np
+import pandas as pd
+
+from kontrast import console
+from kontrast.data.splits import check_disjoint, complete, repair_overlap
+from kontrast.errors import DataError
+
+FRONTAL = ("AP", "PA", "frontal")
+
+
+def keep_views(table: pd.DataFrame, views: str) -> pd.DataFrame:
+    """The rows of one kind of view (`all`, `frontal` or `lateral`); rows of unknown view go with `all` only.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    if views == "all":
+        return table
+    wanted = table["view"].isin(FRONTAL if views == "frontal" else ("lateral",))
+    unknown = int((table["view"] == "").sum())
+    if not wanted.any():
+        raise DataError(
+            f"--views {views}: none of {len(table):,} images is known to be {views} ({unknown:,} of unknown view).",
+            fix="Leave out --views, or name the column that says it with --column view=NAME.",
+        )
+    console.say(f"  {len(table) - int(wanted.sum()):,} images left out by --views ({unknown:,} of unknown view)")
+    return table[wanted].reset_index(drop=True)
+
+
+def limit_patients(table: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
+    """About `limit` rows: whole patients in an order drawn with the seed, until there are at least as many."""
+    codes, patients = pd.factorize(table["patient"])
+    order = np.random.default_rng(seed).permutation(len(patients))
+    images = np.bincount(codes, minlength=len(patients))[order]
+    take = order[: int(np.searchsorted(np.cumsum(images), limit)) + 1]
+    return table[np.isin(codes, take)].reset_index(drop=True)
+
+
+def split_rows(
+    table: pd.DataFrame,
+    findings: tuple[str, ...],
+    seed: int,
+    val_fraction: float,
+    test_fraction: float,
+    *,
+    repair: bool = False,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give every row its part: given ones stay, the others are drawn by patient; without labels all is `train`.
+
+    Where a source gives train and test but no val, val is drawn from its train: thresholds must come from somewhere.
+
+    Args:
+        table: `Records.table`, every row with a patient.
+        findings: its label columns.
+        seed: of the draw.
+        val_fraction: share of patients for val.
+        test_fraction: share of patients for test, unless one is given.
+        repair: move patients who stand in two given parts to train.
+
+    Returns:
+        The table with `split` filled, and the moved images (`source, from, to`).
+
+    Raises:
+        LeakageError: given parts share patients and `repair` is off.
+    """
+    table, moved = repair_overlap(table, "move" if repair else "refuse")
+    given = table["split"].to_numpy(dtype=object)
+    if findings:
+        if val_fraction and (given == "train").any() and not (given == "val").any():
+            console.decided(
+                "val", f"{100 * val_fraction:.0f} % of train's patients", "the source gives train without val"
+            )
+            # repaired rows stay in train: val should hold nobody who was in a given test part
+            fixed = table["source"].isin(set(moved["source"]))
+            given = np.where((given == "train") & ~fixed, "", given)
+        fractions = (1 - val_fraction - test_fraction, val_fraction, test_fraction)
+        split = complete(table["patient"].tolist(), given.tolist(), seed, fractions)
+    else:
+        split = np.where(given == "", "train", given)
+    table = table.assign(split=split)
+    check_disjoint(table["patient"].tolist(), table["split"].tolist())
+    return table, moved

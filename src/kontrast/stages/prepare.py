@@ -1,0 +1,316 @@
+"""`kontrast prepare`: raw images and their tables into a Pack."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from kontrast import console
+from kontrast.config import require, to_dict, verb
+from kontrast.errors import DataError, OutputError
+from kontrast.types import SPLITS, Outcome
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kontrast.artifacts.packing import Plan
+    from kontrast.data.identity import Key
+    from kontrast.data.layouts import Records
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """How images become a Pack."""
+
+    labels: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = ()
+    """CSV files with labels and patients; those that the layout knows are found in SRC by themselves."""
+    layout: str = "auto"
+    """How SRC is arranged: auto, chexpert, nih, folder (folders are classes, or no labels) or table."""
+    column: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
+    """role=name for a column that was not recognised: path, patient, study, view, sex, age, split or finding."""
+    views: Literal["all", "frontal", "lateral"] = "all"
+    """Which views to keep."""
+    size: int | Literal["auto"] = "auto"
+    """Side of the square images in pixels (16 to 2048); auto: that of the data, a multiple of 32 up to 320."""
+    dtype: Literal["uint8", "uint16"] = "uint8"
+    """uint16 keeps more grey levels at twice the space; displays and most published models use 8 bits."""
+    denoise: Literal["none", "median", "nlm"] = "none"
+    """none, median (3x3) or nlm (non-local means); off because it can remove findings."""
+    equalize: Literal["none", "hist", "clahe"] = "none"
+    """none, hist (histogram) or clahe; off because no gain is known."""
+    val_fraction: float = 0.1
+    """Share of patients for validation where the source has no such split."""
+    test_fraction: float = 0.1
+    """Share of patients for testing where the source has no such split."""
+    repair_splits: bool = False
+    """Move the images of patients who stand in two given splits to train, instead of refusing."""
+    limit: int | None = None
+    """Take about so many images, whole patients drawn with the seed: for a first try."""
+    key: Path | None = None
+    """File with the key that hashes patient ids; by default one per user, made on first use."""
+    workers: int | Literal["auto"] = "auto"
+    """Processes; no effect on the result. 1 works in this one."""
+    seed: int = 0
+    """Seed of the split and of --limit."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.size == "auto" or 16 <= self.size <= 2048,
+            f"--size should be auto or 16 to 2048, got {self.size}.",
+            "Write 224 or 320.",
+        )
+        for name in ("val_fraction", "test_fraction"):
+            value = getattr(self, name)
+            require(
+                0 <= value < 1,
+                f"--{name.replace('_', '-')} should be 0 to below 1, got {value}.",
+                "Write 0.1 for 10 %.",
+            )
+        require(
+            self.val_fraction + self.test_fraction < 1,
+            f"--val-fraction {self.val_fraction} and --test-fraction {self.test_fraction} leave nothing to train on.",
+            "Write 0.1 for both.",
+        )
+        require(self.limit is None or self.limit >= 1, f"--limit should be at least 1, got {self.limit}.", "Try 1000.")
+        require(
+            self.workers == "auto" or self.workers >= 1,
+            f"--workers should be auto or at least 1, got {self.workers}.",
+            "Leave it out.",
+        )
+        require(
+            self.dtype == "uint8" or (self.denoise, self.equalize) == ("none", "none"),
+            f"--denoise {self.denoise} and --equalize {self.equalize} work on 8 bits, but --dtype is uint16.",
+            "Leave out --dtype, or leave the images as they are.",
+        )
+        for pair in self.column:
+            require(
+                "=" in pair.strip("="),
+                f"--column should be role=name, got {pair!r}.",
+                'For example --column patient="Patient ID".',
+            )
+
+    def asked(self) -> dict[str, Any]:
+        """What decides the result: neither --workers nor where files lie does."""
+        asked = to_dict(self) | {"labels": [path.name for path in self.labels]}
+        return {name: value for name, value in asked.items() if name not in ("workers", "key")}
+
+
+@verb
+def prepare(
+    src: Path,
+    /,
+    *,
+    out: Path,
+    config: Annotated[PrepareConfig, Parameter(name="*")] = PrepareConfig(),
+    dry_run: bool = False,
+) -> Outcome:
+    """Decode, check, split and resize images into a Pack.
+
+    Files that cannot be read are listed in the Pack's rejects.csv and the rest goes on. Interrupted, the same command
+    resumes and ends in the same bytes.
+
+    Args:
+        src: folder with the images.
+        out: folder for the Pack.
+        config: how.
+        dry_run: say what would be done, write nothing.
+
+    Raises:
+        DataError: no images, tables that do not fit, or more than half of the files unreadable.
+        LeakageError: given splits share patients (see --repair-splits).
+        OutputError: the output folder is in use, holds something else, or the disk is full.
+    """
+    from kontrast.artifacts.card import claim, read_card
+    from kontrast.artifacts.lock import locked
+    from kontrast.artifacts.pack import Pack
+    from kontrast.artifacts.pack_writer import tidy
+    from kontrast.artifacts.packing import summary
+    from kontrast.data.identity import load_key
+
+    src, out = Path(src), Path(out)
+    state = claim(out, "pack", config=config.asked(), dry_run=True).state
+    if state == "done" and not src.exists():
+        console.warn(f"{src} is not there any more, so it cannot be compared with {out}.")
+        return Outcome("prepare", out, "already done", summary(Pack.open(out, verify=False)))
+    key = load_key(config.key)
+    records, table, moved = _rows(src, config)
+    if state == "done":
+        _refuse_changed(src, out, read_card(out).content, table, key)
+        tidy(out)
+        console.say(f"{out} is already done.")
+        return Outcome("prepare", out, "already done", summary(Pack.open(out, verify=False)))
+    plan = _plan(src, out, records, table, key, config)
+    if dry_run:
+        counts: dict[str, int] = {name: int((table["split"] == name).sum()) for name in SPLITS}
+        console.say(f"Would pack {len(table):,} images at {plan.treatment.size} px into {out}: {_said(counts)}.")
+        planned = {"rows": len(table), "size": plan.treatment.size, "findings": list(plan.findings), "splits": counts}
+        return Outcome("prepare", out, "planned", planned)
+    claim(out, "pack", config=config.asked())
+    with locked(out):
+        if not (out / "card.json").is_file():  # another process may have finished while this one was planning
+            _write(plan, out, records, moved, config)
+    facts = summary(Pack.open(out, verify=False))
+    _say(facts)
+    return Outcome("prepare", out, "done", facts)
+
+
+def _rows(src: Path, config: PrepareConfig) -> tuple["Records", "pd.DataFrame", "pd.DataFrame"]:
+    """Records as the layout gives them; the rows to pack, split and in order; the images whose split was repaired."""
+    from kontrast.data.layouts import detect
+    from kontrast.data.selection import keep_views, limit_patients, split_rows
+
+    overrides = dict(pair.split("=", 1) for pair in config.column)
+    labels = [Path(path) for path in config.labels]
+    records = detect(src, labels, config.layout).records(src, labels, overrides)
+    console.decided("--layout", records.layout, "named" if config.layout != "auto" else "recognised")
+    for note in records.notes:
+        console.say(f"  {note}")
+    table = keep_views(records.table.sort_values("source", kind="stable", ignore_index=True), config.views)
+    unnamed = table["patient"] == ""
+    if unnamed.any():
+        console.warn(
+            f"{unnamed.sum():,} of {len(table):,} images name no patient: each counts as its own, so images of one "
+            "person may stand on both sides of a split."
+        )
+        table["patient"] = table["patient"].where(~unnamed, table["source"])
+    if config.limit is not None:
+        table = limit_patients(table, config.limit, config.seed)
+    return records, *split_rows(
+        table, records.findings, config.seed, config.val_fraction, config.test_fraction, repair=config.repair_splits
+    )
+
+
+def _plan(src: Path, out: Path, records: "Records", table: "pd.DataFrame", key: "Key", config: PrepareConfig) -> "Plan":
+    from kontrast.artifacts.packing import Plan, fingerprint, interrupted_plan
+    from kontrast.data.masks import MaskSource
+    from kontrast.data.preparation import Treatment, suggest_size
+
+    size = config.size
+    if size == "auto":
+        earlier = interrupted_plan(out)
+        size, why = (earlier["size"], "as begun") if earlier else suggest_size(src, table["source"].tolist())
+        console.decided("--size", size, why)
+    return Plan(
+        src=src,
+        table=table,
+        findings=records.findings,
+        treatment=Treatment(size=size, dtype=config.dtype, denoise=config.denoise, equalize=config.equalize),
+        masks=MaskSource.find(src),
+        key=key,
+        fingerprint=fingerprint(src, table, key),
+    )
+
+
+def _workers(config: PrepareConfig, images: int) -> int:
+    import os
+
+    if config.workers != "auto":
+        return config.workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    few = images < 400
+    workers = 1 if few else cores
+    console.decided("--workers", workers, "few images: starting more takes longer" if few else "one per core")
+    return workers
+
+
+def _write(plan: "Plan", out: Path, records: "Records", moved: "pd.DataFrame", config: PrepareConfig) -> None:
+    from kontrast.artifacts.pack_writer import PackWriter
+    from kontrast.artifacts.packing import fill
+    from kontrast.data.boxes import COLUMNS, find_boxes, place_boxes
+
+    writer = PackWriter(
+        folder=out, findings=plan.findings, size=plan.treatment.size, dtype=plan.treatment.dtype, key_id=plan.key.id
+    )
+    fill(plan, writer, workers=_workers(config, len(plan.table)))
+    _refuse_mostly_unread(writer, len(plan.table))
+    extra: dict[str, Any] = {}
+    boxes = find_boxes(plan.src)
+    if boxes is not None:
+        images = {row["source"]: (row["image_id"], int(row["height"]), int(row["width"])) for row in writer.rows()}
+        extra["boxes.csv"] = (COLUMNS, list(place_boxes(boxes, images, plan.findings, writer.size)))
+    if len(moved):
+        extra["moved.csv"] = (tuple(moved.columns), moved.to_numpy().tolist())
+    writer.finish(
+        config=config.asked(),
+        content={
+            "patients_known": records.patients_known,
+            "layout": records.layout,
+            "roles": dict(getattr(records, "roles", {})),
+            "notes": list(records.notes),
+            "moved": len(moved),
+            "fingerprint": plan.fingerprint,
+            "source_rows": len(plan.table),
+        },
+        mask_names=plan.masks.names if plan.masks else (),
+        rejects=list(records.problems),
+        extra=extra,
+    )
+
+
+def _refuse_mostly_unread(writer: Any, images: int) -> None:
+    """Stop before a Pack that has lost more than half of its source; what was read stays for the next run."""
+    from kontrast.artifacts.pack_writer import REJECTS, write_csv
+
+    rejected = writer.rejected()
+    lost = [pair for pairs in rejected.values() for pair in pairs]
+    if 2 * len(lost) <= images:
+        return
+    write_csv(writer.folder / REJECTS, ("file", "reason"), lost)
+    for index, pairs in rejected.items():
+        if pairs:
+            writer.forget(index)
+    raise DataError(
+        f"{len(lost):,} of {images:,} images cannot be read: {_top_reasons(reason for _, reason in lost)}.",
+        fix=f"See {writer.folder / REJECTS}; mend or remove those files (or see `kontrast doctor`), then run again.",
+    )
+
+
+def _refuse_changed(src: Path, out: Path, content: dict[str, Any], table: "pd.DataFrame", key: "Key") -> None:
+    """A finished Pack stays as it is: another listing needs another one."""
+    from kontrast.artifacts.packing import fingerprint
+
+    if content["key_id"] != key.id:
+        raise OutputError(
+            f"--out {out} was made with the patient key {content['key_id']}; this one is {key.id}.",
+            fix="Name the earlier key with --key, or another --out.",
+        )
+    if content["fingerprint"] != fingerprint(src, table, key):
+        raise OutputError(
+            f"{src} has changed since {out} was made: {content['source_rows']:,} images then, {len(table):,} now "
+            "(or their tables or files are others).",
+            fix="Name another --out; a Pack that grows comes later.",
+        )
+
+
+def _say(facts: dict[str, Any]) -> None:
+    console.say()
+    of_patients = "" if facts["patients_known"] else " (each image counts as one)"
+    console.table(
+        f"{facts['rows']:,} images of {facts['size']} px",
+        ["split", "images", f"patients{of_patients}"],
+        [[name, f"{n['images']:,}", f"{n['patients']:,}"] for name, n in facts["splits"].items()],
+    )
+    if facts["findings"]:
+        console.table(
+            "Labels (-1 uncertain, blank not mentioned)",
+            ["finding", "1", "0", "-1", "blank"],
+            [[name, *(f"{n:,}" for n in counts.values())] for name, counts in facts["findings"].items()],
+        )
+    if facts["masks"]:
+        console.say(f"masks: {', '.join(facts['masks'])}")
+    if facts["moved"]:
+        console.say(f"{facts['moved']:,} images of patients in two splits were moved to train: see moved.csv.")
+    if facts["rejects"]:
+        console.say(f"{facts['rejects']:,} files were left out, see rejects.csv: {_top_reasons(facts['reasons'])}.")
+    console.say(f"pixels of train, padding left out: mean {facts['mean']:.3f}, standard deviation {facts['std']:.3f}")
+
+
+def _top_reasons(reasons: Any) -> str:
+    return "; ".join(f"{reason} ({count:,})" for reason, count in Counter(reasons).most_common(3))
+
+
+def _said(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)
