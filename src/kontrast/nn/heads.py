@@ -25,5 +25,5 @@ def mlp(dims: Sequence[int], *, norm: bool, bias: bool = True, last_bias: bool =
 def batchnorm_without_shift(dim: int) -> nn.BatchNorm1d:
     """Batch-norm with a learned scale and no learned shift, as at the end of SimCLR's projector."""
     norm = nn.BatchNorm1d(dim)
-    norm.bias = None  # type: ignore[assignment]
+    norm.bias.requires_grad_(False)  # stays 0; a missing tensor would upset cuDNN and synchronised batch-norm
     return norm

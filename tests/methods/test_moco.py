@@ -1,0 +1,190 @@
+"""MoCo against its published numbers, a loop written from its paper, and the traps that others fell into."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from toys import Q, ToyEncoder, X, Y, pictures, rows, two_views
+
+from kontrast.errors import UsageError
+from kontrast.methods.moco import MoCo, MoCoConfig, info_nce
+from kontrast.nn.batchnorm import SplitBatchNorm
+
+x, y, queue = torch.tensor(X), torch.tensor(Y), torch.tensor(Q)
+
+
+def by_loops(q: np.ndarray, k: np.ndarray, negatives: np.ndarray, T: float) -> float:
+    total = 0.0
+    for i in range(len(q)):
+        positive = math.exp(sum(q[i] * k[i]) / T)
+        others = sum(math.exp(sum(q[i] * n) / T) for n in negatives)
+        total -= math.log(positive / (positive + others))
+    return total / len(q)
+
+
+@pytest.mark.parametrize(("T", "value"), [(0.07, 14.275018642915509), (0.2, 5.270612878679589)])
+def test_info_nce_is_the_reference_and_the_loop(T: float, value: float) -> None:
+    loss = info_nce(x, y, queue, T)
+    assert loss.dtype == torch.float64
+    assert loss.item() == pytest.approx(value, abs=1e-9)
+    assert loss.item() == pytest.approx(by_loops(rows(X), rows(Y), rows(Q), T), abs=1e-12)
+
+
+@pytest.mark.parametrize("K", [1, 7, 4096])
+def test_alike_embeddings_give_the_logarithm(K: int) -> None:
+    one = torch.ones(3, 5, dtype=torch.float64)
+    assert info_nce(one, one, torch.ones(K, 5, dtype=torch.float64), 0.2).item() == pytest.approx(math.log(1 + K))
+
+
+def test_gradient_by_finite_differences_and_none_into_keys() -> None:
+    q = x.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda q: info_nce(q, y, queue, 0.2), (q,))
+    k, n = y.clone().requires_grad_(), queue.clone().requires_grad_()
+    info_nce(q, k, n, 0.2).backward()
+    assert k.grad is None and n.grad is None
+
+
+def test_low_temperature_and_half_precision_stay_finite() -> None:
+    # e^(1/0.005) overflows even fp32: only log-sum-exp survives
+    loss = info_nce(x.half() * 1e-4, -y.half(), queue.half(), 0.005)
+    assert loss.dtype == torch.float32 and loss.isfinite()
+    zero = torch.zeros(2, 8, dtype=torch.bfloat16, requires_grad=True)
+    info_nce(zero, y[:2].bfloat16(), queue.bfloat16(), 0.07).backward()
+    assert zero.grad is not None and zero.grad.isfinite().all()
+
+
+def test_autocast_does_not_touch_the_loss() -> None:
+    exact = info_nce(x.float(), y.float(), queue.float(), 0.07)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert info_nce(x.float(), y.float(), queue.float(), 0.07).item() == exact.item()
+
+
+def moco(**options: object) -> MoCo:
+    torch.manual_seed(0)
+    config = {"queue_length": 32, "momentum": 0.9, "bn_groups": 1, "dim": 8} | options
+    return MoCo(ToyEncoder(), MoCoConfig(**config))  # type: ignore[arg-type]
+
+
+def test_t1_current_keys_are_no_negatives() -> None:
+    method = moco(queue_length=8, temperature=0.01)
+    views = two_views(pictures(8), noise=0.0)
+    views[1] = views[0]
+    before = method.queue.keys.clone()
+    method.teacher.update(torch.nn.Sequential(method.encoder, method.projector), 0.0)
+    with torch.no_grad():
+        q = method.projector(method.encoder(views[0]))
+        k = method.teacher(views[1])
+    expected = info_nce(q, k, before, 0.01)
+    loss = method.step(views).loss
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+    assert not torch.equal(method.queue.keys, before), "keys enter after the loss"
+    # with the keys of this step among the negatives no loss is below ln 2: the second step on the same batch has them
+    assert method.step(views).loss.item() >= math.log(2) - 1e-3
+
+
+def test_t5_teacher_starts_as_a_copy_head_included() -> None:
+    method = moco()
+    student = torch.nn.Sequential(method.encoder, method.projector)
+    for own, other in zip(method.teacher.parameters(), student.parameters(), strict=True):
+        assert torch.equal(own, other) and own.data_ptr() != other.data_ptr()
+
+
+def test_ema_falls_between_query_and_key() -> None:
+    """The key network of this step has the student's weights from before this step in it."""
+    method = moco(momentum=0.25)
+    views = two_views(pictures(8))
+    with torch.no_grad():
+        for p in [*method.encoder.parameters(), *method.projector.parameters()]:
+            p.add_(0.1)
+    start = [p.clone() for p in method.teacher.parameters()]
+    student = [p.clone() for p in [*method.encoder.parameters(), *method.projector.parameters()]]
+    seen: list[torch.Tensor] = []
+    method.teacher.module.register_forward_pre_hook(
+        lambda module, _: seen.extend(p.clone() for p in module.parameters())
+    )
+    method.step(views)
+    for now, old, new in zip(seen, start, student, strict=True):
+        torch.testing.assert_close(now, 0.25 * old + 0.75 * new)
+
+
+def test_queue_walks_round_and_state_round_trips() -> None:
+    method = moco(queue_length=20)  # no multiple of the batch
+    for step in range(4):
+        method.step(two_views(pictures(8, seed=step)))
+        assert int(method.queue.pointer) == 8 * (step + 1) % 20
+    twin = moco(queue_length=20)
+    twin.load_state_dict(copy.deepcopy(method.state_dict()))
+    views = two_views(pictures(8, seed=9))
+    assert twin.step(views).loss.item() == method.step(views).loss.item()
+
+
+def test_t16_query_and_key_groups_share_as_few_as_possible() -> None:
+    method = moco(bn_groups=4)
+    assert isinstance(method.encoder.bn1, SplitBatchNorm) and method.encoder.bn1.groups == 4
+    seen: dict[str, torch.Tensor] = {}
+    method.encoder.register_forward_pre_hook(lambda _, args: seen.__setitem__("q", args[0]))
+    method.teacher.module[0].register_forward_pre_hook(lambda _, args: seen.__setitem__("k", args[0]))
+    labels = torch.arange(16.0).view(16, 1, 1, 1).expand(16, 1, 8, 8)
+    method.step([labels, labels])
+    q, k = (seen[name][:, 0, 0, 0].view(4, 4).tolist() for name in "qk")
+    assert [sorted(g) for g in q] != [sorted(g) for g in k]
+    assert all(len(set(a) & set(b)) == 1 for a in q for b in k)
+
+
+def test_keys_come_back_in_the_order_of_the_queries() -> None:
+    method, plain = moco(bn_groups=4), moco(bn_groups=4)
+    method.eval(), plain.eval()  # statistics fixed: dealing may then change nothing
+    views = two_views(pictures(16))
+    plain.groups = 0
+    assert method.step(views).loss.item() == pytest.approx(plain.step(views).loss.item(), rel=1e-5)
+
+
+def test_an_encoder_without_batchnorm_is_left_alone() -> None:
+    torch.manual_seed(0)
+    method = MoCo(ToyEncoder(norm=False), MoCoConfig(queue_length=8, bn_groups=4))
+    method.step(two_views(pictures(5)))  # 5 does not divide into 4 groups, and need not
+
+
+def test_a_batch_that_does_not_divide_says_what_to_set() -> None:
+    with pytest.raises(UsageError, match="--batch-size") as error:
+        moco(bn_groups=4).step(two_views(pictures(6)))
+    assert "6 images" in error.value.problem
+    with pytest.raises(UsageError):
+        moco(bn_groups=4).step(two_views(pictures(4)))  # one sample a group has no statistics
+
+
+@pytest.mark.parametrize("images", [3, 40, 1000, 35322, 10**6])
+@pytest.mark.parametrize("batch", [2, 7, 64, 256])
+@pytest.mark.parametrize("steps", [1, 340, 100_000])
+def test_fit_config_caps_the_queue_and_fits_the_momentum(images: int, batch: int, steps: int) -> None:
+    config, why = MoCo.fit_config(MoCoConfig(), images=images, steps=steps, batch_size=batch, size=64)
+    assert {name for name, _, _ in why} == {"queue_length", "momentum", "bn_groups"}
+    K, m, groups = config.queue_length, config.momentum, config.bn_groups
+    assert isinstance(K, int) and isinstance(m, float) and isinstance(groups, int)
+    assert 1 <= K <= max(1, images // 4) and (K < batch or K % batch == 0 or K == 65536)
+    assert 0.9 <= m <= 0.999
+    if steps >= 100:
+        assert m**steps < 1e-4, "the random start must be gone at the end"
+    assert batch % groups == 0 and (groups == 1 or batch >= 2 * groups)
+    assert groups > 1 or batch in (2, 7)
+
+
+def test_what_the_user_chose_is_kept_or_refused() -> None:
+    config, why = MoCo.fit_config(
+        MoCoConfig(queue_length=100, momentum=0.5, bn_groups=2), images=400, steps=10, batch_size=8, size=64
+    )
+    assert (config.queue_length, config.momentum, config.bn_groups, why) == (100, 0.5, 2, [])
+    with pytest.raises(UsageError, match="--queue-length 65536"):
+        MoCo.fit_config(MoCoConfig(queue_length=65536), images=35322, steps=10, batch_size=8, size=64)
+    with pytest.raises(UsageError, match="--batch-size"):
+        MoCo.fit_config(MoCoConfig(bn_groups=3), images=400, steps=10, batch_size=8, size=64)
+    with pytest.raises(UsageError, match="--momentum"):
+        MoCoConfig(momentum=1.5)
+    with pytest.raises(UsageError, match="--temperature"):
+        MoCoConfig(temperature=0)
+
+
+def test_chance_loss() -> None:
+    assert moco(queue_length=65536).chance_loss() == pytest.approx(11.0904, abs=1e-4)
