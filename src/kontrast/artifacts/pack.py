@@ -52,8 +52,8 @@ class Pack:
 
         Args:
             path: its folder.
-            verify: also compare checksums: of the tables always, of the image shards up to 2 GiB (masks are
-                checked when first used). `kontrast pack verify` checks everything at any size.
+            verify: also compare the image shards' checksums, up to 2 GiB of them. Those of the tables are always
+                compared, a mask's when it is first used; `kontrast pack verify` checks everything at any size.
 
         Raises:
             ArtifactError: no Pack, or a damaged one; the message names the file.
