@@ -80,16 +80,18 @@ class Supervised(nn.Module):
 
 
 class BestOnValidation(Hook):
-    """Scores validation at the end of each epoch and keeps the weights of the best, for early stopping too.
+    """Scores validation at the ends of epochs and keeps the weights of the best, for early stopping too.
 
     Args:
         task: whose validation rows.
         patience: epochs without a better score before the run stops; 0: never.
-        batch_size: images at a time.
+        epochs: of the whole run. At most about 20 are scored: with few labels epochs are short and many, and
+            scoring each would cost more than training, besides choosing the luckiest of hundreds.
+        device: where the model is.
     """
 
-    def __init__(self, task: Labelled, patience: int, batch_size: int, device: torch.device) -> None:
-        self._task, self._patience, self._batch_size, self._device = task, patience, batch_size, device
+    def __init__(self, task: Labelled, patience: int, epochs: int, device: torch.device) -> None:
+        self._task, self._patience, self._epochs, self._device = task, patience, epochs, device
         self.score: float | None = None
         self.epoch = 0
         self.weights: dict[str, Tensor] = {}
@@ -97,9 +99,10 @@ class BestOnValidation(Hook):
 
     def on_epoch_end(self, model: Supervised, step: int, epoch: int) -> Literal["stop"] | None:
         """Score, compare, remember."""
-        if len(self._task.val) == 0:
+        every = max(1, self._epochs // 20)
+        if len(self._task.val) == 0 or (epoch % every and epoch != self._epochs):
             return None
-        probabilities = predict(model.classifier, self._task.pack, self._task.val, self._device, self._batch_size)
+        probabilities = predict(model.classifier, self._task.pack, self._task.val, self._device)
         score = validate(self._task, probabilities)["macro_auroc"]
         self.history.append(score)
         if score is not None and (self.score is None or score > self.score):

@@ -192,7 +192,7 @@ def _train(
         classifier, task, loss, views,
         balance=config.pos_weight == "balanced", head_lr_scale=config.head_lr_scale,
     )  # fmt: skip
-    best = BestOnValidation(task, config.patience, 256, device)
+    best = BestOnValidation(task, config.patience, epochs, device)
     loop = LoopConfig(
         steps=steps, lr=config.lr, optimizer=config.optimizer, weight_decay=config.weight_decay,
         schedule=config.schedule, warmup=steps / 20, clip=config.clip, precision=config.precision,

@@ -245,21 +245,25 @@ def _finish(
     plan: Study, cells: list[Cell], packs: dict[str, Path], encoders: dict[str, str], out: Path, asked: dict[str, Any]
 ) -> Outcome:
     """Gather the tables of the grid from the evaluations' files, and close the study."""
-    from kontrast.artifacts.card import parent, write_card
+    from kontrast.artifacts.card import parent, write_card, write_json
+    from kontrast.artifacts.pack import Pack
     from kontrast.engine.comparison import compare, crossvalidate, gather
 
-    table = gather({cell.name: out / "evaluations" / cell.name for cell in cells})
-    files = ["cells.csv", "differences.csv"]
+    folders = {(c.arm, c.protocol, c.fraction, c.seed): out / "evaluations" / c.name for c in cells}
+    table = gather(folders)
+    differences = compare(folders, plan.baseline, replicates=plan.replicates)
     table.to_csv(out / "cells.csv", index=False)
-    differences = compare(out / "evaluations", table, plan.baseline, replicates=plan.replicates)
     differences.to_csv(out / "differences.csv", index=False)
+    files = ["cells.csv", "differences.csv"]
     if plan.folds:
         console.say(f"\n== {plan.folds} folds on frozen features")
-        architectures = {name: plan.arms[name].encoder or plan.encoder for name in encoders}
-        files += crossvalidate(
-            packs[plan.pack], encoders, architectures, out, baseline=plan.baseline, folds=plan.folds,
+        named = {name: plan.arms[name].encoder or plan.encoder for name in encoders}
+        found = crossvalidate(
+            Pack.open(packs[plan.pack]), encoders, named, baseline=plan.baseline, folds=plan.folds,
             findings=plan.findings, uncertain=plan.uncertain, blank=plan.blank, replicates=plan.replicates,
         )  # fmt: skip
+        write_json(out / "folds.json", found)
+        files.append("folds.json")
     summary = {"cells": len(cells), "arms": list(encoders), "left_out": [a for a in plan.arms if a not in encoders]}
     parents = [parent("pack", packs[plan.pack])]
     write_card(out, "study", config=asked, parents=parents, content={"summary": summary}, files=files)

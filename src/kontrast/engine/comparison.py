@@ -1,0 +1,207 @@
+"""Comparing arms on the same test cases: the grid's tables, paired differences, and folds on frozen features."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kontrast import console
+from kontrast.artifacts.card import parent
+from kontrast.artifacts.encoder import load_encoder
+from kontrast.artifacts.evaluation import Evaluation, read_evaluation
+from kontrast.artifacts.pack import Pack
+from kontrast.artifacts.seen import Seen
+from kontrast.data.labels import targets as make_targets
+from kontrast.data.splits import folds as make_folds
+from kontrast.engine.features import embed
+from kontrast.engine.linear import fit_path
+from kontrast.errors import DataError
+from kontrast.metrics.evaluation import score_table
+from kontrast.metrics.intervals import paired_difference
+from kontrast.metrics.scores import auroc
+
+SCORED = ("auroc", "ap", "f1", "kappa")
+
+
+def gather(evaluations: Mapping[tuple[str, str, float, int], Path]) -> pd.DataFrame:
+    """One row a cell: its place in the grid and its macro scores on test, NaN where undefined.
+
+    Args:
+        evaluations: (arm, protocol, fraction, seed) → folder.
+    """
+    rows = []
+    for (arm, protocol, fraction, seed), folder in evaluations.items():
+        found = read_evaluation(folder)
+        row: dict[str, Any] = {"arm": arm, "protocol": protocol, "fraction": fraction, "seed": seed}
+        row["findings"] = len(found.findings)
+        for name in SCORED:
+            for part in ("value", "low", "high"):
+                value = found.scores["macro"][name][part]
+                row[name if part == "value" else f"{name}_{part}"] = np.nan if value is None else value
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def compare(
+    evaluations: Mapping[tuple[str, str, float, int], Path], baseline: str, *, replicates: int = 1000
+) -> pd.DataFrame:
+    """Each arm less the baseline, paired: the same test cases, the same resampled patients, the same seeds.
+
+    The difference is of macro AUROC, averaged over seeds; its interval is of the test sample alone. The spread over
+    seeds is another thing and stands apart (`sd_over_seeds`). Findings that one of the two could not learn at a seed
+    are left out of that seed for both.
+
+    Returns:
+        One row a (protocol, fraction, arm): `value, low, high, p, seeds, findings, sd_over_seeds`.
+    """
+    rows = []
+    places = dict.fromkeys((p, f, a) for a, p, f, _ in evaluations if a != baseline)
+    for protocol, fraction, arm in places:
+        pairs = [
+            (read_evaluation(folder), read_evaluation(evaluations[baseline, protocol, fraction, seed]))
+            for (a, p, f, seed), folder in evaluations.items()
+            if (a, p, f) == (arm, protocol, fraction) and (baseline, protocol, fraction, seed) in evaluations
+        ]
+        if pairs:
+            found = _paired(pairs, replicates)
+            rows.append({"protocol": protocol, "fraction": fraction, "arm": arm, "baseline": baseline, **found})
+    columns = ["protocol", "fraction", "arm", "baseline", "value", "low", "high", "p", "seeds", "findings"]
+    return pd.DataFrame(rows, columns=[*columns, "sd_over_seeds"])
+
+
+def _paired(pairs: Sequence[tuple[Evaluation, Evaluation]], replicates: int) -> dict[str, Any]:
+    y, one, two, each, names = [], [], [], [], set()
+    for first, second in pairs:
+        if list(first.predictions["image_id"]) != list(second.predictions["image_id"]):
+            raise DataError("Two evaluations of one study scored different images.", fix="Run the study anew.")
+        both = [name for name in first.findings if name in second.findings]
+        truth = scored_targets(first, both)
+        y.append(truth)
+        one.append(first.predictions[both].to_numpy())
+        two.append(second.predictions[both].to_numpy())
+        each.append(_macro(truth, one[-1]) - _macro(truth, two[-1]))
+        names |= set(both)
+    patients = pairs[0][0].truth["patient_id"].to_numpy()
+    columns = [np.concatenate(part, axis=1) for part in (y, one, two)]
+    found = paired_difference(columns[0], columns[1], columns[2], list(patients), replicates=replicates)
+    kept = {name: found.get(name) for name in ("value", "low", "high", "p")}
+    return kept | {"seeds": len(pairs), "findings": len(names), "sd_over_seeds": float(np.std(each))}
+
+
+def scored_targets(evaluation: Evaluation, findings: Sequence[str]) -> np.ndarray:
+    """Truth as it was scored: (n, F) of 1, 0 and NaN = ignored, by the evaluation's own label policy."""
+    policy = evaluation.scores["label_policy"]
+    values = evaluation.truth[list(evaluation.findings)].to_numpy(dtype=np.float64)
+    y, w = make_targets(values, evaluation.findings, policy["uncertain"], policy["blank"])
+    columns = [evaluation.findings.index(name) for name in findings]
+    return np.where(w > 0, y, np.nan)[:, columns]
+
+
+def _macro(y: np.ndarray, s: np.ndarray) -> float:
+    values = np.array([auroc(y[:, f], s[:, f], (~np.isnan(y[:, f])).astype(float)) for f in range(y.shape[1])])
+    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+
+
+def crossvalidate(
+    pack: Pack,
+    encoders: Mapping[str, str],
+    architectures: Mapping[str, str],
+    *,
+    baseline: str,
+    folds: int,
+    findings: Sequence[str] = (),
+    uncertain: str = "zeros",
+    blank: str = "negative",
+    seed: int = 0,
+    replicates: int = 1000,
+) -> dict[str, Any]:
+    """Linear probes on frozen features in patient-grouped folds: no image is scored by a probe that met its patient.
+
+    Only rows that no encoder has met are used, so the folds hold nothing that pretraining saw (as far as patients
+    are known). The penalty is chosen within each fold's training part, by inner folds.
+
+    Args:
+        pack: labelled.
+        encoders: arm → what it starts from.
+        architectures: arm → architecture, where the start names none.
+        baseline: the arm that the others are compared with.
+        folds: number of folds.
+        findings: which; all with both classes when empty.
+        uncertain: label policy of training and scoring (soft: ignored).
+        blank: likewise.
+        seed: of the folds and of random weights.
+        replicates: bootstrap replicates.
+
+    Returns:
+        Per arm `macro` and per finding AUROC with intervals, differences from the baseline, and what was used.
+    """
+    loaded = {}
+    for arm, source in encoders.items():
+        named = architectures[arm] if not Path(source).is_dir() else None
+        loaded[arm] = load_encoder(source, encoder=named, seed=seed, pack=pack)
+    rows = _unseen(pack, [seen for _, _, seen in loaded.values()])
+    patients = pack.table["patient_id"].to_numpy()[rows]
+    names = list(findings) or list(pack.findings)
+    columns = [pack.findings.index(name) for name in names]
+    policy = uncertain.replace("soft", "ignore")
+    y, w = make_targets(pack.labels(rows), pack.findings, policy, blank)
+    y, w = y[:, columns], w[:, columns]
+    both = [i for i in range(len(names)) if 0 < (y[:, i] * w[:, i]).sum() < w[:, i].sum()]
+    y, w, names = y[:, both], w[:, both], [names[i] for i in both]
+    fold = make_folds(patients, folds, seed)
+    truth = np.where(w > 0, y, np.nan)
+    result: dict[str, Any] = {
+        "folds": folds, "images": len(rows), "patients": len(set(patients)), "findings": names, "baseline": baseline,
+        "label_policy": {"uncertain": policy, "blank": blank}, "pack": parent("pack", pack.path).sha256,
+        "arms": {}, "differences": {},
+    }  # fmt: skip
+    scores = {}
+    for arm, (network, spec, _) in loaded.items():
+        console.say(f"  {arm}: {len(rows):,} images no encoder has met, {folds} folds by patient")
+        x = embed(network, spec, pack, rows)
+        scores[arm] = out_of_fold(x, y, w, patients, fold, seed)
+        table = score_table(truth, scores[arm], names, patients=patients, replicates=replicates)
+        result["arms"][arm] = {
+            "macro": table["macro"]["auroc"],
+            "findings": {name: table["findings"][name]["auroc"] for name in names},
+        }
+    for arm in (a for a in scores if a != baseline and baseline in scores):
+        result["differences"][arm] = paired_difference(
+            truth, scores[arm], scores[baseline], list(patients), replicates=replicates
+        )
+    return result
+
+
+def _unseen(pack: Pack, seen: Sequence[Seen]) -> np.ndarray:
+    """Rows of patients and images that none of the encoders has met."""
+    table = pack.table
+    fresh = np.ones(len(pack), dtype=bool)
+    for one in seen:
+        met = one.table
+        fresh &= ~table["sha256"].str[:16].isin(set(met["sha256"])).to_numpy()
+        if pack.patients_known:
+            known = set(met.loc[met["key_id"] == pack.key_id, "patient_id"])
+            fresh &= ~table["patient_id"].isin(known).to_numpy()
+    return np.flatnonzero(fresh)
+
+
+def out_of_fold(
+    x: np.ndarray, y: np.ndarray, w: np.ndarray, patients: np.ndarray, fold: np.ndarray, seed: int
+) -> np.ndarray:
+    """Probabilities (n, F) of each image from a probe fitted on the other folds; penalty by three inner folds."""
+    out = np.zeros(y.shape)
+    for number in np.unique(fold):
+        inside, outside = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        inner = make_folds(list(patients[inside]), 3, seed)
+        tried = []
+        for part in np.unique(inner):
+            fit, check = inside[inner != part], inside[inner == part]
+            path = fit_path(x[fit], y[fit], w[fit])
+            known = np.where(w[check] > 0, y[check], np.nan)
+            tried.append([_macro(known, linear.probabilities(x[check])) for linear in path])
+        best = int(np.argmax(np.nan_to_num(np.nanmean(tried, axis=0), nan=0.0)))
+        linear = fit_path(x[inside], y[inside], w[inside])[best]
+        out[outside] = linear.probabilities(x[outside])
+    return out

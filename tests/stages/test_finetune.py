@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+import kontrast
+from helpers import make_pack
+from kontrast.artifacts.classifier import load_classifier
+from kontrast.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    return make_pack(tmp_path_factory.mktemp("finetune") / "pack", n=120)
+
+
+SMALL = {"encoder": "resnet18", "epochs": 2, "batch_size": 24}
+
+
+def test_all_weights_move_and_the_best_epoch_is_kept(pack, tmp_path) -> None:
+    start, _, _ = load_classifier(kontrast.probe("random", pack, out=tmp_path / "p", encoder="resnet18"))
+    made = kontrast.finetune("random", pack, out=tmp_path / "c", **SMALL)
+    classifier, card, seen = load_classifier(made)
+    before, after = dict(start.named_parameters()), dict(classifier.named_parameters())
+    assert all(not torch.equal(before[name], after[name]) for name in after)
+    assert made.summary["best_epoch"] in (1, 2)
+    assert card.content["protocol"] == "finetune"
+    assert not list(made.out.glob("checkpoint-*")), "the finished artifact keeps no checkpoint"
+    assert (made.out / "metrics.jsonl").is_file()
+
+
+def test_two_runs_start_from_the_same_weights_and_end_the_same(pack, tmp_path) -> None:
+    # The first version handed the backbone on by reference: the second run began where the first had ended.
+    one = kontrast.finetune("random", pack, out=tmp_path / "a", **SMALL)
+    two = kontrast.finetune("random", pack, out=tmp_path / "b", **SMALL)
+    a, b = (load_classifier(made)[0].state_dict() for made in (one, two))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"loss": "focal"},
+        {"pos_weight": "balanced"},
+        {"sampler": "weighted"},
+        {"uncertain": "soft"},
+        {"uncertain": "ones,Disc=ignore", "blank": "ignore"},
+        {"start_head": "random", "recipe": "none", "optimizer": "sgd", "schedule": "onecycle", "patience": 1},
+    ],
+    ids=lambda o: ",".join(f"{k}={v}" for k, v in o.items()),
+)
+def test_every_choice_trains(pack, tmp_path, option) -> None:
+    made = kontrast.finetune("random", pack, out=tmp_path / "c", encoder="resnet18", epochs=1, **option)
+    assert 0 <= made.summary["val"]["macro_auroc"] <= 1
+
+
+@pytest.mark.slow
+def test_a_small_fraction_still_gets_steps(pack, tmp_path) -> None:
+    made = kontrast.finetune("random", pack, out=tmp_path / "c", encoder="resnet18", label_fraction=0.2)
+    assert made.summary["steps"] >= 200
+
+
+def test_wrong_values_are_named_as_typed(pack, tmp_path) -> None:
+    with pytest.raises(UsageError, match="--batch-size"):
+        kontrast.finetune("random", pack, out=tmp_path / "c", batch_size=0)
+    with pytest.raises(UsageError, match="bce"):
+        kontrast.finetune("random", pack, out=tmp_path / "c", loss="bse")

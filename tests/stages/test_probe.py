@@ -1,0 +1,99 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import kontrast
+from helpers import make_pack
+from kontrast.artifacts.card import sha256_file
+from kontrast.artifacts.classifier import load_classifier
+from kontrast.artifacts.encoder import load_encoder
+from kontrast.artifacts.pack import Pack
+from kontrast.engine.features import embed, predict
+from kontrast.errors import OutputError, TrainingError, UsageError
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    return make_pack(tmp_path_factory.mktemp("probe") / "pack", n=120)
+
+
+def edit_table(path, change) -> None:
+    """Rewrite a Pack's table and its checksum, as another preparation would have."""
+    change(pd.read_csv(path / "table.csv", dtype=str).astype({"Disc": float, "Bar": float})).to_csv(
+        path / "table.csv", index=False
+    )
+    card = json.loads((path / "card.json").read_text())
+    card["files"]["table.csv"] = {
+        "sha256": sha256_file(path / "table.csv"),
+        "bytes": (path / "table.csv").stat().st_size,
+    }
+    (path / "card.json").write_text(json.dumps(card))
+
+
+def test_the_head_is_the_logistic_regression_on_frozen_features(pack, tmp_path) -> None:
+    made = kontrast.probe("random", pack, out=tmp_path / "c", encoder="resnet18", seed=3)
+    classifier, card, seen = load_classifier(made)
+    encoder, spec, _ = load_encoder("random", encoder="resnet18", seed=3, pack=Pack.open(pack))
+    for name, value in encoder.state_dict().items():
+        assert (classifier.encoder.state_dict()[name] == value).all(), name  # frozen: not a bit moved
+    data = Pack.open(pack)
+    rows = data.rows("val")
+    x = embed(encoder, spec, data, rows).astype(np.float64)
+    head = classifier.head
+    logits = x @ head.weight.detach().double().numpy().T + head.bias.detach().double().numpy()
+    np.testing.assert_allclose(predict(classifier, data, rows), 1 / (1 + np.exp(-logits)), atol=1e-4)
+    assert made.summary["val"]["macro_auroc"] > 0.6
+    assert set(seen.table["role"]) == {"train", "val"}
+    assert all(card.content["thresholds"][f]["value"] is not None for f in classifier.findings)
+
+
+def test_again_it_is_done_and_with_other_settings_refused(pack, tmp_path) -> None:
+    kontrast.probe("random", pack, out=tmp_path / "c", encoder="resnet18")
+    assert kontrast.probe("random", pack, out=tmp_path / "c", encoder="resnet18").status == "already done"
+    with pytest.raises(OutputError, match="seed was 0, is 1"):
+        kontrast.probe("random", pack, out=tmp_path / "c", encoder="resnet18", seed=1)
+
+
+def test_a_fraction_is_of_patients(pack, tmp_path) -> None:
+    made = kontrast.probe("random", pack, out=tmp_path / "c", encoder="resnet18", label_fraction=0.5, dry_run=True)
+    data = Pack.open(pack)
+    patients = data.table["patient_id"].iloc[data.rows("train")].nunique()
+    assert made.summary["train_patients"] == round(patients / 2)
+    assert made.status == "planned"
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_finding_with_one_class_is_left_out_and_said(tmp_path, capsys) -> None:
+    # every certain label of Bar is negative once its positives are blank and blank means negative
+    path = make_pack(tmp_path / "pack", n=60)
+    edit_table(path, lambda table: table.assign(Bar=table["Bar"].where(table["Bar"] != 1)))
+    made = kontrast.probe("random", path, out=tmp_path / "c", encoder="resnet18")
+    assert list(made.summary["positives"]) == ["Disc"]
+    assert "negative" in made.summary["dropped"]["Bar"]
+    assert "Bar is left out" in capsys.readouterr().err
+
+
+def test_an_unknown_finding_names_its_neighbour(pack, tmp_path) -> None:
+    with pytest.raises(UsageError, match="Did you mean 'Disc'"):
+        kontrast.probe("random", pack, out=tmp_path / "c", encoder="resnet18", findings=("Disk",))
+
+
+def test_too_few_labels_say_what_to_set(pack, tmp_path) -> None:
+    with pytest.raises(TrainingError, match="both classes"):
+        kontrast.probe("random", pack, out=tmp_path / "c", encoder="resnet18", label_fraction=0.001)
+
+
+@pytest.mark.parametrize(
+    ("option", "word"),
+    [({"label_fraction": 1.5}, "--label-fraction"), ({"neighbours": 0}, "--neighbours"), ({"blank": "zero"}, "blank")],
+)
+def test_wrong_values_are_named_as_typed(pack, tmp_path, option, word) -> None:
+    with pytest.raises(UsageError, match=word):
+        kontrast.probe("random", pack, out=tmp_path / "c", **option)
+
+
+def test_a_wrong_option_names_its_neighbour(pack, tmp_path) -> None:
+    with pytest.raises(UsageError, match="label_fraction"):
+        kontrast.probe("random", pack, out=tmp_path / "c", label_fracton=0.1)
