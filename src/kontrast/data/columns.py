@@ -197,7 +197,8 @@ def recognise(table: pd.DataFrame, overrides: dict[str, str], stems: Collection[
         taken = {name for name in (*found.values(), *given.values()) if name}
         column = _by_files(table[[c for c in table.columns if c not in taken]], stems) if role == "path" else None
         found[role] = column or _find(role, table, taken, notes)
-    notes = [f"{role} = {name}" for role, name in found.items() if name and role != "classes"] + notes
+    shown = ", ".join(f"{role} = {name}" for role, name in found.items() if name and role != "classes")
+    notes = [f"columns: {shown}"] * bool(shown) + notes
     findings = _findings(table, overrides, {name for role, name in found.items() if name and role != "classes"})
     classes = found.pop("classes")
     if findings and classes and "classes" not in overrides:
@@ -211,7 +212,9 @@ def recognise(table: pd.DataFrame, overrides: dict[str, str], stems: Collection[
     elif findings:
         notes.append(f"findings = {', '.join(findings)}")
     used = {*findings, classes, *found.values()}
-    left = [name for name in table.columns if name not in used]
+    left = [
+        name for name in table.columns if name not in used and not any(n.startswith(f"{name} is not") for n in notes)
+    ]
     if left:
         notes.append(f"left out: {', '.join(left)}")
     rename = _renames(overrides, findings, notes, closed=classes is None)

@@ -174,4 +174,5 @@ def records(src: Path, labels: Sequence[Path], overrides: Mapping[str, str]) -> 
         official_split=official,
         patients_known=bool(frame["patient"].ne("").any()),
         problems=[(path, "no such file") for path in table["Path"][missing]],
+        roles=roles,
     )

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from kontrast.data import words
-from kontrast.data.columns import Roles
+from kontrast.data.columns import ROLES, Roles
 from kontrast.data.decode import DICOM, read_header
 from kontrast.errors import DataError
 
@@ -32,6 +32,7 @@ class Records:
             and val) or `all`.
         patients_known: False where each image counts as its own patient.
         problems: (file, reason) of what is not in the table.
+        roles: role → column of the source's table, for the card.
     """
 
     table: pd.DataFrame
@@ -41,6 +42,7 @@ class Records:
     official_split: str = ""
     patients_known: bool = True
     problems: tuple[tuple[str, str], ...] = ()
+    roles: dict[str, str] = field(default_factory=dict)
 
 
 def masked(name: str) -> str:
@@ -117,6 +119,12 @@ def _from_headers(src: Path, frame: pd.DataFrame, known: bool) -> tuple[pd.DataF
         frame[name] = _PARSE[name](raw) if name in _PARSE else raw
         notes.append(name)
     text = [f"{', '.join(notes)} from DICOM headers"] if notes else []
+    # Images of one study are of one person, even where the person's id was taken out.
+    same = (frame["patient"] == "") & (frame["study"] != "")
+    if "study" in notes and same.any():
+        frame["patient"] = frame["patient"].where(~same, frame["study"])
+        text.append(f"{int(same.sum()):,} images without a patient id: their study counts as the patient")
+        known = True
     return frame, known or "patient" in notes, text
 
 
@@ -137,6 +145,7 @@ def finish(
     official_split: str = "",
     patients_known: bool,
     problems: Sequence[tuple[str, str]] = (),
+    roles: Roles | None = None,
 ) -> Records:
     """Drop doubles, sort by source, give images without a patient their own, and say what is to be said."""
     frame, doubles = _without_doubles(frame, findings)
@@ -147,6 +156,8 @@ def finish(
         lines.append("no patient ids: each image counts as its own patient, so the same person may be on both sides")
     elif blank.any():
         lines.append(f"{int(blank.sum()):,} images without a patient id count as one patient each")
+    if patients_known and len(frame) > 20 and frame["patient"].nunique() == 1:
+        lines.append("all images carry the same patient id (a placeholder?), so they cannot be divided by patient")
     frame = frame.assign(patient=frame["patient"].where(~blank, frame["source"]))
     frame = frame.astype(dict.fromkeys(("age", *findings), np.float64))
     frame = frame.sort_values("source", kind="stable").reset_index(drop=True)
@@ -158,4 +169,5 @@ def finish(
         official_split=official_split,
         patients_known=patients_known,
         problems=(*problems, *doubles),
+        roles={role: name for role in ROLES if isinstance(name := getattr(roles, role, None), str)},
     )

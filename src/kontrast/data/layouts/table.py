@@ -49,4 +49,5 @@ def records(src: Path, labels: Sequence[Path], overrides: Mapping[str, str]) -> 
         official_split=official,
         patients_known=roles.patient is not None,
         problems=found.problems,
+        roles=roles,
     )

@@ -1,0 +1,163 @@
+"""What a source holds, in counts: for people before they prepare it. Nothing here is written anywhere."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kontrast.data.decode import DecodeError, decode, file_format
+from kontrast.data.intensity import to_uint8
+from kontrast.data.layouts import Records, masked
+from kontrast.data.resize import fit
+from kontrast.data.splits import repair_overlap
+
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kind of problem: how often, and a few of the files."""
+
+    reason: str
+    count: int
+    examples: tuple[str, ...]
+
+
+@dataclass
+class Pixels:
+    """What looking into some of the files gave.
+
+    Attributes:
+        looked: number of files opened.
+        formats, bits: how many of each (`JPEG`; significant bits).
+        heights, widths: pixels, one of each readable file.
+        copies: files whose bytes equal an earlier one's.
+        bad: (file, reason) of what cannot be read.
+        thumbnails: (source, (s, s) uint8).
+    """
+
+    looked: int = 0
+    formats: Counter[str] = field(default_factory=Counter)
+    bits: Counter[int] = field(default_factory=Counter)
+    heights: list[int] = field(default_factory=list)
+    widths: list[int] = field(default_factory=list)
+    copies: int = 0
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    thumbnails: list[tuple[str, np.ndarray]] = field(default_factory=list)
+
+
+def spread(count: int, limit: int) -> np.ndarray:
+    """`limit` of `count` row numbers, evenly spread, or all where there are not more."""
+    return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(np.int64))
+
+
+def look(
+    src: Path,
+    sources: Sequence[str],
+    *,
+    thumbnails: int = 0,
+    size: int = 128,
+    tell: Callable[[], Any] = lambda: None,
+) -> Pixels:
+    """Decode files and count what they are.
+
+    Args:
+        src: the source folder.
+        sources: files below it.
+        thumbnails: how many small pictures to keep, evenly spread.
+        size: their side, in pixels.
+        tell: called after each file.
+    """
+    pixels, seen = Pixels(), set()
+    shown = {sources[row] for row in spread(len(sources), thumbnails)} if thumbnails else set()
+    for source in sources:
+        pixels.looked += 1
+        tell()
+        try:
+            image = decode(src / source)
+            data = (src / source).read_bytes()
+        except DecodeError as error:
+            pixels.bad.append((source, error.reason))
+            continue
+        digest = hashlib.sha256(data).digest()
+        pixels.copies += digest in seen
+        seen.add(digest)
+        pixels.formats[file_format(data[:132]) or "DICOM"] += 1
+        pixels.bits[image.bits] += 1
+        pixels.heights.append(image.pixels.shape[0])
+        pixels.widths.append(image.pixels.shape[1])
+        if source in shown:
+            pixels.thumbnails.append((source, fit(to_uint8(image), size)))
+    return pixels
+
+
+def label_counts(table: pd.DataFrame, findings: Sequence[str]) -> dict[str, dict[str, int]]:
+    """For each finding how many images are 1, 0, -1 and blank."""
+    words = {"1": 1.0, "0": 0.0, "-1": -1.0}
+    return {
+        finding: {word: int((table[finding] == value).sum()) for word, value in words.items()}
+        | {"blank": int(table[finding].isna().sum())}
+        for finding in findings
+    }
+
+
+def problems(records: Records, pixels: Pixels, *, show_names: bool = False) -> list[Problem]:
+    """Problems by kind, the most frequent first. File names may hold patient ids: digits are masked unless asked."""
+    kinds: dict[str, list[str]] = {}
+    for name, reason in (*records.problems, *pixels.bad):
+        kinds.setdefault(reason, []).append(name)
+    found = [
+        Problem(reason, len(names), tuple(dict.fromkeys(n if show_names else masked(n) for n in names))[:EXAMPLES])
+        for reason, names in kinds.items()
+    ]
+    if pixels.copies:
+        found.append(Problem("byte-for-byte copy of another file", pixels.copies, ()))
+    return sorted(found, key=lambda problem: -problem.count)
+
+
+def overlap(records: Records) -> tuple[int, int]:
+    """Patients who stand in a given held-out part and outside it, and their held-out images."""
+    repaired, moved = repair_overlap(records.table, "move")
+    if moved.empty:
+        return 0, 0
+    patients = repaired["patient"][repaired["source"].isin(set(moved["source"]))].nunique()
+    return int(patients), len(moved)
+
+
+def facts(records: Records, pixels: Pixels) -> dict[str, Any]:
+    """Everything counted, ready for JSON; no ids, no file names."""
+    table = records.table
+    both = sorted(zip(pixels.heights, pixels.widths, strict=True), key=lambda hw: hw[0] * hw[1])
+    ages = table["age"].dropna()
+    return {
+        "images": len(table),
+        "looked_at": pixels.looked,
+        "formats": dict(pixels.formats.most_common()),
+        "bits": {str(bits): count for bits, count in sorted(pixels.bits.items())},
+        "sizes": {
+            "smallest": list(both[0]),
+            "median": [int(median(pixels.heights)), int(median(pixels.widths))],
+            "largest": list(both[-1]),
+            "different": len(set(both)),
+        }
+        if both
+        else None,
+        "patients": int(table["patient"].nunique()) if records.patients_known else None,
+        "studies": int(table.loc[table["study"] != "", ["patient", "study"]].drop_duplicates().shape[0]) or None,
+        "views": _counts(table["view"]),
+        "sex": _counts(table["sex"]),
+        "age": None if ages.empty else [float(ages.min()), float(ages.median()), float(ages.max())],
+        "splits": _counts(table["split"].replace("", "to be drawn" if records.findings else "train (no labels)")),
+        "findings": label_counts(table, records.findings),
+    }
+
+
+def _counts(values: pd.Series) -> dict[str, int]:
+    counts = values.replace("", "unknown").value_counts()
+    return {str(name): int(count) for name, count in counts.items()}

@@ -1,0 +1,210 @@
+"""`kontrast scan`: what is in a folder, before anything is made of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from kontrast import __version__, console
+from kontrast.config import require, verb
+from kontrast.errors import OutputError
+from kontrast.types import Outcome
+
+if TYPE_CHECKING:
+    from kontrast.data.layouts import Layout, Records
+    from kontrast.data.survey import Pixels, Problem
+
+LOOK = 5000
+THUMBNAILS = 24
+WIDTH = 79
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanConfig:
+    """What to look at, and how."""
+
+    labels: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = ()
+    """CSV files with labels and patients; those that a layout knows are found in SRC by themselves."""
+    layout: str = "auto"
+    """How SRC is arranged: auto, chexpert, nih, table, folder (folders may be classes) or plain."""
+    column: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
+    """ROLE=NAME for a column that was not recognised; `finding` and `rename=OLD:NEW` may come several times."""
+    html: Path | None = None
+    """Also write a small page with thumbnails to this file; nothing else is ever written."""
+    limit: int | None = None
+    """Open at most so many images, evenly spread; 5000 unless given (all files are listed in any case)."""
+    show_names: bool = False
+    """Show file names in full; they may hold patient ids, so digits in them are masked unless asked."""
+
+    def __post_init__(self) -> None:
+        require(self.limit is None or self.limit >= 1, f"--limit {self.limit} is below 1.", "Give 1 or more.")
+
+
+@verb
+def scan(
+    src: Path,
+    /,
+    *,
+    config: Annotated[ScanConfig, Parameter(name="*")] = ScanConfig(),
+    dry_run: bool = False,
+) -> Outcome:
+    """Say what is in a folder: formats, sizes, views, patients, labels, problems.
+
+    Args:
+        src: folder with images.
+        config: options.
+        dry_run: list the files, open none, write nothing.
+
+    Raises:
+        DataError: no images, or a table that cannot be used.
+        UsageError: an option that does not fit.
+        OutputError: `--html` names a file that no scan wrote.
+    """
+    from kontrast.data import survey
+    from kontrast.data.columns import parse_overrides
+    from kontrast.data.layouts import detect
+
+    src, html = Path(src), None if config.html is None else Path(config.html)
+    if html is not None:
+        _check_page(html)
+    labels = [Path(path) for path in config.labels]
+    layout = detect(src, labels, config.layout)
+    records = layout.records(src, labels, parse_overrides(config.column))
+    sources = list(records.table["source"])
+    if dry_run:
+        console.say(
+            f"Would open up to {config.limit or LOOK:,} of {len(sources):,} images, and write {html or 'nothing'}."
+        )
+        return Outcome("scan", html, "planned", {"images": len(sources), "layout": layout.name})
+    chosen = [sources[row] for row in survey.spread(len(sources), config.limit or LOOK)]
+    with console.progress("opening", len(chosen), "images") as line:
+        pixels = survey.look(src, chosen, thumbnails=THUMBNAILS if html else 0, tell=line.update)
+    found = survey.problems(records, pixels, show_names=config.show_names)
+    patients, images = survey.overlap(records)
+    command = _command(src, config, repair=images > 0)
+    notes = _notes(records, len(sources), pixels, patients, images)
+    summary = {
+        "layout": layout.name,
+        **survey.facts(records, pixels),
+        "problems": [{"reason": p.reason, "count": p.count, "examples": list(p.examples)} for p in found],
+        "overlap": {"patients": patients, "images": images},
+        "notes": notes,
+        "command": command,
+    }
+    _print(layout, summary, found)
+    if html is not None:
+        _write_page(html, src, summary, found, pixels, config.show_names)
+    return Outcome("scan", html, "done", summary)
+
+
+def _notes(records: "Records", total: int, pixels: "Pixels", patients: int, images: int) -> list[str]:
+    notes = list(records.notes)
+    if images:
+        notes.append(
+            f"the given splits share {patients:,} patients: {images:,} held-out images are of patients in train too; "
+            "prepare refuses that, or moves these images into train with --repair-splits"
+        )
+    if pixels.looked < total:
+        notes.append(f"{pixels.looked:,} of {total:,} images were opened; --limit {total} opens all")
+    return notes
+
+
+def _command(src: Path, config: ScanConfig, *, repair: bool) -> str:
+    """The `kontrast prepare` that fits, to be copied."""
+    import shlex
+
+    words = ["kontrast", "prepare", str(src), "--out", f"packs/{src.resolve().name}"]
+    if config.labels:
+        words += ["--labels", *map(str, config.labels)]
+    if config.layout != "auto":
+        words += ["--layout", config.layout]
+    for pair in config.column:
+        words += ["--column", pair]
+    return shlex.join(words + ["--repair-splits"] * repair)
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "unknown"
+
+
+def _wrapped(text: str, indent: str = "  ") -> None:
+    import textwrap
+
+    for line in textwrap.wrap(
+        text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
+    ):
+        console.say(line)
+
+
+def _print(layout: "Layout", facts: dict[str, Any], found: Sequence["Problem"]) -> None:
+    def row(name: str, text: str) -> None:
+        _wrapped(f"{name:<10} {text}", "")
+
+    sizes = facts["sizes"]
+    row("layout", f"{layout.name} ({layout.reason})")
+    row("images", f"{facts['images']:,}, {facts['looked_at']:,} of them opened")
+    row("formats", _listed(facts["formats"]) + "; bits: " + _listed(facts["bits"]))
+    if sizes:
+        low, middle, high = ("×".join(map(str, sizes[name])) for name in ("smallest", "median", "largest"))
+        text = f"{low} px, all the same" if sizes["different"] == 1 else f"{low} to {high} px, median {middle}"
+        row("size", f"{text} (height×width)")
+    patients = "unknown" if facts["patients"] is None else f"{facts['patients']:,}"
+    row("patients", patients + ("" if facts["studies"] is None else f", with {facts['studies']:,} studies"))
+    row("views", _listed(facts["views"]))
+    age = facts["age"]
+    row(
+        "sex, age",
+        f"{_listed(facts['sex'])}; "
+        + ("unknown" if age is None else "{0:.0f} to {2:.0f}, median {1:.0f}".format(*age)),
+    )
+    row("splits", _listed(facts["splits"]))
+    if facts["findings"]:
+        rows = [[name, *(f"{n:,}" for n in counts.values())] for name, counts in facts["findings"].items()]
+        console.table("", ["finding", "1", "0", "-1", "blank"], rows)
+    else:
+        console.say()
+    console.say("Recognised:")
+    for note in facts["notes"]:
+        _wrapped(note)
+    console.say()
+    console.say("Problems:" if found else "No problems found.")
+    for problem in found:
+        examples = f": {', '.join(problem.examples)}" if problem.examples else ""
+        _wrapped(f"{problem.count:,} × {problem.reason}{examples}")
+    console.say()
+    console.say("Next:")
+    console.say(f"  {facts['command']}")
+
+
+def _check_page(path: Path) -> None:
+    """Refuse to write over anything but an earlier page of this command."""
+    from kontrast.pages.scan import MARK
+
+    if path.is_dir():
+        raise OutputError(f"--html {path} is a folder.", fix="Name a file, such as scan.html.")
+    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace")[:2000]:
+        raise OutputError(f"--html {path} exists, and no scan wrote it.", fix="Name another file.")
+
+
+def _write_page(
+    path: Path, src: Path, facts: dict[str, Any], found: Sequence["Problem"], pixels: "Pixels", show_names: bool
+) -> None:
+    from kontrast.artifacts.card import atomic
+    from kontrast.data.layouts import masked
+    from kontrast.pages.scan import render
+
+    pictures = [(name if show_names else masked(name), picture) for name, picture in pixels.thumbnails]
+    page = render(
+        src.resolve().name,
+        facts,
+        pictures,
+        layout=facts["layout"],
+        notes=facts["notes"],
+        problems=found,
+        command=facts["command"],
+        version=__version__,
+    )
+    with atomic(path) as stream:
+        stream.write(page.encode("utf-8"))
