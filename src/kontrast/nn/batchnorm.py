@@ -102,7 +102,7 @@ def deal(batch: int, groups: int, device: torch.device | None = None) -> Tensor:
     groups share as few members as groups can. Unlike a random order it needs no generator that a resumed run would
     have to restore, and the batch itself is in random order already.
     """
-    return torch.cat([torch.arange(g, batch, groups, device=device) for g in range(groups)])
+    return (torch.arange(batch, device=device) % groups).argsort(stable=True)
 
 
 @torch.no_grad()

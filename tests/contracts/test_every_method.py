@@ -1,0 +1,221 @@
+"""What holds for every method. A new one in METHODS is covered by being there."""
+
+import copy
+import io
+from typing import Any
+
+import pytest
+import torch
+from toys import ToyEncoder, pictures, two_views
+from torch import Tensor
+
+from kontrast.errors import UsageError
+from kontrast.methods import METHODS, Method
+
+SMALL: dict[str, dict[str, Any]] = {
+    "moco": {"queue_length": 24, "momentum": 0.9, "bn_groups": 2, "dim": 8},
+    "simclr": {"dim": 8},
+    "byol": {"hidden_dim": 32, "dim": 8, "momentum": 0.9},
+    "swav": {"dim": 8, "prototypes": 10, "local_views": 2, "freeze_steps": 0, "queue_length": 16, "queue_start": 0},
+}
+"""Options that make a method small; a method not named here is built with its own defaults."""
+
+every = pytest.mark.parametrize("name", list(METHODS))
+
+
+def build(name: str, seed: int = 0, feature_dim: int = 16, **options: Any) -> Method:
+    torch.manual_seed(seed)
+    cls: Any = METHODS[name]
+    return cls(ToyEncoder(feature_dim), cls.Config(**(SMALL.get(name, {}) | options)))
+
+
+def views_for(method: Method, n: int = 8, seed: int = 0, size: int = 16) -> list[Tensor]:
+    images = pictures(n, size, seed)
+    spec, small = method.views, images[..., ::2, ::2]
+    return two_views(images, seed, count=spec.globals) + two_views(small, seed + 1, count=spec.locals)
+
+
+def train(method: Method, steps: int, lr: float = 0.05, seed: int = 0, n: int = 8, adam: bool = False) -> list[float]:
+    """A plain loop in the order that `Method` states; views of step s depend on s alone."""
+    parameters = [p for _, p in method.trainable()]
+    optimizer: torch.optim.Optimizer = torch.optim.SGD(parameters, lr=lr, momentum=0.9)
+    if adam:
+        optimizer = torch.optim.AdamW(parameters, lr=lr)
+    losses = []
+    for s in range(steps):
+        progress = s / steps
+        method.before_step(progress)
+        step = method.step(views_for(method, n, seed + s))
+        optimizer.zero_grad()
+        step.loss.backward()
+        method.after_backward(s, progress)
+        optimizer.step()
+        method.after_step(progress)
+        losses.append(step.loss.item())
+    return losses
+
+
+@every
+@pytest.mark.parametrize("half", [None, torch.bfloat16])
+def test_loss_is_finite_full_precision_and_scalar(name: str, half: torch.dtype | None) -> None:
+    method = build(name)
+    with torch.autocast("cpu", dtype=half or torch.bfloat16, enabled=half is not None):
+        step = method(views_for(method))
+    assert step.loss.shape == () and step.loss.dtype == torch.float32 and step.loss.isfinite()
+    step.loss.backward()
+    assert all(p.grad.isfinite().all() for _, p in method.trainable() if p.grad is not None)
+
+
+@every
+def test_step_carries_features_and_scalar_logs(name: str) -> None:
+    method = build(name)
+    step = method.step(views_for(method))
+    assert step.features.shape == (8, 16) and not step.features.requires_grad
+    with torch.no_grad():  # of the first view
+        assert step.features.isfinite().all() and step.features.std() > 0
+    for value in step.logs.values():
+        assert torch.as_tensor(value).shape == () and not torch.as_tensor(value).requires_grad
+
+
+@every
+def test_gradient_reaches_all_that_trains_and_no_teacher(name: str) -> None:
+    method = build(name)
+    method.step(views_for(method)).loss.backward()
+    trainable = dict(method.trainable())
+    assert all(p.grad is not None for p in trainable.values())
+    encoder = {n for n, _ in method.encoder.named_parameters()}
+    assert {n.removeprefix("encoder.") for n in trainable if n.startswith("encoder.")} == encoder
+    for parameter_name, p in method.named_parameters():
+        if parameter_name not in trainable:
+            assert p.grad is None and not p.requires_grad
+    assert not any(n.startswith("teacher") for n in trainable)
+
+
+@every
+def test_every_trainable_parameter_moves(name: str) -> None:
+    """The first version's BYOL trained its encoder alone, its SwAV never called its prototypes."""
+    method = build(name)
+    before = {n: p.detach().clone() for n, p in method.trainable()}
+    train(method, 2)
+    still = {n: p for n, p in method.trainable() if torch.equal(before[n], p)}
+    # the batch-norm after a bias takes it away again: its gradient is rounding
+    removed = {n for n, p in still.items() if n.endswith("bias") and p.grad is not None and p.grad.abs().max() < 1e-6}
+    assert set(still) == removed
+
+
+@every
+def test_teachers_follow(name: str) -> None:
+    method = build(name)
+    before = {n: p.clone() for n, p in method.named_parameters() if n.startswith("teacher")}
+    train(method, 3)
+    after = dict(method.named_parameters())
+    assert all(not torch.equal(before[n], after[n]) for n in before if not n.endswith("bias"))
+
+
+@every
+def test_same_seed_same_losses(name: str) -> None:
+    first, second = train(build(name), 4), train(build(name), 4)
+    assert first == second
+    torch.manual_seed(123)  # no method draws from the global generator
+    method = build(name)
+    torch.manual_seed(99)
+    assert train(method, 4) == first
+
+
+@every
+def test_state_round_trips_through_a_file_without_pickled_code(name: str) -> None:
+    method = build(name)
+    train(method, 4)
+    file = io.BytesIO()
+    torch.save(method.state_dict(), file)
+    file.seek(0)
+    twin = build(name, seed=1)
+    twin.load_state_dict(torch.load(file, weights_only=True))
+    assert train(twin, 3, seed=50) == train(method, 3, seed=50)
+
+
+@every
+def test_order_of_the_batch_does_not_matter(name: str) -> None:
+    options = {"bn_groups": 1} if name == "moco" else {}
+    method = build(name, **options)
+    twin = copy.deepcopy(method)
+    views = views_for(method)
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(0))
+    loss = method.step(views).loss.item()
+    assert twin.step([v[order] for v in views]).loss.item() == pytest.approx(loss, rel=1e-4)
+
+
+@every
+@pytest.mark.parametrize("feature_dim", [1, 7, 64])
+def test_any_feature_size(name: str, feature_dim: int) -> None:
+    method = build(name, feature_dim=feature_dim)
+    step = method.step(views_for(method, n=4))
+    assert step.loss.isfinite() and step.features.shape == (4, feature_dim)
+
+
+@every
+@pytest.mark.parametrize(("images", "batch", "steps"), [(2, 2, 1), (5, 4, 3), (100, 64, 10), (200_000, 256, 10_000)])
+def test_fit_config_resolves_every_auto_with_a_reason(name: str, images: int, batch: int, steps: int) -> None:
+    cls: Any = METHODS[name]
+    config, why = cls.fit_config(cls.Config(), images=images, steps=steps, batch_size=batch, size=32)
+    autos = {k for k, v in vars(cls.Config()).items() if v == "auto"}
+    assert {option for option, _, _ in why} == autos
+    assert "auto" not in vars(config).values()
+    for option, value, reason in why:
+        assert getattr(config, option) == value and len(reason) > 10
+    again, nothing = cls.fit_config(config, images=images, steps=steps, batch_size=batch, size=32)
+    assert again == config and nothing == []
+    if images < 1000:
+        torch.manual_seed(0)
+        method = cls(ToyEncoder(), config)
+        assert method.step(views_for(method, n=batch)).loss.isfinite()
+
+
+@every
+def test_chance_is_what_a_collapsed_encoder_gets(name: str) -> None:
+    """With all embeddings alike a method that has negatives or prototypes stands at its closed form."""
+    method = build(name)
+    method.step(views_for(method))
+    chance = method.chance_loss()
+    assert chance is not None and chance > 0
+    if name == "byol":
+        return  # without negatives a collapse is at 0; chance is orthogonality
+    with torch.no_grad():
+        for head in (m for n, m in method.named_modules() if n.endswith("projector")):
+            list(head.parameters())[-1].fill_(1.0)  # bias of the last layer, or scale of the last norm
+            if name != "simclr":
+                last = [m for m in head.modules() if isinstance(m, torch.nn.Linear)][-1]
+                last.weight.zero_()
+            else:
+                list(head.parameters())[-2].zero_()
+        if name == "moco":
+            method.teacher.update(torch.nn.Sequential(method.encoder, method.projector), 0.0)  # type: ignore[operator, union-attr]
+            method.queue.keys.fill_(1.0)  # type: ignore[union-attr, operator]
+        if name == "swav":
+            method.prototypes.weight.fill_(1.0)  # type: ignore[union-attr, operator]
+    assert method.step(views_for(method)).loss.item() == pytest.approx(chance, abs=1e-4)
+
+
+@every
+def test_it_learns(name: str) -> None:
+    """No picture is seen twice, so a falling loss is something learned, not remembered."""
+    method = build(name, **({"queue_length": 0} if name == "swav" else {}))
+    losses = train(method, 80, lr=0.005, n=32, adam=True)
+    chance = method.chance_loss()
+    assert chance is not None
+    start, end = sum(losses[5:15]) / 10, sum(losses[-10:]) / 10
+    assert end < 0.85 * start and end < 0.7 * chance, (start, end, chance)
+
+
+@every
+def test_recommended_and_published_optimisers_are_complete(name: str) -> None:
+    for hint in (METHODS[name].recommended, METHODS[name].published):
+        assert set(hint) == {"optimizer", "lr", "weight_decay", "per"}
+        assert hint["optimizer"] in {"adamw", "sgd", "lars"}
+
+
+@every
+def test_wrong_words_are_refused_by_name(name: str) -> None:
+    cls: Any = METHODS[name]
+    with pytest.raises(UsageError, match="--dim"):
+        cls.Config(dim=0)
