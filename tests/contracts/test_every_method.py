@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from toys import ToyEncoder, pictures, two_views
 from torch import Tensor
 
 from kontrast.errors import UsageError
 from kontrast.methods import METHODS, Method
+from toys import ToyEncoder, pictures, two_views
 
 SMALL: dict[str, dict[str, Any]] = {
     "moco": {"queue_length": 24, "momentum": 0.9, "bn_groups": 2, "dim": 8},

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from toys import ToyEncoder, X, Y, pictures, rows, two_views
 
 from kontrast.errors import UsageError
 from kontrast.methods.byol import BYOL, BYOLConfig, regression_loss, spread, tau
+from toys import ToyEncoder, X, Y, pictures, two_views
 
 x, y = torch.tensor(X), torch.tensor(Y)
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from toys import ToyEncoder, X, Y, pictures, rows, two_views
 
 from kontrast.errors import UsageError
 from kontrast.methods.simclr import SimCLR, SimCLRConfig, nt_xent
+from toys import ToyEncoder, X, Y, pictures, rows, two_views
 
 x, y = torch.tensor(X), torch.tensor(Y)
 

@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from toys import P, ToyEncoder, X, Y, pictures, rows, two_views
 
 from kontrast.errors import UsageError
 from kontrast.methods.swav import SwAV, SwAVConfig, by_resolution, swapped_prediction, usage_entropy
 from kontrast.nn.numerics import unit
 from kontrast.nn.sinkhorn import sinkhorn
+from toys import P, ToyEncoder, X, Y, pictures, rows, two_views
 
 s1, s2 = torch.tensor(rows(X) @ rows(P).T), torch.tensor(rows(Y) @ rows(P).T)
 
@@ -170,8 +170,8 @@ def test_fit_config(images: int, batch: int, steps: int) -> None:
     assert {name for name, _, _ in why} == {"prototypes", "freeze_steps", "queue_length", "queue_start"}
     K, L = config.prototypes, config.queue_length
     assert isinstance(K, int) and isinstance(L, int)
-    assert 32 <= K <= 3000 and (K <= images / 30 or K == 32)
-    assert L <= images / 4 and L % batch == 0 and (L == 0 or batch < K) and L <= 3840
+    assert 32 <= K <= 3000 and (images / 30 >= K or K == 32)
+    assert images / 4 >= L and L % batch == 0 and (L == 0 or batch < K) and L <= 3840
     assert 0 <= config.freeze_steps <= steps / 10 and 0 <= config.queue_start <= steps / 10  # type: ignore[operator]
 
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import ToyEncoder, pictures
 from torch import nn
 
 from kontrast.errors import UsageError
 from kontrast.nn.batchnorm import SplitBatchNorm, deal, dealt, split_batchnorm
+from toys import ToyEncoder, pictures
 
 
 def pair(groups: int, **options: object) -> tuple[nn.BatchNorm2d, SplitBatchNorm]:

@@ -3,9 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import P, X, rows
 
 from kontrast.nn.sinkhorn import sinkhorn
+from toys import P, X, rows
 
 
 def by_exponentials(scores: np.ndarray, epsilon: float, iterations: int) -> np.ndarray:

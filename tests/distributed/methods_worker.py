@@ -1,0 +1,95 @@
+"""One of W processes: runs what test_methods.py compares between W = 1 and W = 2, and saves what came out."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kontrast import distributed as d
+from kontrast.methods import METHODS, Method
+from kontrast.nn.batchnorm import dealt
+from kontrast.nn.sinkhorn import sinkhorn
+from toys import ToyEncoder, pictures, two_views
+
+B = 8
+OPTIONS: dict[str, dict[str, Any]] = {
+    "moco": {"dim": 6, "queue_length": 12, "momentum": 0.9, "bn_groups": 1},
+    "simclr": {"dim": 6},
+    "byol": {"dim": 6, "hidden_dim": 16, "momentum": 0.9},
+    "swav": {"dim": 6, "prototypes": 10, "local_views": 1, "freeze_steps": 0, "queue_length": 16, "queue_start": 0},
+}
+
+
+class Loss(nn.Module):
+    """A method as DDP wants it: its forward returns the loss."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, views: list[Tensor]) -> Tensor:
+        return self.method(views).loss
+
+
+def without_norm(method: nn.Module) -> None:
+    """Take the batch-norms out: their statistics per process are another subject."""
+    for name, child in method.named_children():
+        if isinstance(child, nn.BatchNorm1d):
+            setattr(method, name, nn.Identity())
+        else:
+            without_norm(child)
+
+
+def own(x: Tensor) -> Tensor:
+    """This process's part of the global batch."""
+    return x.chunk(d.world_size())[d.rank()]
+
+
+def run(name: str, device: torch.device) -> dict[str, Tensor]:
+    """Gradients and state after each of a few SGD steps in float64."""
+    torch.manual_seed(7)
+    cls: Any = METHODS[name]
+    method = cls(ToyEncoder(norm=False), cls.Config(**OPTIONS[name])).double()
+    without_norm(method)
+    wrapped = d.wrap(Loss(method), device)
+    optimizer = torch.optim.SGD((p for _, p in method.trainable()), lr=0.1)
+    out = {}
+    for step in range(4):
+        images = pictures(B, seed=step).double()
+        views = two_views(images, step, count=method.views.globals)
+        views += two_views(images[..., ::2, ::2], step, count=method.views.locals)
+        optimizer.zero_grad()
+        loss = wrapped([own(v.double()) for v in views])
+        loss.backward()
+        method.after_backward(step, step / 4)
+        out[f"{name}.loss.{step}"] = d.all_reduce_mean(loss.detach())
+        out |= {f"{name}.grad.{step}.{n}": p.grad.clone() for n, p in method.trainable()}
+        optimizer.step()
+        method.after_step(step / 4)
+    return out | {f"{name}.state.{n}": v for n, v in method.state_dict().items()}
+
+
+def compute(device: torch.device) -> dict[str, Tensor]:
+    """Everything that is compared."""
+    out: dict[str, Tensor] = {}
+    for name in METHODS:
+        out |= run(name, device)
+    scores = torch.randn(B, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    out["sinkhorn"] = d.gather(sinkhorn(own(scores)))
+    seen: list[Tensor] = []
+
+    def network(part: Tensor) -> Tensor:
+        seen.append(part)
+        return part[:, None] * 2
+
+    out["dealt"] = d.gather(dealt(network, own(torch.arange(float(B))), 1))
+    out["seen"] = seen[0]
+    return out
+
+
+if __name__ == "__main__":
+    results = compute(d.start("cpu"))
+    torch.save(results, Path(sys.argv[1]) / f"rank{d.rank()}.pt")
+    d.stop()
