@@ -100,7 +100,7 @@ def read_evaluation(folder: PathLike) -> Evaluation:
         frames = [pd.read_csv(folder / name, dtype=str, keep_default_na=False) for name in (PREDICTIONS, TRUTH)]
         for frame in frames:
             for name in (*findings, *(("age",) if "age" in frame else ())):
-                # float() reads what repr() wrote to the last bit; pandas' own parser does not.
+                # float() reads what repr() wrote to the last bit; not every pandas' parser does.
                 frame[name] = np.array([float(text) if text else np.nan for text in frame[name]], dtype=np.float64)
         scores = json.loads((folder / SCORES).read_text(encoding="utf-8"))
         truth = frames[1][[*TRUTH_COLUMNS, *findings]]
@@ -158,7 +158,7 @@ def decimal(value: float | None) -> str:
     if value is None:
         return "–"
     text = f"{value:.3f}"
-    return text.replace("0.", ".", 1) if abs(value) < 0.9995 else text[: -1 if value > 0 else None]
+    return text.replace("0.", ".", 1) if abs(value) < 0.9995 else text[:-1]
 
 
 def _row(name: str, entry: Mapping[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ class AuditConfig:
     """How Packs are audited."""
 
     classifier: Path | None = None
-    """A Classifier: what its weights have met is looked for in the Packs, and it is scored by subgroup."""
+    """A Classifier, to look in the Packs for what its weights have met, and to score it by subgroup."""
     uncertain: str = "zeros"
     """What -1 counts as: zeros, ones or ignore; per finding as `zeros,Edema=ones`."""
     blank: Literal["negative", "ignore"] = "negative"
@@ -63,11 +63,14 @@ def audit(
     """
     from kontrast.artifacts.card import claim, parent, read_card, write_card, write_json
     from kontrast.artifacts.pack import Pack
+    from kontrast.data.labels import targets
     from kontrast.engine.auditing import between, repeated_images, within
 
     if not packs:
         raise UsageError("audit needs at least one Pack.", fix="Name it: kontrast audit PACK --out DIR.")
     opened = [Pack.open(path) for path in packs]
+    for pack in opened:  # an unknown policy is refused before the folder is claimed
+        targets(pack.labels([]), pack.findings, config.uncertain, config.blank)
     parents = [parent("pack", path) for path in packs]
     if config.classifier is not None:
         parents.append(parent("classifier", config.classifier))
@@ -192,7 +195,7 @@ def _say(found: dict[str, Any], summary: dict[str, Any]) -> None:
         if not entry["patients_known"]:
             console.warn(f"{name} names no patients: what its splits share of them is unknown.")
     if any(summary["shared"].values()):
-        console.warn("what splits share makes a test too easy; prepare the Packs anew, by patient.")
+        console.warn("what splits share makes a test too easy: train or test without it, or prepare the Packs anew.")
     for name, baselines in found["metadata"].items():
         if "reason" in baselines:
             console.say(f"{name}: no metadata baseline ({baselines['reason']}).")

@@ -86,16 +86,17 @@ def evaluate(
 
     model, card, seen = load_classifier(classifier)
     data = Pack.open(pack)
+    # What can be refused is refused before the folder is claimed, so that it stays free for the mended command.
+    rows, columns = _rows(data, config.split), _columns(model.findings, data)
+    y, w = targets(data.labels(rows)[:, columns], model.findings, config.uncertain, config.blank)
+    marks = _overlap(seen, card, data, rows, config)
     parents = [parent("classifier", classifier), parent("pack", pack)]
     asked = to_dict(config)
     taken = claim(out, "evaluation", config=asked, parents=parents, dry_run=dry_run)
     if taken.state == "done":
         console.say(f"{out} is already done.")
         return Outcome("evaluate", Path(out), "already done", read_card(out).content["summary"])
-    rows, columns = _rows(data, config.split), _columns(model.findings, data)
-    labels = data.labels(rows)[:, columns]
-    y, w = targets(labels, model.findings, config.uncertain, config.blank)
-    marks = _overlap(seen, card, data, rows, config)
+    _say_marks(marks)
     if dry_run:
         console.say(f"Would score {len(rows):,} images of {config.split} for {', '.join(model.findings)}.")
         return Outcome("evaluate", Path(out), "planned", {"rows": len(rows), "findings": list(model.findings)} | marks)
@@ -163,13 +164,18 @@ def _overlap(seen: "Seen", card: "Card", pack: "Pack", rows: "np.ndarray", confi
         notes.append(f"not independent of training: {found.text}")
     if not pack.patients_known:
         notes.append("this Pack names no patients: each image counts as its own, and intervals are too narrow")
-    for note in notes:
-        console.warn(f"{note}.")
-    if not shared:
-        console.say(f"Overlap with training: {found.text}.")
     patients = "unknown" if found.patients is None else found.patients
     marks: dict[str, Any] = {"overlap": {"patients": patients, "images": found.images, "text": found.text}}
     return marks | ({"note": "; ".join(notes)} if notes else {})
+
+
+def _say_marks(marks: dict[str, Any]) -> None:
+    overlap = marks["overlap"]
+    console.say(f"Overlap with training: {overlap['text']}.")
+    if overlap["patients"] == "unknown":
+        console.warn("whether training has met these patients is unknown, which is not the same as no.")
+    if "note" in marks:
+        console.warn(f"{marks['note']}.")
 
 
 def _check_finite(probabilities: "np.ndarray") -> None:

@@ -71,6 +71,7 @@ def score(
     predictions, truth = Path(predictions), Path(truth)
     matched = match(predictions, truth, id_column=config.id, patient=config.patient)
     limits = read_thresholds(Path(config.thresholds), matched.findings) if config.thresholds else None
+    y, w = targets(matched.truth[list(matched.findings)].to_numpy(), matched.findings, config.uncertain, config.blank)
     # The files have no cards, so their checksums stand for parents: the same command on changed files is another.
     inputs = {"predictions": predictions, "truth": truth, "thresholds": _file(config.thresholds)}
     asked = to_dict(config) | {"sha256": {name: sha256_file(path) for name, path in inputs.items() if path}}
@@ -80,7 +81,6 @@ def score(
         return Outcome("score", Path(out), "already done", read_card(out).content["summary"])
     for note in matched.notes:
         console.say(f"  {note}.")
-    y, w = targets(matched.truth[list(matched.findings)].to_numpy(), matched.findings, config.uncertain, config.blank)
     if dry_run:
         console.say(f"Would score {len(y):,} rows for {', '.join(matched.findings)}.")
         return Outcome("score", Path(out), "planned", {"rows": len(y), "findings": list(matched.findings)})

@@ -1,0 +1,118 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score, roc_auc_score
+
+import kontrast
+from kontrast.errors import DataError, OutputError, UsageError
+
+CHEXPERT = Path(__file__).parents[3] / "shared" / "data" / "chexpert_labels" / "test"
+
+
+def files(folder: Path, n: int = 60, seed: int = 0) -> tuple[Path, Path, pd.DataFrame]:
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame({"image_id": [f"i{k}" for k in range(n)], "patient_id": [f"p{k // 2}" for k in range(n)]})
+    table["A"], table["B"] = rng.choice([0, 1], n), rng.choice([0, 1, -1, np.nan], n)
+    p = pd.DataFrame({"B": rng.random(n), "image_id": table["image_id"], "A": rng.random(n)})
+    table.to_csv(folder / "t.csv", index=False)
+    p.sample(frac=1, random_state=seed).to_csv(folder / "p.csv", index=False)
+    return folder / "p.csv", folder / "t.csv", table.merge(p, on="image_id", suffixes=("", "_p"))
+
+
+def scores_of(out) -> dict:
+    return json.loads((Path(out) / "scores.json").read_text())
+
+
+def test_scores_equal_scikit_learn_with_the_policy_applied(tmp_path) -> None:
+    p, t, table = files(tmp_path)
+    (tmp_path / "th.json").write_text('{"A": 0.4}')
+    out = kontrast.score(
+        p, t, out=tmp_path / "s", uncertain="ones", blank="ignore", replicates=50, thresholds=tmp_path / "th.json"
+    )
+    found = scores_of(out)
+    known = table["B"].notna()
+    assert found["findings"]["B"]["auroc"]["value"] == pytest.approx(
+        roc_auc_score(table["B"][known] != 0, table["B_p"][known]), abs=1e-12
+    )
+    assert found["findings"]["A"]["f1"]["value"] == pytest.approx(f1_score(table["A"], table["A_p"] >= 0.4), abs=1e-12)
+    assert found["findings"]["B"]["f1"] == {
+        "value": None, "low": None, "high": None, "reason": "no threshold in the file",
+    }  # fmt: skip
+    assert found["label_policy"] == {"uncertain": "ones", "blank": "ignore"}
+    assert found["interval"]["resampled"] == "patients" and found["patients"] == 30
+    assert out.summary["macro"]["auroc"]["value"] == found["macro"]["auroc"]["value"]
+
+
+def test_the_order_of_rows_and_columns_of_the_predictions_is_nothing(tmp_path) -> None:
+    p, t, _ = files(tmp_path)
+    one = scores_of(kontrast.score(p, t, out=tmp_path / "1", replicates=20))
+    pd.read_csv(p, dtype=str).iloc[::-1, ::-1].to_csv(p, index=False)
+    assert scores_of(kontrast.score(p, t, out=tmp_path / "2", replicates=20)) == one
+
+
+def test_again_it_is_done_and_changed_files_are_refused(tmp_path) -> None:
+    p, t, _ = files(tmp_path)
+    first = kontrast.score(p, t, out=tmp_path / "s", replicates=20)
+    again = kontrast.score(p, t, out=tmp_path / "s", replicates=20)
+    assert again.status == "already done" and again.summary == first.summary
+    files(tmp_path, seed=1)
+    with pytest.raises(OutputError, match="other settings"):
+        kontrast.score(p, t, out=tmp_path / "s", replicates=20)
+
+
+def test_dry_run_writes_nothing(tmp_path) -> None:
+    p, t, _ = files(tmp_path)
+    assert kontrast.score(p, t, out=tmp_path / "s", dry_run=True).status == "planned"
+    assert not (tmp_path / "s").exists()
+
+
+def test_what_is_refused_leaves_the_folder_free(tmp_path) -> None:
+    p, t, _ = files(tmp_path)
+    with pytest.raises(UsageError, match="soft is for training"):
+        kontrast.score(p, t, out=tmp_path / "s", uncertain="soft")
+    with pytest.raises(UsageError, match="Did you mean 'zeros'"):
+        kontrast.score(p, t, out=tmp_path / "s", uncertain="zeroes")
+    with pytest.raises(DataError):
+        kontrast.score(p, tmp_path / "none.csv", out=tmp_path / "s")
+    with pytest.raises(UsageError, match="--replicates"):
+        kontrast.score(p, t, out=tmp_path / "s", replicates=-1)
+    assert not (tmp_path / "s").exists()
+
+
+def test_without_patients_rows_are_resampled_and_that_is_said(tmp_path, capsys) -> None:
+    p, t, _ = files(tmp_path)
+    pd.read_csv(t, dtype=str).drop(columns="patient_id").to_csv(t, index=False)
+    found = scores_of(kontrast.score(p, t, out=tmp_path / "s", replicates=20))
+    assert found["interval"]["resampled"] == "rows" and found["patients"] is None
+    assert "no patients are given" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not CHEXPERT.is_dir(), reason="needs ../shared/data/chexpert_labels")
+def test_public_systems_get_their_published_auroc(tmp_path, capsys) -> None:
+    values = []
+    for path in sorted((CHEXPERT / "predictions").glob("*.csv")):
+        found = scores_of(kontrast.score(path, CHEXPERT / "groundtruth.csv", out=tmp_path / path.stem, replicates=20))
+        table = pd.read_csv(path).merge(pd.read_csv(CHEXPERT / "groundtruth.csv"), on="Study", suffixes=("_p", ""))
+        for name, entry in found["findings"].items():
+            assert entry["n"] == 500
+            assert entry["auroc"]["value"] == pytest.approx(roc_auc_score(table[name], table[name + "_p"]), abs=1e-12)
+        values.append(found["competition"]["auroc"]["value"])
+    assert len(values) == 5 and np.mean(values) == pytest.approx(0.926, abs=0.0005)
+    assert "patient64" not in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not CHEXPERT.is_dir(), reason="needs ../shared/data/chexpert_labels")
+def test_radiologists_columns_are_matched_by_name(tmp_path) -> None:
+    truth, reader = CHEXPERT / "groundtruth.csv", CHEXPERT / "radiologists" / "bc4.csv"
+    assert list(pd.read_csv(truth)) != list(pd.read_csv(reader))
+    (tmp_path / "half.json").write_text(json.dumps(dict.fromkeys(pd.read_csv(truth).columns[1:], 0.5)))
+    found = scores_of(
+        kontrast.score(reader, truth, out=tmp_path / "s", thresholds=tmp_path / "half.json", replicates=100)
+    )
+    lesion, opacity = found["findings"]["Lung Lesion"], found["findings"]["Lung Opacity"]
+    assert lesion["positives"] == 8 and opacity["positives"] == 264
+    assert "wide: only 8 positives" in lesion["note"] and opacity["kappa"]["value"] > 0.6
+    assert lesion["specificity"]["value"] > 0.99
