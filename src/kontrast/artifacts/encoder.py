@@ -17,7 +17,7 @@ from kontrast.artifacts.card import Card, Parent, parent, read_card, sha256_file
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.safe import open_weights, write_weights
 from kontrast.artifacts.seen import COLUMNS, SEEN, Seen
-from kontrast.config import choose
+from kontrast.config import choose, nearest
 from kontrast.errors import ArtifactError, UsageError
 from kontrast.nn.encoders import ENCODERS, Encoder, EncoderSpec, build_encoder
 from kontrast.nn.weights import find_imagenet, fitting_stem, load_weights
@@ -135,6 +135,13 @@ def _from_weights(path: Path, spec: EncoderSpec) -> tuple[Encoder, EncoderSpec]:
 
 
 def _from_artifact(folder: Path, encoder: str | None, size: int | None) -> tuple[Encoder, EncoderSpec, Seen]:
+    if not folder.exists():
+        guess = nearest(str(folder), WORDS)
+        raise ArtifactError(
+            f"Expected an encoder at {folder}, but there is nothing.",
+            fix=(f"Did you mean {guess!r}? " if guess else "")
+            + "Name the folder of an encoder or classifier, a weights file, `random` or `imagenet`.",
+        )
     card = read_card(folder)
     if card.kind not in ("encoder", "classifier"):
         raise ArtifactError(

@@ -8,6 +8,7 @@ retried another way.
 import json
 import pickle
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -88,7 +89,9 @@ def _open_torch(path: Path) -> dict[str, Tensor]:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise ArtifactError(f"{path} is no file that PyTorch wrote: it is compressed.", fix=_CONVERT)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # about files that are refused in the next moment
+            warnings.simplefilter("ignore")
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ArtifactError(
             f"{path} holds Python objects, not tensors alone; refused, nothing ran.", fix=_CONVERT
