@@ -74,7 +74,7 @@ class Pose:
     blur: float
     """Focal spot and motion, cm."""
     low: float
-    """Percentile of the signal that is shown black."""
+    """How far below the darkest twentieth of the signal black lies, as a share of the shown range."""
     high: float
     """Percentile of the signal that is shown white."""
     gamma: float
@@ -150,11 +150,11 @@ def draw_pose(rng: np.random.Generator, view: View, sick: float) -> Pose:
         inspiration=float(np.clip(rng.normal(-1.7 if ap else 0.0, 0.9), -4.2, 1.6)),
         lordosis=float(rng.normal(1.1 if ap else 0.0, 0.6)),
         arms=float(np.clip(rng.normal(0.25 if ap else 0.75, 0.2), 0, 1)),
-        dose=float(np.exp(rng.normal(np.log(6 if ap else 12), 0.45))),
+        dose=float(np.exp(rng.normal(np.log(45 if ap else 90), 0.5))),
         scatter=float(rng.uniform(0.25, 0.6) if ap else rng.uniform(0.12, 0.35)),
         sharpness=float(rng.uniform(0.3, 1.3)),
         blur=float(rng.uniform(0.05, 0.13) + (0.04 * rng.random() if ap else 0)),
-        low=float(rng.uniform(0.5, 9) if not lateral else rng.uniform(0.5, 6)),
+        low=float(rng.uniform(0.0, 0.22)),
         high=float(rng.uniform(96.5, 99.8)),
         gamma=float(np.exp(rng.normal(0.0, 0.2))),
         equalise=float(rng.beta(2, 2)),

@@ -27,11 +27,14 @@ def smooth(points: Sequence[tuple[float, float]] | Array, steps: int = 6) -> Arr
 
 
 def ribbon(curve: Array, half_width: Array | float) -> Array:
-    """The outline (2n, 2) of a band around `curve` (n, 2) that reaches `half_width` cm to each side."""
-    along = np.gradient(curve, axis=0)
-    normal = np.stack([-along[:, 1], along[:, 0]], 1) / (np.hypot(along[:, 0], along[:, 1])[:, None] + 1e-9)
-    offset = normal * np.reshape(half_width, (-1, 1))
-    return np.vstack([curve + offset, (curve - offset)[::-1]])
+    """The outline (…, 2n, 2) of a band around `curve` (…, n, 2) that reaches `half_width` cm, (…, n), to each side."""
+    along = np.empty_like(curve)
+    along[..., 1:-1, :] = curve[..., 2:, :] - curve[..., :-2, :]
+    along[..., 0, :] = curve[..., 1, :] - curve[..., 0, :]
+    along[..., -1, :] = curve[..., -1, :] - curve[..., -2, :]
+    normal = np.stack([-along[..., 1], along[..., 0]], -1) / (np.hypot(along[..., 0], along[..., 1])[..., None] + 1e-9)
+    offset = normal * np.broadcast_to(half_width, curve.shape[:-1])[..., None]
+    return np.concatenate([curve + offset, (curve - offset)[..., ::-1, :]], -2)
 
 
 class Canvas:
@@ -49,6 +52,10 @@ class Canvas:
 
     def _fixed(self, points: Array) -> Array:
         return np.rint(((np.asarray(points) + FIELD) * self.per_cm - 0.5) * (1 << _SHIFT)).astype(np.int32)
+
+    def profile(self, at: Sequence[float] | Array, values: Sequence[float] | Array) -> Array:
+        """A quantity that depends on the row alone, interpolated between `values` `at` given heights: (n, 1) float32."""
+        return np.interp(self.y, at, values).astype(np.float32)
 
     def fill(self, *polygons: Array, values: Sequence[float] | None = None, blur: float = 0.0) -> Array:
         """Anti-aliased filled polygons (k, 2) in cm: float32 (n, n) in [0, 1]; later ones cover earlier ones.
@@ -68,6 +75,22 @@ class Canvas:
     def stroke(self, board: Array, curve: Array, value: float, width_px: int = 1, closed: bool = False) -> None:
         """Draw an anti-aliased line of whole pixels into the uint8 `board`; `value` in [0, 1]."""
         cv2.polylines(board, [self._fixed(curve)], closed, round(255 * min(value, 1)), width_px, cv2.LINE_AA, _SHIFT)
+
+    def strokes(self, curves: Array, values: Array, widths: Array) -> Array:
+        """Many lines at once, the stronger over the weaker: curves (b, k, 2), values (b,) in [0, 1], widths (b,) in cm.
+
+        A line thinner than a pixel is drawn one pixel wide and as much fainter as it is thinner.
+        """
+        board = np.zeros((self.n, self.n), np.uint8)
+        pixels = widths * self.per_cm
+        grey = np.clip(np.rint(values * np.minimum(pixels, 1) * 16), 1, 16).astype(int)
+        wide = np.maximum(np.rint(pixels), 1).astype(int)
+        fixed = self._fixed(curves)
+        kinds = grey * 1000 + wide
+        for kind in np.unique(kinds):
+            chosen = list(fixed[kinds == kind])
+            cv2.polylines(board, chosen, False, int(kind // 1000 * 255 // 16), int(kind % 1000), cv2.LINE_AA, _SHIFT)
+        return board.astype(np.float32) * np.float32(1 / 255)
 
     def line(self, curve: Array, width: float, closed: bool = False) -> Array:
         """A line `width` cm thick as a map in [0, 1]; thinner than a pixel means fainter, not invisible."""

@@ -134,11 +134,11 @@ def _sternal_wires(kit: Kit, rng: np.random.Generator) -> None:
             -7.5 + 2.6 * k + 0.2 * rng.standard_normal(),
         )
         a = 0.35 * rng.standard_normal()
-        loop = np.stack([0.95 * np.cos(t), 0.62 * np.sin(t)], 1) @ np.array(
+        loop = np.stack([0.8 * np.cos(t), 0.42 * np.sin(t)], 1) @ np.array(
             [(np.cos(a), np.sin(a)), (-np.sin(a), np.cos(a))]
         )
-        kit.wire([(float(p[0]) + cx, float(p[1]) + cy) for p in loop], 0.13, 1.3)
-        kit.wire([(cx + 0.1, cy + 0.55), (cx + 0.45, cy + 0.95)], 0.15, 1.2)
+        kit.wire([(float(p[0]) + cx, float(p[1]) + cy) for p in loop], 0.1, 1.1)
+        kit.wire([(cx + 0.1, cy + 0.4), (cx + 0.4, cy + 0.8)], 0.13, 1.2)
 
 
 def _chest_tube(kit: Kit, u: Array, rng: np.random.Generator) -> None:

@@ -19,11 +19,11 @@ def attenuation(layers: Layers, anatomy: Anatomy, pose: Pose) -> Array:
     """The line integral Σ μ·t of every ray in the patient's frame, in nepers."""
     canvas = layers.canvas
     rng = np.random.default_rng(anatomy.seed + 4)
-    fine = canvas.texture(rng, 0.45) + 0.6 * canvas.texture(rng, 1.1) + 0.5 * canvas.texture(rng, 3.0)
+    fine = 0.6 * canvas.texture(rng, 0.45) + 0.6 * canvas.texture(rng, 1.1) + 0.8 * canvas.texture(rng, 4.0)
     tissue = np.float32(anatomy.parenchyma) * (1 + np.float32(0.05) * fine)
     filled = 1 - layers.empty
     density = (tissue + (1 - tissue) * layers.dense) * filled
-    vessels = layers.vessels * filled * (1 - layers.dense)
+    vessels = layers.vessels * np.maximum(1 - 2 * layers.empty, 0) * (1 - layers.dense)
     clumps = 1 + 0.02 * canvas.texture(rng, 2.5)
     soft = (layers.body - layers.air - layers.airways) * clumps + layers.air * density + vessels + layers.extra
     out = MU_TISSUE * np.maximum(soft, 0) + (MU_BONE - MU_TISSUE) * layers.bone + layers.metal
@@ -67,7 +67,9 @@ def expose(integral: Array, canvas: Canvas, pose: Pose, size: int) -> Array:
 def display(signal: Array, pose: Pose) -> Array:
     """Window, detail enhancement and curve: float32 in [0, 1], bone bright."""
     size = signal.shape[0]
-    low, high = np.percentile(signal[size // 16 : -size // 16 : 4, size // 16 : -size // 16 : 4], [pose.low, pose.high])
+    edge = size // 10
+    low, high = np.percentile(signal[edge:-edge:4, edge:-edge:4], [5, pose.high])
+    low -= pose.low * (high - low)
     detail = signal - cv2.GaussianBlur(signal, (0, 0), size / 40)
     shown = (signal + np.float32(0.5 * pose.sharpness) * detail - np.float32(low)) / np.float32(max(high - low, 1e-3))
     # The shoulder of the curve keeps detail in the mediastinum; the toe keeps air black.

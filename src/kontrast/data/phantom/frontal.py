@@ -3,6 +3,7 @@
 Thickness maps in the patient's frame; bones and vessels are drawn by their own modules.
 """
 
+import cv2
 import numpy as np
 
 from kontrast.data.phantom.anatomy import Anatomy, Changes, Pose
@@ -13,7 +14,7 @@ from kontrast.data.phantom.vessels import draw_vessels
 
 _WALL_Y = np.array([-15.2, -14.6, -13.4, -11.5, -8.5, -4.5, 0.0, 4.0, 8.0, 11.5, 15.0, 22.0])
 _WALL_X = np.array([4.4, 6.9, 8.6, 10.2, 11.6, 12.6, 13.2, 13.4, 13.5, 13.3, 12.8, 12.5])
-_BODY_Y = np.array([-22.0, -18.0, -16.6, -15.4, -14.2, -13.0, -11.8, -9.5, -7.5, -5.0, 0.0, 6.0, 14.0, 22.0])
+_BODY_Y = np.array([-22.0, -19.0, -17.6, -16.4, -15.2, -14.0, -12.5, -9.5, -7.0, -4.0, 0.0, 6.0, 14.0, 22.0])
 _DEPTH_Y = np.array([-22.0, -16.0, -13.0, -9.0, -3.0, 6.0, 14.0, 22.0])
 
 
@@ -24,7 +25,8 @@ def build(canvas: Canvas, anatomy: Anatomy, pose: Pose, changes: Changes) -> Lay
     heart_map, heart = _heart(canvas, anatomy, pose, changes, chest, turn)
     mediastinum, airways = _mediastinum(canvas, anatomy, changes, chest, turn)
     air, sides = _lungs(canvas, anatomy, chest)
-    air *= 1 - 0.93 * mediastinum
+    # Below the hila the lungs reach far in front of and behind the spine.
+    air *= 1 - mediastinum * canvas.profile([-16, -11, -7, -3, 2, 9], [0.75, 0.8, 0.92, 0.82, 0.6, 0.45])
     air = np.maximum(air - heart_map, 0.06 * air)
     clear = (1 - mediastinum) * (1 - heart)
     layers = Layers(
@@ -80,20 +82,20 @@ def _body(canvas: Canvas, anatomy: Anatomy, pose: Pose) -> Array:
     x, y = canvas.x, canvas.y
     chest, fat = 13.4 * anatomy.width, anatomy.fat
     skin = chest + 1.5 + 4.0 * fat
-    shoulder = 17.6 * anatomy.width + 1.5 * fat
-    outline = [5.2 + fat, 5.1 + fat, 5.9 + 1.5 * fat, 8.2 + 2 * fat, 0.72 * shoulder, 0.95 * shoulder, shoulder,
-               shoulder, skin + 2.6, skin + 1.3, skin + 0.4, skin, skin + 0.3, skin + 1.2]  # fmt: skip
-    half = np.interp(y, _BODY_Y * anatomy.height, outline).astype(np.float32)
-    depth = np.interp(y, _DEPTH_Y * anatomy.height, [12, 13, 14, 18, 20, 21, 22, 22]) * (0.88 + 0.42 * fat)
+    shoulder = 20.5 * anatomy.width + 1.5 * fat
+    outline = [5.2 + fat, 5.1 + fat, 5.9 + 1.5 * fat, 8.6 + 2 * fat, 0.68 * shoulder, 0.88 * shoulder, shoulder,
+               0.97 * shoulder, skin + 2.2, skin + 1.0, skin + 0.4, skin, skin + 0.3, skin + 1.2]  # fmt: skip
+    half = canvas.profile(_BODY_Y * anatomy.height, outline)
+    depth = canvas.profile(_DEPTH_Y * anatomy.height, np.array([12, 13, 14, 18, 20, 21, 22, 22]) * (0.88 + 0.42 * fat))
     u = x / half
     u = u * u
-    body = depth.astype(np.float32) * np.sqrt(np.maximum(1 - u * u, 0))
-    centre = 19.0 * anatomy.width + 1.6 * fat + pose.arms * 7 + (0.10 + 0.5 * pose.arms) * (y + 11)
+    body = depth * np.sqrt(np.maximum(1 - u * u, 0))
+    centre = 19.0 * anatomy.width + 1.8 * fat + pose.arms * 3 + (0.06 + 0.5 * pose.arms) * (y + 11)
     radius = np.float32(4.2 + 1.5 * fat)
     for side in (-1, 1):
         away = side * x - centre
         arm = 2 * np.sqrt(np.maximum(radius * radius - away * away, 0))
-        body += np.where(y > -12, arm, 0) * np.clip((y + 12) / 4, 0, 1)
+        body += arm * np.clip((y + 12) / 4, 0, 1)
     if anatomy.breasts:
         for side in (-1, 1):
             body += anatomy.breasts * np.sqrt(canvas.disc(side * 7.6 * anatomy.width, 5.2 + 1.5 * fat, 6.4, 5.6))
@@ -107,21 +109,14 @@ def _lungs(canvas: Canvas, anatomy: Anatomy, chest: Chest) -> tuple[Array, dict[
     for side in (-1, 1):
         sides[side] = canvas.fill(_outline(canvas, anatomy, chest, side), blur=0.06)
         both = np.maximum(both, sides[side])
-    depth = np.interp(y, np.array([-15.2, -13, -10, -5, 0, 8, 14]) * anatomy.height, [3, 6.5, 10, 13.5, 15, 15.5, 14])
+    depth = canvas.profile(np.array([-15.2, -13, -10, -5, 0, 8, 14]) * anatomy.height, [3, 6.5, 10, 13.5, 15, 15.5, 14])
     u = canvas.x / chest.wall[:, None]
     u = u * u
-    cavity = depth.astype(np.float32) * np.sqrt(np.maximum(1 - u * u * u, 0))
+    cavity = depth * np.sqrt(np.maximum(1 - u * u * u, 0))
     # Behind the dome the posterior recess still holds lung: the liver's edge is soft below the dome's sharp one.
     below = np.clip((y - chest.dome[None, :]) / 2.6, 0, 4)
-    recess = 0.30 * cv_exp(-below) * (below < 2.2)
+    recess = 0.30 * cv2.exp(-below) * (below < 2.2)
     return cavity * np.maximum(both, recess * (below > 0)), sides
-
-
-def cv_exp(values: Array) -> Array:
-    """Element-wise exponential of a float32 map (OpenCV's is four times quicker than numpy's)."""
-    import cv2
-
-    return cv2.exp(values)
 
 
 def _outline(canvas: Canvas, anatomy: Anatomy, chest: Chest, side: int) -> Array:
@@ -152,31 +147,34 @@ def _heart(
     sy = 0.9 * scale / squat + 0.1
     drop = 0.45 * pose.inspiration + 0.3
     dilated = max(changes.heart - 1, 0)
-    outline = [(-2.6, -2.6), (-3.7, 0.0), (-4.3, 2.6), (-4.1, 5.0), (-3.0, 7.2), (-0.5, 8.4), (3.0, 9.0), (6.0, 8.9),
-               (7.7, 7.7), (8.0, 5.9), (7.2, 3.4), (5.7, 0.6), (4.3, -1.6), (3.5, -3.0)]  # fmt: skip
-    points = np.array(outline)
+    outline = [(-2.6, -2.6), (-3.7, 0.0), (-4.3, 2.6), (-4.1, 5.0), (-3.2, 7.6), (-0.5, 9.6), (3.0, 10.4), (6.2, 10.0),
+               (7.8, 8.4), (8.0, 6.2), (7.2, 3.4), (5.7, 0.6), (4.3, -1.6), (3.5, -3.0)]  # fmt: skip
+    points = np.array(outline) + np.random.default_rng(anatomy.seed + 6).normal(0, 0.22, (len(outline), 2))
+    upright = np.random.default_rng(anatomy.seed + 7).normal(0, 0.07)
+    points[:, 1] += upright * (points[:, 0] - 1.5)
     points[:, 0] = points[:, 0] * scale * np.where(points[:, 0] > 0, 1 + 0.05 * dilated, 1 - 0.03 * dilated) + turn
     points[:, 1] = (points[:, 1] - 3) * sy + 3 + drop
     curve = smooth(np.vstack([points, points[:1]]), 5)
     silhouette = canvas.fill(curve, blur=0.10)
     body = np.sqrt(canvas.disc(1.6 * scale + turn, 3.6 + drop, 6.9 * scale, 7.2 * sy))
-    thickness = silhouette * (2.6 + 7.2 * body) * (0.5 + 0.5 * scale)
+    thickness = silhouette * (3.2 + 8.6 * body) * (0.5 + 0.5 * scale)
     return thickness, silhouette
 
 
 def _mediastinum(canvas: Canvas, anatomy: Anatomy, changes: Changes, chest: Chest, turn: float) -> tuple[Array, Array]:
     """Silhouette of great vessels, spine and oesophagus; path through trachea and main bronchi."""
-    wide, knob, h = changes.mediastinum, changes.knob + 0.9 * anatomy.aorta, anatomy.height
+    vary = np.random.default_rng(anatomy.seed + 5).uniform(0.2, 1.1, 4)
+    wide, knob, h = changes.mediastinum, changes.knob + anatomy.aorta * float(vary[0]) - 0.35, anatomy.height
     t = turn
     right = [(-1.6, -22), (-1.9, -16.5), (-2.2 - 0.3 * wide, -13.5), (-2.6 - wide, -10.5), (-2.9 - wide, -7),
-             (-2.9 - 0.8 * wide, -4), (-2.9 - 0.3 * wide, -1), (-2.4, 3), (-2.2, 9), (-2.2, 22)]  # fmt: skip
-    left = [(2.3 + 0.2 * knob, 22), (2.3 + 0.5 * knob, 9), (2.6 + 0.4 * knob, 3), (3.3, -0.6), (3.5 + 0.3 * wide, -2.3),
+             (-2.9 - 0.8 * wide, -4), (-2.6 - 0.3 * wide, -1), (-1.9, 3), (-1.9, 9), (-2.0, 22)]  # fmt: skip
+    left = [(2.0 + 0.2 * knob, 22), (2.0 + 0.5 * knob, 9), (2.2 + 0.4 * knob, 3), (3.1, -0.6), (3.5 + 0.3 * wide, -2.3),
             (3.1 + 0.7 * wide, -3.9), (3.2 + wide + 0.5 * knob, -4.9), (3.7 + wide + knob, -6.3),
             (3.3 + wide + 0.8 * knob, -7.6), (2.5 + 0.9 * wide, -9.0), (2.3 + 0.5 * wide, -12), (1.9, -16.5), (1.6, -22)]  # fmt: skip
     outline = np.vstack([smooth(right, 5), smooth(left, 5)])
     outline[:, 0] += t * np.clip((8 - np.abs(outline[:, 1] + 2)) / 8, 0.3, 1)
     outline[:, 1] *= h
-    silhouette = canvas.fill(outline, blur=0.12)
+    silhouette = canvas.fill(outline, blur=0.22)
     cx, cy = chest.carina
     bend = 0.25 * anatomy.aorta
     windpipe = smooth([(0.1, -22.0), (0.1 + 0.3 * t, -15.0 * h), (cx - bend, -9.0 * h), (cx, cy)], 6)
@@ -187,7 +185,7 @@ def _mediastinum(canvas: Canvas, anatomy: Anatomy, changes: Changes, chest: Ches
         ribbon(left_main, np.linspace(0.65, 0.5, len(left_main))),
         ribbon(windpipe, 0.9), values=[0.55, 0.5, 1.0], blur=0.12,
     )  # fmt: skip
-    return silhouette, 1.9 * tubes
+    return silhouette, 2.6 * tubes
 
 
 def _stomach(canvas: Canvas, anatomy: Anatomy, chest: Chest) -> Array:

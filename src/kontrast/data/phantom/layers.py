@@ -48,7 +48,7 @@ class Layers:
         bone: path through bone, cm of solid bone.
         vessels: path through lung vessels, cm.
         dense: share of the lung's air that a finding replaced, 0 to 1.
-        empty: share of the lung's path that is free gas (pneumothorax), 0 to 1.
+        empty: share of the lung's path that is free gas (pneumothorax), 0 to 1; vessels are gone from half on.
         extra: soft tissue or fluid that findings add on top, cm.
         metal: attenuation of devices, in nepers.
         lung: silhouette of the lungs, 0 to 1, each side by its sign (lateral: 1 only).

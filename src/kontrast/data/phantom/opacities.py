@@ -109,12 +109,12 @@ def atelectasis(layers: Layers, severity: float, u: Array, rng: np.random.Genera
     share = canvas.zeros()
     lateral = chest.left is not None
     for side in sides(u, 0.4):
-        for k in range(1 + int(2.4 * severity + u[4])):
+        for k in range(1 + int(1.3 * severity + 0.7 * u[4])):
             cx, cy = place(layers, side, 0.3 + 0.45 * rng.random(), 0.80 + 0.13 * rng.random() - 0.05 * k)
             length, tilt = 1.6 + 2.2 * severity * rng.random() + 1.2 * rng.random(), 0.35 * rng.standard_normal()
             t = np.linspace(-1, 1, 5)
             curve = np.stack([cx + length * t, cy + length * np.tan(0.6 * tilt) * t - 0.25 * (1 - t * t)], 1)
-            width = (0.16 + 0.26 * severity) * (1.1 - 0.75 * t * t)
+            width = (0.10 + 0.24 * severity) * (1.1 - 0.85 * t * t) * (0.6 + 0.8 * rng.random())
             share = np.maximum(
                 share, canvas.fill(ribbon(smooth(curve, 4), np.interp(np.linspace(-1, 1, 17), t, width)), blur=0.1)
             )
@@ -122,7 +122,7 @@ def atelectasis(layers: Layers, severity: float, u: Array, rng: np.random.Genera
             cx, cy = chest.centre[0] + (1.0 if side > 0 else -1.5), chest.base - 1.0
             wedge = np.array([(cx, cy - 9.5), (cx + side * 5.8, cy), (cx - side * 1.0, cy)])
             share = np.maximum(share, 0.9 * canvas.fill(wedge, blur=0.15))
-    share = share * (0.42 + 0.35 * severity)
+    share = share * (0.22 + 0.36 * severity)
     layers.consolidate(share)
     # Less air below the raised dome crowds the vessels: a faint veil around the plates.
     layers.consolidate(0.3 * severity * canvas.blur(share, 1.0))

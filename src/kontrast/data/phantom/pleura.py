@@ -66,7 +66,8 @@ def pneumothorax(layers: Layers, severity: float, u: Array, rng: np.random.Gener
     closed = np.vstack([edge, [(0, chest.base + 6), (0, rows[0])]])
     lung = canvas.fill(closed)
     free = (1 - lung) * layers.lung[side]
-    layers.empty = np.maximum(layers.empty, free)
+    # Free air lies around the lung, so a frontal ray crosses it in front of and behind what is left of the lung too.
+    layers.empty = np.maximum(layers.empty, (0.55 + 0.3 * severity) * free)
     layers.extra = layers.extra + 0.55 * canvas.blur(canvas.line(edge, 0.14), 0.04) * layers.lung[side]
     # The lung that is left holds the same tissue in less room.
     layers.consolidate((0.04 + 0.16 * severity) * lung * layers.lung[side])
@@ -102,7 +103,7 @@ def pleural_other(layers: Layers, severity: float, u: Array, rng: np.random.Gene
         thick = canvas.fill(shape, blur=0.08) * (canvas.y > chest.apex) * layers.lungs
         total = np.maximum(total, thick)
         if u[4] < 0.6:
-            x = 0.6 * float(wall[14]) + (0 if lateral else 0)
+            x = 0.6 * float(wall[14]) + 0
             y = chest.apex + (0.35 + 0.4 * u[5]) * (chest.base - chest.apex)
             grain = canvas.texture(rng, 0.9) + 0.7 * canvas.texture(rng, 0.45)
             plaque = canvas.blob(x, y, 0.9 + 1.1 * severity, 0.6 + 0.6 * severity, 0.6) > 0.45 + 0.12 * grain

@@ -1,9 +1,9 @@
-"""The lungs' vessels: two trees that branch from the hila, the lower lobes' larger (gravity), and the hila themselves."""
+"""The lungs' vessels: two trees that branch from the hila, the lower lobes' larger (gravity), and the hila."""
 
 import numpy as np
 
 from kontrast.data.phantom.anatomy import Anatomy, Changes
-from kontrast.data.phantom.canvas import Array
+from kontrast.data.phantom.canvas import Array, Canvas
 from kontrast.data.phantom.layers import Layers
 
 _LEVELS = 4
@@ -47,11 +47,17 @@ def tree(
     return np.concatenate(curves), np.concatenate(widths)
 
 
+def paint_tree(canvas: Canvas, curves: Array, radii: Array) -> Array:
+    """Branches as a map in [0, 1]: a vessel twice as thick is twice as dense, up to a radius of 0.4 cm."""
+    return canvas.blur(canvas.strokes(curves, np.minimum(radii / 0.4, 1), 2 * radii), 0.06)
+
+
 def draw_vessels(layers: Layers, anatomy: Anatomy, changes: Changes) -> None:
     """Fill `layers.vessels` and thicken the hila."""
     canvas, chest = layers.canvas, layers.chest
     rng = np.random.default_rng(anatomy.seed + 3)
-    board = np.zeros((canvas.n, canvas.n), np.uint8)
+    parts: list[Array] = []
+    radii_of: list[Array] = []
     upward = 1 + 0.75 * changes.cephalisation
     downward = 1 - 0.15 * changes.cephalisation
     for side in (-1, 1):
@@ -59,17 +65,14 @@ def draw_vessels(layers: Layers, anatomy: Anatomy, changes: Changes) -> None:
         spread = np.array([-1.35, -1.0, -0.6, -0.2, 0.25, 0.6, 0.9, 1.15, 1.38]) + rng.normal(0, 0.09, 9)
         up = spread < -0.1
         reach = np.where(up, 4.0, 3.5) * rng.uniform(0.8, 1.15, 9)
-        radii = np.where(up, 0.24 * upward, 0.33 * downward) * rng.uniform(0.8, 1.2, 9)
+        radii = np.where(up, 0.26 * upward, 0.36 * downward) * rng.uniform(0.8, 1.2, 9)
         angles = np.where(side > 0, spread, np.pi - spread)
         curves, widths = tree(rng, hilum, angles, reach, radii)
-        for curve, width in zip(curves, widths, strict=True):
-            pixels = 2 * width * canvas.per_cm
-            # A sub-pixel vessel is drawn one pixel wide and as much fainter as its volume is smaller.
-            value = min(1.0, width / 0.4) * min(1.0, pixels)
-            canvas.stroke(board, curve, value, max(1, round(pixels)))
-    vessels = canvas.blur(board.astype(np.float32) * np.float32(0.9 / 255), 0.06)
+        parts.append(curves)
+        radii_of.append(widths)
+    vessels = 1.6 * paint_tree(canvas, np.concatenate(parts), np.concatenate(radii_of))
     for side in (-1, 1):
         x, y = chest.hila[side]
         size = 1 + 0.6 * changes.hilum
-        vessels += (0.9 * size) * canvas.blob(x - 0.5 * side, y + 0.6, 0.85 * size, 1.7 * size, 0.25 * side)
+        vessels += (1.6 * size) * canvas.blob(x - 0.5 * side, y + 0.6, 0.85 * size, 1.7 * size, 0.25 * side)
     layers.vessels = vessels * (layers.air > 0.5)
