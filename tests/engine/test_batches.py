@@ -7,7 +7,8 @@ import torch
 from engine.tiny import FakePack
 from kontrast import distributed
 from kontrast.engine import batches as module
-from kontrast.engine.batches import Batches, common_size, derive, generator
+from kontrast.engine.batches import Batches, derive, generator
+from kontrast.engine.sizes import common_size
 from kontrast.errors import UsageError
 
 

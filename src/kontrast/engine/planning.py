@@ -1,0 +1,242 @@
+"""What a pretraining run leaves to `auto`, decided once from the data, the machine and the time, and kept in a file.
+
+A resumed run reads its plan back instead of deciding again: a machine that is slower or fuller than at the start would
+otherwise give another run.
+"""
+
+import dataclasses
+import json
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from kontrast import console, distributed
+from kontrast.artifacts.card import write_json
+from kontrast.config import choose, flag, from_dict
+from kontrast.engine.batches import Batches
+from kontrast.engine.loop import LoopConfig, fit
+from kontrast.errors import ArtifactError, UsageError
+from kontrast.methods import METHODS
+
+PLAN = "plan.json"
+Auto = Literal["auto"]
+
+IMAGES_SEEN = {"cpu": 200_000, "cuda": 2_000_000}
+"""How many images an `auto` run looks at: half an hour or so of a ResNet-18 at 64 px on two cores, hours on a GPU."""
+
+LARGEST_BATCH = {"cpu": 128, "cuda": 256}
+PLAIN_LR = {"adamw": 1e-3, "sgd": 0.03, "lars": 0.3}
+"""Peak learning rates for a batch of 256, for an optimiser of which the method says nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A pretraining run with nothing left open.
+
+    Attributes:
+        method: a key of METHODS.
+        options: the method's whole configuration.
+        encoder: its architecture.
+        size: of the views, pixels.
+        recipe: `xray` or `natural`.
+        batch_size: global.
+        steps: of the run.
+        epochs: the same in passes over the images.
+        optimizer: its name.
+        lr: peak, for this batch size.
+        weight_decay: of weights with two dimensions or more.
+        warmup: steps.
+        clip: largest gradient norm, None for any.
+        precision: resolved.
+        seed: of everything drawn.
+    """
+
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+    encoder: str
+    size: int
+    recipe: str
+    batch_size: int
+    steps: int
+    epochs: float
+    optimizer: str
+    lr: float
+    weight_decay: float
+    warmup: int
+    clip: float | None
+    precision: str
+    seed: int
+
+    def loop(self) -> LoopConfig:
+        """How the loop trains it."""
+        return LoopConfig(
+            steps=self.steps, lr=self.lr, optimizer=self.optimizer, weight_decay=self.weight_decay,
+            warmup=self.warmup, clip=self.clip, precision=self.precision,
+            log_every=min(max(self.steps // 200, 1), 50),
+        )  # fmt: skip
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """The plan of a run that was begun, or None.
+
+    Raises:
+        ArtifactError: a file that is no plan.
+    """
+    path = folder / PLAN
+    if not path.is_file():
+        return None
+    try:
+        return Plan(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise ArtifactError(f"{path} is damaged.", fix="Delete the folder and start again.") from None
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """Fix the plan, atomically, before the first step."""
+    write_json(folder / PLAN, asdict(plan))
+
+
+def choose_method(name: str) -> str:
+    """The method, said where it was left open.
+
+    Raises:
+        UsageError: no such method.
+    """
+    if name == "auto":
+        console.decided("--method", "moco", "its queue makes small batches enough, so it suits any machine")
+        return "moco"
+    return choose(name, METHODS, "--method")
+
+
+def choose_encoder(name: str | None, device: torch.device) -> str:
+    """The architecture, said where it was left open (None: the starting weights decide it)."""
+    if name is None:
+        found = "resnet50" if device.type == "cuda" else "resnet18"
+        console.decided("--encoder", found, f"suits a {device.type.upper()}")
+        return found
+    return name
+
+
+def choose_batch_size(wanted: int | Auto, images: int, device: torch.device) -> int:
+    """The global batch size: an eighth of the images at most, a power of two.
+
+    Raises:
+        UsageError: more than there are images, or too small to contrast.
+    """
+    world = distributed.world_size()
+    if wanted != "auto":
+        if wanted > images:
+            raise UsageError(
+                f"--batch-size {wanted} is more than the {images} training images.",
+                fix=f"Choose at most --batch-size {images}, or leave it at auto.",
+            )
+        return wanted
+    most = LARGEST_BATCH[device.type]
+    size = min(most, max(8, 2 ** int(math.log2(max(images / 8, 1)))), images)
+    size = max(size // world, 1) * world
+    reason = f"suits a {device.type.upper()}" if size == most else f"about an eighth of {images:,} images"
+    console.decided("--batch-size", size, reason)
+    return size
+
+
+def choose_optimizer(
+    method: str, optimizer: str, lr: float | Auto, weight_decay: float | Auto, batch_size: int
+) -> tuple[str, float, float]:
+    """Optimiser, peak learning rate for this batch size, weight decay; what was left open is said."""
+    advice = METHODS[method].recommended
+    if optimizer == "auto":
+        optimizer = str(advice["optimizer"])
+        console.decided("--optimizer", optimizer, f"recommended for {method} in runs of hours")
+    elif optimizer != advice["optimizer"]:
+        published = METHODS[method].published
+        known = published if published["optimizer"] == optimizer else {}
+        advice = {"lr": PLAIN_LR[optimizer], "weight_decay": 1e-4, "per": 256, **known}
+    if lr == "auto":
+        share = batch_size / advice["per"]
+        # Gradients of Adam's kind are scaled to unit size, so noise alone counts: the root (Malladi et al. 2022,
+        # arXiv:2205.10287). For SGD and LARS the linear rule of their papers.
+        scale, rule = (math.sqrt(share), "root") if optimizer == "adamw" else (share, "linear")
+        lr = float(f"{advice['lr'] * scale:.4g}")
+        console.decided("--lr", lr, f"{advice['lr']:g} for a batch of {advice['per']}, {rule} rule")
+    if weight_decay == "auto":
+        weight_decay = float(advice["weight_decay"])
+        console.decided("--weight-decay", weight_decay, f"recommended for {method}")
+    return optimizer, lr, weight_decay
+
+
+def choose_steps(
+    epochs: float | Auto, minutes: float | None, batches: Batches, rate: Callable[[], float] | None
+) -> int:
+    """How many steps the run has; what was left open is said.
+
+    Args:
+        epochs: wanted, or `auto`.
+        minutes: the time there is; None for any.
+        batches: whose steps.
+        rate: measures steps a second; None where nothing may be run, which leaves `minutes` unanswered.
+    """
+    per_epoch = batches.steps_per_epoch
+    if minutes is not None:
+        if rate is None:
+            console.say(f"  --epochs will be chosen for {minutes:g} minutes after a few measured steps.")
+            return per_epoch
+        speed = rate()
+        # a twentieth is left for starting, saving and other work on the machine
+        steps = max(int(0.95 * 60 * minutes * speed), 1)
+        images = speed * batches.batch_size
+        console.decided(
+            "--epochs", f"{steps / per_epoch:.3g}", f"{minutes:g} minutes at {images:.3g} images/s, {steps:,} steps"
+        )
+        return steps
+    if epochs == "auto":
+        wanted = IMAGES_SEEN[batches.device.type] / (per_epoch * batches.batch_size)
+        epochs = min(max(round(wanted), 10), 400)
+        seen = epochs * per_epoch * batches.batch_size
+        console.decided("--epochs", epochs, f"{seen:,} images seen in {epochs * per_epoch:,} steps; 10 to 400")
+    return max(round(float(epochs) * per_epoch), 1)
+
+
+def method_options(method: str, wanted: Mapping[str, Any]) -> Any:
+    """The method's configuration from the options a user gave; `auto` stays open.
+
+    Raises:
+        UsageError: an option that the method does not have.
+    """
+    config = METHODS[method].Config
+    names = {f.name for f in dataclasses.fields(config)}
+    given = {name: value for name, value in wanted.items() if value != "auto"}
+    for name in given:
+        if name not in names:
+            has = ", ".join(flag(n) for n in wanted if n in names) or "none of these"
+            raise UsageError(f"{flag(name)} is no option of {method}.", fix=f"It has: {has}.")
+    return from_dict(config, given)
+
+
+def settle_options(
+    method: str, config: Any, *, images: int, steps: int, batch_size: int, size: int, quiet: bool = False
+) -> Any:
+    """The method's configuration with nothing left open; each decision is said unless `quiet`."""
+    config, decisions = METHODS[method].fit_config(config, images=images, steps=steps, batch_size=batch_size, size=size)
+    for name, value, reason in () if quiet else decisions:
+        console.decided(flag(name), f"{value:.6g}" if isinstance(value, float) else value, reason)
+    return config
+
+
+def measure(model: Any, batches: Batches, loop: LoopConfig, device: torch.device, seconds: float = 5.0) -> float:
+    """Steps a second, over a few steps of a model that is thrown away."""
+
+    def run(steps: int) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            short = dataclasses.replace(loop, steps=steps, log_every=steps)
+            result = fit(model, batches, short, out=Path(folder), device=device, title="measuring")
+        return steps / result.seconds
+
+    run(2)  # the first steps also load libraries and kernels
+    speed = run(2)
+    speed = run(min(max(int(seconds * speed), 2), 50))
+    return float(distributed.broadcast_object(speed))

@@ -1,0 +1,208 @@
+"""What pretraining adds to the loop: views of each batch, the method's loss, the images of several Packs, a plan."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from kontrast import console
+from kontrast.artifacts.encoder import load_encoder, source_name
+from kontrast.artifacts.pack import Pack
+from kontrast.artifacts.seen import Seen
+from kontrast.config import from_dict, to_dict
+from kontrast.engine.batches import HEADS, Batch, Batches, derive
+from kontrast.engine.planning import (
+    Plan,
+    choose_batch_size,
+    choose_optimizer,
+    choose_steps,
+    measure,
+    settle_options,
+)
+from kontrast.engine.precision import resolve_precision
+from kontrast.errors import UsageError
+from kontrast.methods import METHODS
+from kontrast.methods.method import Method, Step
+from kontrast.nn.encoders import Encoder, EncoderSpec, normalise
+from kontrast.views.recipes import Recipe, make_views, recipe
+
+
+class SelfSupervised(nn.Module):
+    """A method as the training loop takes it: images in, views made and normalised, the method's loss out.
+
+    Args:
+        method: trained in place.
+        recipe: how views are drawn.
+        spec: the encoder's, for its pixel statistics.
+    """
+
+    def __init__(self, method: Method, recipe: Recipe, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.method, self._recipe, self._spec = method, recipe, spec
+        self.sync_batchnorm = method.sync_batchnorm
+
+    def step(self, batch: Batch, progress: float, generator: torch.Generator) -> Step:
+        """The method's loss of one batch."""
+        self.method.before_step(progress)
+        with torch.no_grad(), torch.autocast(batch.images.device.type, enabled=False):
+            views = make_views(
+                batch.images, self._recipe, self.method.views, generator, first=batch.first, total=batch.total
+            )
+            views = [normalise(view, self._spec) for view in views]
+        return self.method.step(views)
+
+    def after_backward(self, step: int, progress: float) -> None:
+        """The method's."""
+        self.method.after_backward(step, progress)
+
+    def after_step(self, progress: float) -> None:
+        """The method's."""
+        self.method.after_step(progress)
+
+    def parameter_groups(self) -> Sequence[Mapping[str, Any]]:
+        """All that the method trains."""
+        return [{"params": [p for _, p in self.method.trainable()]}]
+
+
+def training_rows(packs: Sequence[Pack]) -> list[tuple[Pack, np.ndarray]]:
+    """Each Pack with the rows to learn from: its `train` split, never another.
+
+    Raises:
+        UsageError: a Pack named twice, no training images, or all of them from one patient.
+    """
+    if len({pack.path.resolve() for pack in packs}) < len(packs):
+        raise UsageError("A Pack is named twice.", fix="Name each Pack once.")
+    found = [(pack, pack.rows("train")) for pack in packs]
+    for pack, rows in found:
+        if len(rows) == 0:
+            console.warn(f"{pack.path} has no training images; it adds nothing.")
+    found = [(pack, rows) for pack, rows in found if len(rows)]
+    if not found:
+        raise UsageError("None of the Packs has training images.", fix="Prepare a Pack with a training part.")
+    patients = {p for pack, rows in found for p in pack.table["patient_id"].to_numpy()[rows]}
+    if len(patients) < 2:
+        raise UsageError(
+            f"All {sum(len(rows) for _, rows in found)} training images are of one patient.",
+            fix="Give images of at least two patients; of some hundred, to learn something.",
+        )
+    _warn_of_leaks(found)
+    for pack, rows in found:
+        known = "" if pack.patients_known else "; patients unknown, each image counts as its own"
+        count = pack.table["patient_id"].iloc[rows].nunique()
+        console.say(f"  {pack.path}: {len(rows):,} training images of {count:,} patients{known}.")
+    return found
+
+
+def _warn_of_leaks(found: Sequence[tuple[Pack, np.ndarray]]) -> None:
+    """Say where one Pack's training patients are kept for testing in another."""
+    for pack, rows in found:
+        trained = Seen.of(pack, rows, "pretrain")
+        for other, _ in found:
+            if other is pack:
+                continue
+            kept = np.concatenate([other.rows("val"), other.rows("test")])
+            overlap = trained.overlap(other, kept)
+            if overlap.patients or overlap.images:
+                console.warn(
+                    f"training images of {pack.path} and held-out images of {other.path}: {overlap.text}. "
+                    "Scores on those will be too good; `kontrast audit` shows which."
+                )
+
+
+def seen_by(found: Sequence[tuple[Pack, np.ndarray]], before: Seen) -> Seen:
+    """Everyone whom the weights have met after pretraining."""
+    for pack, rows in found:
+        before = before + Seen.of(pack, rows, "pretrain")
+    return before
+
+
+def pooled_statistics(found: Sequence[tuple[Pack, np.ndarray]]) -> tuple[float, float]:
+    """Mean and standard deviation of the training pixels of several Packs, each weighing as many images as it gives."""
+    n = np.array([len(rows) for _, rows in found], float)
+    mean, std = (np.array([getattr(pack, name) for pack, _ in found]) for name in ("mean", "std"))
+    centre = float((n * mean).sum() / n.sum())
+    return centre, float(np.sqrt((n * (std**2 + (mean - centre) ** 2)).sum() / n.sum()))
+
+
+def starting_encoder(
+    init: str, encoder: str | None, size: int, seed: int, found: Sequence[tuple[Pack, np.ndarray]]
+) -> tuple[Encoder, EncoderSpec, Seen]:
+    """The encoder to begin with. An artifact keeps its pixel statistics, others get those of the Packs.
+
+    Args:
+        init: as `load_encoder` takes it.
+        encoder: architecture; None where `init` is an artifact.
+        size: of the views, pixels.
+        seed: for `random`.
+        found: from `training_rows`.
+    """
+    network, spec, seen = load_encoder(init, encoder=encoder, size=size, seed=seed)
+    if source_name(init) != "artifact":
+        mean, std = pooled_statistics(found)
+        spec = replace(spec, mean=mean, std=std)
+    return network, spec, seen
+
+
+def build_model(plan: Plan, encoder: Encoder, spec: EncoderSpec) -> SelfSupervised:
+    """The method around an encoder, its heads drawn from the plan's seed."""
+    kind = METHODS[plan.method]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(plan.seed, HEADS))
+        method = kind(encoder, from_dict(kind.Config, plan.options))  # type: ignore[call-arg]
+    return SelfSupervised(method, recipe(plan.recipe, plan.method, plan.size), spec)
+
+
+def make_plan(
+    method: str,
+    options: Any,
+    config: Any,
+    encoder: Encoder,
+    spec: EncoderSpec,
+    found: Sequence[tuple[Pack, np.ndarray]],
+    device: torch.device,
+    *,
+    measuring: bool,
+) -> Plan:
+    """Decide all that is left open.
+
+    Args:
+        method: its name.
+        options: its configuration, open where `auto`.
+        config: the wishes: batch_size, epochs, minutes, optimizer, lr, weight_decay, warmup_epochs, clip, precision,
+            recipe, seed; each `auto` where left open.
+        encoder: to begin with; copied where steps are measured.
+        spec: the encoder's.
+        found: Packs and rows.
+        device: where.
+        measuring: False leaves a wish for minutes open (a dry run).
+    """
+    images = sum(len(rows) for _, rows in found)
+    batch_size = choose_batch_size(config.batch_size, images, device)
+    batches = Batches(found, batch_size, config.seed, device, size=spec.size)
+    optimizer, lr, weight_decay = choose_optimizer(method, config.optimizer, config.lr, config.weight_decay, batch_size)
+    precision = resolve_precision(config.precision, device).name
+
+    def plan(steps: int, *, quiet: bool = False) -> Plan:
+        settled = settle_options(
+            method, options, images=images, steps=steps, batch_size=batch_size, size=spec.size, quiet=quiet
+        )
+        epochs = steps / batches.steps_per_epoch
+        warmup = min(0.05 * epochs, 10) if config.warmup_epochs == "auto" else config.warmup_epochs
+        return Plan(
+            method=method, options=to_dict(settled), encoder=spec.name, size=spec.size, recipe=config.recipe,
+            batch_size=batch_size, steps=steps, epochs=epochs, optimizer=optimizer, lr=lr,
+            weight_decay=weight_decay, warmup=round(warmup * batches.steps_per_epoch), clip=config.clip or None,
+            precision=precision, seed=config.seed,
+        )  # fmt: skip
+
+    def rate() -> float:
+        trial = plan(1000, quiet=True)
+        batches.load_whole()
+        return measure(build_model(trial, copy.deepcopy(encoder), spec), batches, trial.loop(), device)
+
+    steps = choose_steps(config.epochs, config.minutes, batches, rate if measuring else None)
+    return plan(steps)

@@ -1,0 +1,221 @@
+"""`kontrast pretrain`: an encoder from images without labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from kontrast import console
+from kontrast.config import require, to_dict, verb
+from kontrast.types import Outcome
+
+if TYPE_CHECKING:
+    import torch
+
+    from kontrast.engine.planning import Plan
+    from kontrast.nn.encoders import Encoder, EncoderSpec
+
+Auto = Literal["auto"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """How an encoder is pretrained. What is left at auto is chosen for the data and the machine, and said."""
+
+    method: str = "auto"
+    """auto, moco, simclr, byol or swav."""
+    encoder: str = "auto"
+    """auto, resnet18, resnet34, resnet50, densenet121, vit_small or vit_base."""
+    init: str = "random"
+    """Weights to start from: random, imagenet, an Encoder or a file of weights."""
+    recipe: Literal["xray", "natural"] = "xray"
+    """Views for X-rays, or those of the method's own paper (for photographs)."""
+    size: int | Auto = "auto"
+    """Side of the views in pixels; auto: the smallest Pack's."""
+    epochs: float | Auto = "auto"
+    """Passes over the images; auto: as many as the machine bears, 10 to 400."""
+    minutes: float | None = None
+    """Time there is, in place of --epochs; a few measured steps say how many fit."""
+    batch_size: int | Auto = "auto"
+    """Images a step, over all processes; auto: up to 128 on a CPU, 256 on a GPU."""
+    lr: float | Auto = "auto"
+    """Peak learning rate at this batch size; auto: the method's, scaled."""
+    optimizer: Literal["auto", "adamw", "sgd", "lars"] = "auto"
+    """auto: the method's."""
+    weight_decay: float | Auto = "auto"
+    """Of weights, not of biases and norms; auto: the method's."""
+    warmup_epochs: float | Auto = "auto"
+    """Linear warm-up before the cosine; auto: 5 % of the run, at most 10 epochs."""
+    clip: float = 0.0
+    """Largest gradient norm over all weights; 0 for any."""
+    queue_length: int | Auto = "auto"
+    """Negatives in MoCo's queue, or images in SwAV's."""
+    momentum: float | Auto = "auto"
+    """Of MoCo's key encoder and BYOL's target, 0 to 1; auto: from the run's length."""
+    temperature: float | Auto = "auto"
+    """Of MoCo, SimCLR and SwAV, above 0; auto: the paper's."""
+    prototypes: int | Auto = "auto"
+    """Of SwAV; auto: one for about 30 images."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """auto: bf16 where the hardware computes it, else fp32."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    seed: int = 0
+    """Of weights, order and views."""
+
+    def __post_init__(self) -> None:
+        limits = {
+            "epochs": 0, "minutes": 0, "batch_size": 1, "lr": 0, "size": 15, "temperature": 0, "queue_length": 0,
+            "prototypes": 1,
+        }  # fmt: skip
+        for name, low in limits.items():
+            value = getattr(self, name)
+            option = f"--{name.replace('_', '-')}"
+            require(value in ("auto", None) or value > low, f"{option} should be above {low}, got {value}.", _LEAVE)
+        for name in ("weight_decay", "warmup_epochs", "clip", "seed"):
+            value = getattr(self, name)
+            require(value == "auto" or value >= 0, f"--{name.replace('_', '-')} {value} is negative.", _LEAVE)
+        require(
+            self.momentum == "auto" or 0 <= self.momentum < 1,
+            f"--momentum should be at least 0 and below 1, got {self.momentum}.",
+            _LEAVE,
+        )
+        require(
+            self.minutes is None or self.epochs == "auto",
+            "--epochs and --minutes were both given.",
+            "Give one: --epochs for a fixed run, --minutes for a fixed time.",
+        )
+
+
+_LEAVE = "Leave it out to have it chosen."
+
+
+@verb
+def pretrain(
+    *packs: Path,
+    out: Path,
+    config: Annotated[PretrainConfig, Parameter(name="*")] = PretrainConfig(),
+    dry_run: bool = False,
+) -> Outcome:
+    """Train an encoder on Packs without labels.
+
+    Reads the train split only, and never a label. The same command again resumes; under torchrun the processes share
+    each batch.
+
+    Args:
+        packs: one Pack or several.
+        out: folder for the Encoder; progress is in its metrics.jsonl.
+        config: how to train.
+        dry_run: say what would be done, write nothing.
+
+    Raises:
+        UsageError: too few images or patients, or settings that do not fit them.
+        TrainingError: the loss is not finite.
+        Interrupted: stopped by a signal after saving; exit code 75, or 130 for Ctrl-C.
+    """
+    import contextlib
+
+    from kontrast import distributed
+    from kontrast.artifacts.card import claim, parent, read_card
+    from kontrast.artifacts.encoder import source_name, source_parents
+    from kontrast.artifacts.lock import locked
+    from kontrast.artifacts.pack import Pack
+    from kontrast.engine.checkpoint import remove_checkpoints
+    from kontrast.engine.precision import resolve_device
+
+    require(len(packs) > 0, "No Pack was named.", "Name one: kontrast pretrain PACK --out ENCODER.")
+    out = Path(out)
+    data = [Pack.open(pack) for pack in packs]
+    parents = [parent("pack", pack) for pack in packs] + source_parents(config.init)
+    asked = to_dict(config) | {"start": source_name(config.init)}
+    device = resolve_device(config.device)
+    taken = distributed.main_first(lambda: claim(out, "encoder", config=asked, parents=parents, dry_run=dry_run))
+    if taken.state == "done":
+        console.say(f"{out} is already done.")
+        if distributed.is_main() and not dry_run:
+            remove_checkpoints(out)
+        return Outcome("pretrain", out, "already done", read_card(out).content["summary"])
+    if dry_run:
+        plan, _, _ = _prepare(data, config, device, None)
+        return Outcome("pretrain", out, "planned", {"plan": to_dict(plan)})
+    with locked(out) if distributed.is_main() else contextlib.nullcontext():
+        summary = _train(data, config, device, out, {"config": asked, "parents": parents})
+    return Outcome("pretrain", out, "done", summary)
+
+
+def _prepare(
+    data: list[Any], config: PretrainConfig, device: "torch.device", out: Path | None
+) -> tuple["Plan", tuple["Encoder", "EncoderSpec", Any], list[Any]]:
+    """The plan (read back in a run that was begun), the encoder to begin with, and the rows to train on."""
+    from kontrast import distributed
+    from kontrast.artifacts.encoder import source_name
+    from kontrast.engine import planning
+    from kontrast.engine.pretraining import make_plan, starting_encoder, training_rows
+    from kontrast.engine.sizes import common_size
+
+    found = training_rows(data)
+    plan = planning.read_plan(out) if out else None
+    if plan is not None:
+        start = starting_encoder(config.init, plan.encoder, plan.size, plan.seed, found)
+        console.say(f"Going on by the plan that was made at the start ({planning.PLAN}).")
+        return plan, start, found
+    method = planning.choose_method(config.method)
+    options = planning.method_options(
+        method, {name: getattr(config, name) for name in ("queue_length", "momentum", "temperature", "prototypes")}
+    )
+    named = None if config.encoder == "auto" else config.encoder
+    if source_name(config.init) != "artifact":
+        named = planning.choose_encoder(named, device)
+    size = common_size([pack for pack, _ in found], None if config.size == "auto" else config.size)
+    start = starting_encoder(config.init, named, size, config.seed, found)
+    plan = make_plan(
+        method, options, config, start[0], start[1], found, device, measuring=out is not None
+    )  # fmt: skip
+    if out is not None:
+        if distributed.is_main():
+            planning.write_plan(out, plan)
+        distributed.barrier()
+    return plan, start, found
+
+
+def _train(
+    data: list[Any], config: PretrainConfig, device: "torch.device", out: Path, provenance: dict[str, Any]
+) -> dict[str, Any]:
+    """Train by the plan and finish the artifact; the summary for the outcome."""
+    from kontrast import distributed
+    from kontrast.artifacts.encoder import save_encoder
+    from kontrast.engine.batches import Batches
+    from kontrast.engine.checkpoint import remove_checkpoints
+    from kontrast.engine.loop import fit
+    from kontrast.engine.monitor import Collapse
+    from kontrast.engine.planning import PLAN
+    from kontrast.engine.pretraining import build_model, seen_by
+
+    plan, (encoder, spec, seen), found = _prepare(data, config, device, out)
+    batches = Batches(found, plan.batch_size, plan.seed, device, size=plan.size)
+    batches.load_whole()
+    monitor = Collapse(plan.steps)
+    result = fit(
+        build_model(plan, encoder, spec), batches, plan.loop(), out=out, device=device, hooks=[monitor],
+        title=f"pretrain {plan.method}",
+    )  # fmt: skip
+    summary: dict[str, Any] = {
+        "method": plan.method, "encoder": plan.encoder, "size": plan.size,
+        "images": sum(len(rows) for _, rows in found),
+        "patients": len({p for pack, rows in found for p in pack.table["patient_id"].to_numpy()[rows]}),
+        "steps": result.steps, "epochs": plan.epochs, "images_seen": result.steps * plan.batch_size,
+        "loss": result.last.get("loss"), **monitor.last,
+    }  # fmt: skip
+    if distributed.is_main():
+        content = {"summary": summary, "plan": to_dict(plan), "pixels": {"mean": spec.mean, "std": spec.std}}
+        save_encoder(out, encoder, spec, content=content, seen=seen_by(found, seen), **provenance)
+        remove_checkpoints(out)
+        (out / PLAN).unlink(missing_ok=True)
+    distributed.barrier()
+    console.say(
+        f"{plan.method}: {result.steps:,} steps, {summary['images_seen']:,} images seen, "
+        f"{result.images_per_second:,.0f} images/s, {result.wait_share:.0%} of the time waiting for images."
+    )
+    # Speed is of the machine, not of the work: the card of the same work is the same without it.
+    return summary | {"images_per_s": round(result.images_per_second, 2), "seconds": round(result.seconds, 1)}
