@@ -1,0 +1,226 @@
+"""`kontrast explain`: where a Classifier looks, and whether the finding is there."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from kontrast import console
+from kontrast.config import choose, require, to_dict, verb
+from kontrast.errors import DataError, UsageError
+from kontrast.types import SPLITS, Outcome
+
+if TYPE_CHECKING:
+    from kontrast.artifacts.classifier import Classifier
+    from kontrast.artifacts.pack import Pack
+    from kontrast.engine.explaining import Explained, Sample
+
+TABLE, PICTURES = "localisation.csv", "overlays"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig:
+    """What is explained, and how it is scored."""
+
+    finding: tuple[str, ...] = ()
+    """Findings to explain; none given: each of the Classifier's that the split has a positive image of."""
+    split: Literal["train", "val", "test"] = "test"
+    """Whose images."""
+    images: int = 8
+    """Pictures per finding, drawn at random from its positive images, not the most confident: those would flatter."""
+    limit: int = 500
+    """Most images per finding to score, where masks or boxes are known."""
+    threshold: float = 0.5
+    """Share of a map's maximum from which on it counts as the marked region, in (0, 1], for IoU."""
+    replicates: int = 1000
+    """Bootstrap replicates behind the 95 % intervals, drawn by patient; 0 for no intervals."""
+    batch_size: int = 64
+    """Images at a time; no effect on the result beyond rounding."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    seed: int = 0
+    """Fixes which images are drawn, and the bootstrap."""
+
+    def __post_init__(self) -> None:
+        require(self.images >= 0, f"--images should be 0 or more, got {self.images}.", "Try 8.")
+        require(self.limit >= 1, f"--limit should be at least 1, got {self.limit}.", "Try 500.")
+        require(0 < self.threshold <= 1, f"--threshold should lie in (0, 1], got {self.threshold}.", "Try 0.5.")
+        require(self.replicates >= 0, f"--replicates should be 0 or more, got {self.replicates}.", "Try 1000.")
+        require(self.batch_size >= 1, f"--batch-size should be at least 1, got {self.batch_size}.", "Try 64.")
+
+
+@verb
+def explain(
+    classifier: Path,
+    pack: Path,
+    /,
+    *,
+    out: Path,
+    config: Annotated[ExplainConfig, Parameter(name="*")] = ExplainConfig(),
+    dry_run: bool = False,
+) -> Outcome:
+    """Grad-CAM maps and, where masks or boxes are known, how well they point at the finding.
+
+    Writes a picture per image (the image beside itself under the heat, the true place outlined) to overlays/, and
+    localisation.csv: finding, image_id, prob, hit, iou. The card has the pointing game's hit rate and the mean IoU by
+    finding, with intervals by patient, beside what pointing at the centre of every image would give.
+
+    Args:
+        classifier: a Classifier.
+        pack: a labelled Pack.
+        out: folder for the pictures and scores.
+        config: what to explain.
+        dry_run: say what would be done, write nothing.
+
+    Raises:
+        UsageError: a finding that the Classifier or the Pack does not know.
+        DataError: the split has no image with any of the findings.
+        ArtifactError: an input is damaged or of another kind.
+        OutputError: `out` is in use.
+    """
+    from kontrast.artifacts.card import claim, parent, read_card, write_card
+    from kontrast.artifacts.classifier import load_classifier
+    from kontrast.artifacts.pack import Pack
+    from kontrast.engine.explaining import map_shape, sample
+
+    data = Pack.open(Path(pack))
+    model, _, seen = load_classifier(Path(classifier))
+    rows = data.rows(config.split)
+    findings = _findings(model.findings, data, config)
+    parents = [parent("classifier", classifier), parent("pack", pack)]
+    asked = to_dict(config)
+    taken = claim(out, "explanation", config=asked, parents=parents, dry_run=dry_run)
+    if taken.state == "done":
+        console.say(f"{out} is already done.")
+        return Outcome("explain", Path(out), "already done", read_card(out).content["summary"])
+    samples = [
+        sample(data, name, rows, images=config.images, limit=config.limit, seed=config.seed) for name in findings
+    ]
+    total = sum(len(chosen.rows) for chosen in samples)
+    if dry_run:
+        console.say(f"Would explain {', '.join(findings)} on {total:,} images of {config.split}.")
+        return Outcome("explain", Path(out), "planned", {"findings": list(findings), "images": total})
+    overlap = seen.overlap(data, rows).text
+    console.say(f"Overlap of the split with training: {overlap}.")
+    places = map_shape(model)
+    if min(places) < 4:
+        console.warn(
+            f"the maps of this encoder have {places[0]}×{places[1]} places: they can point no finer than that."
+        )
+    results, files = _explain(model, data, samples, taken.folder, total, config)
+    summary = {
+        name: {"n": found["n"], "hit": found["hit"]["value"], "iou": found["iou"]["value"]}
+        for name, found in results.items()
+    }
+    content: dict[str, Any] = {
+        "method": "Grad-CAM on the last map before pooling",
+        "encoder": model.spec.name,
+        "map": list(places),
+        "split": config.split,
+        "threshold": config.threshold,
+        "order": "drawn at random from the images labelled 1, those with a known place first",
+        "patients_known": data.patients_known,
+        "overlap": overlap,
+        "findings": results,
+        "summary": {"findings": summary},
+    }
+    write_card(taken.folder, "explanation", config=asked, parents=parents, content=content, files=files)
+    _say(results)
+    return Outcome("explain", Path(out), "done", content["summary"])
+
+
+def _findings(known: tuple[str, ...], pack: "Pack", config: ExplainConfig) -> tuple[str, ...]:
+    """The findings to explain."""
+    labels = pack.labels(pack.rows(config.split))
+    positive = {name for i, name in enumerate(pack.findings) if (labels[:, i] == 1).any()}
+    for name in config.finding:
+        choose(name, known, "--finding")
+        if name not in pack.findings:
+            raise UsageError(
+                f"This Pack has no labels of {name} (it has: {', '.join(pack.findings) or 'none'}).",
+                fix="Prepare the Pack from a table with this column; `--column` renames them.",
+            )
+    findings = tuple(dict.fromkeys(config.finding)) or tuple(name for name in known if name in positive)
+    if not any(name in positive for name in findings):
+        held = ", ".join(f"{name} {len(pack.rows(name)):,}" for name in SPLITS)
+        raise DataError(
+            f"No image of the split {config.split!r} is labelled 1 for {', '.join(findings or known)} "
+            f"(images by split: {held}).",
+            fix="Name another --split, or a Pack with labels of what this Classifier knows.",
+        )
+    return findings
+
+
+def _explain(
+    model: "Classifier", pack: "Pack", samples: "list[Sample]", folder: Path, total: int, config: ExplainConfig
+) -> tuple[dict[str, Any], list[str]]:
+    """Explain every sample: results by finding, and the names of the files written."""
+    import pandas as pd
+
+    from kontrast.artifacts.card import atomic, disk_errors
+    from kontrast.artifacts.pack import slug
+    from kontrast.engine.explaining import explain_sample, summarise
+    from kontrast.engine.precision import resolve_device
+
+    device = resolve_device(config.device)
+    tables: list[pd.DataFrame] = []
+    results: dict[str, Any] = {}
+    files = [TABLE]
+    with disk_errors(folder):
+        (folder / PICTURES).mkdir(exist_ok=True)
+    with console.progress("explain", total, "images") as line:
+        for chosen in samples:
+            records, pictures = [], []
+            explained = explain_sample(
+                model, pack, chosen, threshold=config.threshold, device=device, batch_size=config.batch_size
+            )
+            for position, one in enumerate(explained):
+                image_id = pack.table["image_id"].iloc[one.row]
+                if position < config.images:
+                    pictures.append(f"{PICTURES}/{slug(chosen.finding)}-{image_id}.png")
+                    _draw(pack, one, folder / pictures[-1])
+                record = {"finding": chosen.finding, "image_id": image_id, "prob": one.probability}
+                records.append(record | one.scores)
+                line.update()
+            columns = ["finding", "image_id", "prob", "hit", "iou", "centre_hit", "centre_iou", "area"]
+            tables.append(pd.DataFrame(records, columns=columns))
+            patients = pack.table["patient_id"].to_numpy()[chosen.rows] if pack.patients_known else None
+            found = summarise(chosen, tables[-1], patients, replicates=config.replicates, seed=config.seed)
+            results[chosen.finding] = found | {"pictures": pictures}
+            files += pictures
+    with atomic(folder / TABLE) as stream:
+        table = pd.concat(tables, ignore_index=True)[["finding", "image_id", "prob", "hit", "iou"]]
+        stream.write(table.to_csv(index=False, lineterminator="\n").encode())
+    return results, files
+
+
+def _draw(pack: "Pack", one: "Explained", path: Path) -> None:
+    import numpy as np
+
+    from kontrast.artifacts.card import atomic
+    from kontrast.saliency.overlay import overlay, png
+
+    image = pack.images([one.row])[0]
+    if image.dtype != np.uint8:
+        image = (image >> 8).astype(np.uint8)
+    with atomic(path) as stream:
+        stream.write(png(overlay(image, one.heat, one.place)))
+
+
+def _say(results: dict[str, Any]) -> None:
+    def shown(score: dict[str, Any]) -> str:
+        if score["value"] is None:
+            return "-"
+        if score["low"] is None:
+            return f"{score['value']:.2f}"
+        return f"{score['value']:.2f} [{score['low']:.2f}, {score['high']:.2f}]"
+
+    rows = [
+        [name, str(found["n"])] + [shown(found[key]) for key in ("hit", "centre_hit", "iou", "centre_iou")]
+        for name, found in results.items()
+    ]
+    console.table("Does the map point at the finding?", ["", "n", "hit", "centre", "IoU", "centre"], rows)
+    for name, found in results.items():
+        if found["hit"]["value"] is None:
+            console.say(f"  {name}: {found['hit']['reason']}.")

@@ -1,0 +1,119 @@
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+import kontrast
+from helpers import make_pack
+from kontrast.artifacts.card import read_card, verify_files
+from kontrast.errors import DataError, OutputError, UsageError
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("explain")
+    make_pack(folder / "pack", n=80, masks=True)
+    make_pack(folder / "bare", n=80, seed=5)
+    kontrast.probe("random", folder / "pack", out=folder / "classifier", encoder="resnet18")
+    return folder
+
+
+def test_pictures_table_and_card(made, tmp_path):
+    outcome = kontrast.explain(made / "classifier", made / "pack", out=tmp_path / "e", images=2, replicates=50)
+    card = read_card(outcome, "explanation")
+    verify_files(outcome)
+    table = pd.read_csv(tmp_path / "e" / "localisation.csv")
+    assert list(table.columns) == ["finding", "image_id", "prob", "hit", "iou"]
+    assert table["prob"].between(0, 1).all() and table[["hit", "iou"]].notna().all().all()
+    assert card.content["split"] == "test" and card.content["map"] == [4, 4]
+    for name, found in card.content["findings"].items():
+        part = table[table["finding"] == name]
+        assert found["n"] == found["positives"] == len(part) > 2
+        assert found["hit"]["value"] == pytest.approx(part["hit"].mean())
+        assert found["iou"]["low"] <= found["iou"]["value"] <= found["iou"]["high"]
+        assert outcome.summary["findings"][name] == {
+            "n": len(part), "hit": found["hit"]["value"], "iou": found["iou"]["value"],
+        }  # fmt: skip
+        slug, ids = name.lower(), part["image_id"].iloc[:2]
+        assert found["pictures"] == [f"overlays/{slug}-{image_id}.png" for image_id in ids]
+        for picture in found["pictures"]:
+            assert cv2.imread(str(tmp_path / "e" / picture)).shape == (224, 448, 3)
+    assert len(list((tmp_path / "e" / "overlays").iterdir())) == 4
+    assert "patients" in card.content["overlap"]
+
+
+def test_again_it_is_done_and_with_other_settings_refused(made, tmp_path):
+    options = {"out": tmp_path / "e", "images": 1, "replicates": 0, "finding": ("Bar",)}
+    first = kontrast.explain(made / "classifier", made / "pack", **options)
+    assert set(read_card(first).content["findings"]) == {"Bar"}
+    again = kontrast.explain(made / "classifier", made / "pack", **options)
+    assert again.status == "already done" and again.summary == first.summary
+    with pytest.raises(OutputError, match="images was 1, is 2"):
+        kontrast.explain(made / "classifier", made / "pack", **options | {"images": 2})
+
+
+def test_interrupted_it_is_made_again_to_the_same_bytes(made, tmp_path, monkeypatch):
+    import kontrast.saliency.overlay as drawing
+
+    options = {"images": 2, "replicates": 20}
+    kontrast.explain(made / "classifier", made / "pack", out=tmp_path / "whole", **options)
+    with monkeypatch.context() as patched:
+        drawn = []
+
+        def stop(picture, real=drawing.png):
+            drawn.append(1)
+            if len(drawn) == 3:
+                raise KeyboardInterrupt
+            return real(picture)
+
+        patched.setattr(drawing, "png", stop)
+        with pytest.raises(KeyboardInterrupt):
+            kontrast.explain(made / "classifier", made / "pack", out=tmp_path / "cut", **options)
+    kontrast.explain(made / "classifier", made / "pack", out=tmp_path / "cut", **options)
+    assert read_card(tmp_path / "cut") == read_card(tmp_path / "whole")
+
+
+def test_without_masks_there_are_pictures_and_a_reason(made, tmp_path):
+    outcome = kontrast.explain(made / "classifier", made / "bare", out=tmp_path / "e", images=2, replicates=20)
+    for found in read_card(outcome).content["findings"].values():
+        assert found["n"] == 0 and found["hit"]["value"] is None and "no mask" in found["hit"]["reason"]
+        assert len(found["pictures"]) == 2
+    table = pd.read_csv(tmp_path / "e" / "localisation.csv")
+    assert len(table) == 4 and table["hit"].isna().all()
+
+
+def test_a_dry_run_writes_nothing(made, tmp_path):
+    outcome = kontrast.explain(made / "classifier", made / "pack", out=tmp_path / "e", dry_run=True)
+    assert outcome.status == "planned" and set(outcome.summary["findings"]) == {"Disc", "Bar"}
+    assert not (tmp_path / "e").exists()
+
+
+def test_sixteen_bit_packs_are_drawn_too(made, tmp_path):
+    make_pack(tmp_path / "pack", n=40, masks=True, dtype="uint16")
+    kontrast.explain(made / "classifier", tmp_path / "pack", out=tmp_path / "e", images=1, replicates=0)
+    picture = cv2.imread(str(next((tmp_path / "e" / "overlays").iterdir())))
+    assert 40 < np.median(picture) < 140  # the planted noise is around .35
+
+
+def test_a_wrong_finding_names_its_neighbour(made, tmp_path):
+    with pytest.raises(UsageError, match="Did you mean 'Disc'"):
+        kontrast.explain(made / "classifier", made / "pack", out=tmp_path / "e", finding=("Disk",))
+
+
+def test_findings_without_a_positive_image_are_refused(made, tmp_path):
+    make_pack(tmp_path / "pack", n=40, findings=("Other",))
+    with pytest.raises(DataError, match="labelled 1"):
+        kontrast.explain(made / "classifier", tmp_path / "pack", out=tmp_path / "e")
+    with pytest.raises(UsageError, match="no labels of Disc"):
+        kontrast.explain(made / "classifier", tmp_path / "pack", out=tmp_path / "e", finding=("Disc",))
+    make_pack(tmp_path / "train_only", n=40, splits=(0.8, 0.2))
+    with pytest.raises(DataError, match="test 0"):
+        kontrast.explain(made / "classifier", tmp_path / "train_only", out=tmp_path / "e")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("images", -1), ("limit", 0), ("threshold", 0.0), ("replicates", -1), ("batch_size", 0)]
+)
+def test_values_out_of_range_are_refused(made, tmp_path, option, value):
+    with pytest.raises(UsageError, match="--" + option.replace("_", "-")):
+        kontrast.explain(made / "classifier", made / "pack", out=tmp_path / "e", **{option: value})
