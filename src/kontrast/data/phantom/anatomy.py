@@ -74,7 +74,7 @@ class Pose:
     blur: float
     """Focal spot and motion, cm."""
     low: float
-    """How far below the darkest twentieth of the signal black lies, as a share of the shown range."""
+    """How far below the darkest lung black lies, as a share of the shown range."""
     high: float
     """Percentile of the signal that is shown white."""
     gamma: float
@@ -138,14 +138,14 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
 
 def draw_pose(rng: np.random.Generator, view: View, sick: float) -> Pose:
     """One image of a patient who is `sick` (0 to 1: how badly the pose is controlled)."""
-    ap, lateral = view == "AP", view == "lateral"
+    ap = view == "AP"
     loose = (1.0 if ap else 0.45) * (0.7 + 0.6 * sick)
     margins = np.where(rng.random(4) < 0.22, rng.uniform(0.3, 2.2, 4), 0.0)
     return Pose(
         view=view,
         tilt=float(rng.normal(0, 2.6 * loose)),
         yaw=float(rng.normal(0, 0.055 * loose)),
-        zoom=float(np.clip(rng.normal(1.05 if ap else 1.0, 0.045), 0.88, 1.2)),
+        zoom=float(np.clip(rng.normal({"AP": 1.05, "PA": 1.0, "lateral": 1.1}[view], 0.045), 0.88, 1.2)),
         shift=(float(rng.normal(0, 0.8 * loose)), float(rng.normal(0, 1.0 * loose))),
         inspiration=float(np.clip(rng.normal(-1.7 if ap else 0.0, 0.9), -4.2, 1.6)),
         lordosis=float(rng.normal(1.1 if ap else 0.0, 0.6)),
@@ -154,7 +154,7 @@ def draw_pose(rng: np.random.Generator, view: View, sick: float) -> Pose:
         scatter=float(rng.uniform(0.25, 0.6) if ap else rng.uniform(0.12, 0.35)),
         sharpness=float(rng.uniform(0.3, 1.3)),
         blur=float(rng.uniform(0.05, 0.13) + (0.04 * rng.random() if ap else 0)),
-        low=float(rng.uniform(0.0, 0.22)),
+        low=float(rng.uniform(0.02, 0.3)),
         high=float(rng.uniform(96.5, 99.8)),
         gamma=float(np.exp(rng.normal(0.0, 0.2))),
         equalise=float(rng.beta(2, 2)),

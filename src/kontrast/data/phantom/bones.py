@@ -100,7 +100,7 @@ def _break(curve: Array, theta: Array, at: float, step: float, side: int) -> Arr
     normal = np.array([-along[1], along[0]]) * side
     fade = np.exp(-np.arange(len(curve) - index) / 6.0)[:, None]
     moved = curve.copy()
-    moved[index:] += normal * step * fade - 0.35 * abs(step) * along * fade
+    moved[index:] += normal * step * fade - 0.2 * abs(step) * along * fade
     return moved
 
 

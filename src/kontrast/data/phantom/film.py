@@ -68,7 +68,9 @@ def display(signal: Array, pose: Pose) -> Array:
     """Window, detail enhancement and curve: float32 in [0, 1], bone bright."""
     size = signal.shape[0]
     edge = size // 10
-    low, high = np.percentile(signal[edge:-edge:4, edge:-edge:4], [5, pose.high])
+    probe = signal[edge:-edge:4, edge:-edge:4]
+    # Black and white are set within the body, as exposure control does: the air around it stays black.
+    low, high = np.percentile(probe[probe > 1.1], [4, pose.high])
     low -= pose.low * (high - low)
     detail = signal - cv2.GaussianBlur(signal, (0, 0), size / 40)
     shown = (signal + np.float32(0.5 * pose.sharpness) * detail - np.float32(low)) / np.float32(max(high - low, 1e-3))

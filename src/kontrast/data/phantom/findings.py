@@ -69,9 +69,9 @@ def _fractures(finding: Finding) -> list[tuple[int, int, float, float]]:
     u, side = finding.u, opacities.sides(finding.u, 0)[0]
     first = 3 + int(5 * u[2])
     count = 1 + int(3.2 * finding.severity * u[3] + 0.5)
-    at = 0.95 + 0.95 * u[4]
+    at = 0.75 + 0.7 * u[4]
     return [
-        (side, min(first + k, 10), at + 0.08 * k, (0.45 + 0.5 * finding.severity) * (1 if u[5] < 0.7 else -1))
+        (side, min(first + k, 10), at + 0.08 * k, (0.65 + 0.7 * finding.severity) * (1 if u[5] < 0.7 else -1))
         for k in range(count)
     ]
 

@@ -55,7 +55,7 @@ def shape(canvas: Canvas, anatomy: Anatomy, pose: Pose, changes: Changes) -> Che
         drop = 3.7 - 0.9 * anatomy.fat
         dome_points += [
             (side * inner * f, top + drop * d) for f, d in ((1.03, 1.12), (0.97, 0.92), (0.88, 0.5), (0.74, 0.17),
-            (0.56, 0.0), (0.4, 0.02), (0.22, 0.2), (0.08, 0.5))
+            (0.56, 0.0), (0.4, 0.0), (0.22, 0.06), (0.08, 0.14))
         ]  # fmt: skip
     dome_points.sort()
     px, py = np.array(dome_points).T
@@ -148,16 +148,20 @@ def _heart(
     drop = 0.45 * pose.inspiration + 0.3
     dilated = max(changes.heart - 1, 0)
     outline = [(-2.6, -2.6), (-3.7, 0.0), (-4.3, 2.6), (-4.1, 5.0), (-3.2, 7.6), (-0.5, 9.6), (3.0, 10.4), (6.2, 10.0),
-               (7.8, 8.4), (8.0, 6.2), (7.2, 3.4), (5.7, 0.6), (4.3, -1.6), (3.5, -3.0)]  # fmt: skip
+               (7.8, 8.4), (8.0, 6.2), (7.2, 3.4), (5.7, 0.6), (4.3, -1.6), (3.1, -3.4), (1.2, -4.4), (-1.2, -4.0)]  # fmt: skip
     points = np.array(outline) + np.random.default_rng(anatomy.seed + 6).normal(0, 0.22, (len(outline), 2))
     upright = np.random.default_rng(anatomy.seed + 7).normal(0, 0.07)
     points[:, 1] += upright * (points[:, 0] - 1.5)
-    points[:, 0] = points[:, 0] * scale * np.where(points[:, 0] > 0, 1 + 0.05 * dilated, 1 - 0.03 * dilated) + turn
-    points[:, 1] = (points[:, 1] - 3) * sy + 3 + drop
+    # A dilated heart grows at its chambers, hardly at the great vessels that it hangs on.
+    grow = 1 + (scale - 1) * np.clip((points[:, 1] + 4) / 5, 0.2, 1)
+    points[:, 0] = points[:, 0] * grow * np.where(points[:, 0] > 0, 1 + 0.05 * dilated, 1 - 0.03 * dilated) + turn
+    points[:, 1] = (points[:, 1] - 3) * np.where(points[:, 1] < 3, 0.5 + 0.5 * sy, sy) + 3 + drop
     curve = smooth(np.vstack([points, points[:1]]), 5)
     silhouette = canvas.fill(curve, blur=0.10)
     body = np.sqrt(canvas.disc(1.6 * scale + turn, 3.6 + drop, 6.9 * scale, 7.2 * sy))
-    thickness = silhouette * (3.2 + 8.6 * body) * (0.5 + 0.5 * scale)
+    # Towards the great vessels the heart grows thin: its upper edge is no edge on the film.
+    fade = np.clip((canvas.y - np.float32(points[:, 1].min())) / 5, 0, 1)
+    thickness = silhouette * (3.2 * fade + 8.6 * body * np.sqrt(fade)) * np.float32(0.5 + 0.5 * scale)
     return thickness, silhouette
 
 

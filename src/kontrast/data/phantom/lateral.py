@@ -102,9 +102,10 @@ def _body(canvas: Canvas, anatomy: Anatomy, pose: Pose, chest: Chest) -> Array:
     """Trunk, the shoulders with the raised arms above it, and breasts."""
     assert chest.left is not None and chest.right is not None
     fat, h = anatomy.fat, anatomy.height
-    low = canvas.profile([-22, -16, -12, -6, 8, 22], [3.5, 3.6, 2.6, 2.0, 2.2, 3.0])
-    front = chest.left[:, None] - low - 2.6 * np.float32(fat)
-    back = chest.right[:, None] + canvas.profile([-22, -15, -10, 0, 22], [6.0, 5.4, 3.2, 2.3, 4.0]) + np.float32(2.2 * fat)
+    before = canvas.profile([-22, -18, -14, -10, -6, 8, 22], [9.5, 6.5, 3.6, 2.2, 1.9, 2.1, 3.0])
+    behind = canvas.profile([-22, -17, -13, -8, 0, 22], [8.5, 6.5, 4.5, 2.6, 2.2, 4.0])
+    front = chest.left[:, None] - before - np.float32(2.6 * fat)
+    back = chest.right[:, None] + behind + np.float32(2.2 * fat)
     middle, half = 0.5 * (front + back), 0.5 * (back - front)
     u = (canvas.x - middle) / half
     u = u * u
@@ -113,7 +114,7 @@ def _body(canvas: Canvas, anatomy: Anatomy, pose: Pose, chest: Chest) -> Array:
     body += np.float32(6.5 * (1.15 - 0.4 * pose.arms)) * canvas.blob(0.5, -17.0 * h, 5.5, 3.2)
     reach = float(chest.left[canvas.n // 2]) - 2.0 - 2.6 * fat
     if anatomy.breasts:
-        lens = canvas.disc(reach + 1.4, 4.0 + 1.5 * fat, 2.4 + 0.8 * anatomy.breasts, 5.2)
+        lens = canvas.disc(reach + 2.2, 4.0 + 1.5 * fat, 2.6 + 0.9 * anatomy.breasts, 5.6)
         body += 2.4 * anatomy.breasts * lens
     # The arms point up and forward; their skin folds cross the upper front.
     for shift in (0.0, 1.6):

@@ -42,6 +42,7 @@ def consolidation(layers: Layers, severity: float, u: Array, rng: np.random.Gene
     radius = 2.0 + 2.6 * severity
     field = canvas.blob(cx, cy, radius, radius * (0.75 + 0.4 * u[5]), 0.5 * (u[6] - 0.5))
     share = _soft_step(9 * (field + 0.10 * canvas.texture(rng, 1.6) + 0.05 * canvas.texture(rng, 0.6) - 0.42))
+    share = share * np.clip(6 * field - 0.4, 0, 1)
     if not lower and side < 0 and not lateral:
         share = share * _soft_step((layers.chest.hila[-1][1] + 0.4 - canvas.y) / 0.12)
     start = layers.chest.hila[side] if not lateral else (cx - 1.5, cy - 1.5)
@@ -70,7 +71,7 @@ def pneumonia(layers: Layers, severity: float, u: Array, rng: np.random.Generato
             cx, cy = place(layers, side, a, d)
             r = (0.9 + 1.1 * rng.random()) * (0.8 + 0.6 * severity)
             share = np.maximum(share, canvas.blob(cx, cy, r, r * (0.8 + 0.5 * rng.random())) * (1 - 0.06 * k))
-    mottle = 1 + 0.35 * canvas.texture(rng, 0.7) + 0.25 * canvas.texture(rng, 1.5)
+    mottle = 1 + 0.13 * canvas.texture(rng, 0.7) + 0.22 * canvas.texture(rng, 1.5)
     share = share * np.clip(mottle, 0.2, 1.8) * (0.24 + 0.34 * severity)
     layers.consolidate(share)
     return share * 3.2 * layers.lungs
@@ -122,7 +123,7 @@ def atelectasis(layers: Layers, severity: float, u: Array, rng: np.random.Genera
             cx, cy = chest.centre[0] + (1.0 if side > 0 else -1.5), chest.base - 1.0
             wedge = np.array([(cx, cy - 9.5), (cx + side * 5.8, cy), (cx - side * 1.0, cy)])
             share = np.maximum(share, 0.9 * canvas.fill(wedge, blur=0.15))
-    share = share * (0.22 + 0.36 * severity)
+    share = share * (0.22 + 0.36 * severity) * (0.6 if lateral else 1.0)
     layers.consolidate(share)
     # Less air below the raised dome crowds the vessels: a faint veil around the plates.
     layers.consolidate(0.3 * severity * canvas.blur(share, 1.0))

@@ -26,10 +26,11 @@ def effusion(layers: Layers, severity: float, u: Array, rng: np.random.Generator
         # Capillarity and the lung's recoil draw the fluid up at the wall: flat medially, steep laterally.
         dip = 1.9 + 1.4 * amount
         top = level + dip * (1 - reach ** (3.5 + 2 * u[5])) + 0.5 * (1 - reach)
-        fluid = _below(layers, top.astype(np.float32), 0.35) * (side * canvas.x > 0)
+        edge = np.clip(side * canvas.x - 1.4, 0, 1)
+        fluid = _below(layers, top.astype(np.float32), 0.5) * edge
         if supine and u[6] < 0.45:
             veil = np.clip((canvas.y - (chest.apex + 5)) / (chest.base - chest.apex), 0, 1) * (0.10 + 0.40 * amount)
-            fluid = np.maximum(0.92 * _below(layers, (top + 2.2).astype(np.float32), 0.9), veil) * (side * canvas.x > 0)
+            fluid = np.maximum(0.92 * _below(layers, (top + 2.2).astype(np.float32), 0.9), veil) * edge
         total = np.maximum(total, fluid)
     layers.consolidate(0.97 * total)
     return total * 3 * (layers.air > 0.4)
@@ -103,12 +104,13 @@ def pleural_other(layers: Layers, severity: float, u: Array, rng: np.random.Gene
         thick = canvas.fill(shape, blur=0.08) * (canvas.y > chest.apex) * layers.lungs
         total = np.maximum(total, thick)
         if u[4] < 0.6:
-            x = 0.6 * float(wall[14]) + 0
+            x = (0.45 + 0.4 * u[6]) * float(wall[14])
             y = chest.apex + (0.35 + 0.4 * u[5]) * (chest.base - chest.apex)
             grain = canvas.texture(rng, 0.9) + 0.7 * canvas.texture(rng, 0.45)
-            plaque = canvas.blob(x, y, 0.9 + 1.1 * severity, 0.6 + 0.6 * severity, 0.6) > 0.45 + 0.12 * grain
+            spot = canvas.blob(x, y, 0.9 + 1.1 * severity, 0.6 + 0.6 * severity, 0.6)
+            plaque = (spot > 0.45 + 0.12 * grain) & (spot > 0.15)
             flakes = canvas.blur(plaque.astype(np.float32), 0.06) * layers.lungs
-            layers.bone = layers.bone + (0.25 + 0.45 * severity) * flakes * np.clip(1 + 0.3 * grain, 0.4, 1.6)
+            layers.bone = layers.bone + (0.2 + 0.35 * severity) * flakes * np.clip(1 + 0.3 * grain, 0.4, 1.6)
             total = np.maximum(total, flakes)
     layers.extra = layers.extra + (2.6 + 2.4 * severity) * np.minimum(total, 1) * (layers.air > 0.3)
     return total * 2
