@@ -37,6 +37,7 @@ def assign(patients: Sequence[str], seed: int, fractions: tuple[float, float, fl
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise UsageError(f"The shares of train, val and test are {fractions}.", fix="Give three that add up to 1.")
     edges = np.cumsum(fractions)[:2]
+    edges[np.isclose(edges, 1)] = 1.0  # 8/9 + 1/9 may fall short of 1, and must leave no test part
     part = {p: SPLITS[int(np.searchsorted(edges, _uniform(p, seed), side="right"))] for p in set(patients)}
     return np.array([part[p] for p in patients], dtype=object)
 

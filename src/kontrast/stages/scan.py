@@ -73,12 +73,10 @@ def scan(
     layout = detect(src, labels, config.layout)
     records = layout.records(src, labels, parse_overrides(config.column))
     sources = list(records.table["source"])
-    if dry_run:
-        console.say(
-            f"Would open up to {config.limit or LOOK:,} of {len(sources):,} images, and write {html or 'nothing'}."
-        )
-        return Outcome("scan", html, "planned", {"images": len(sources), "layout": layout.name})
     chosen = [sources[row] for row in survey.spread(len(sources), config.limit or LOOK)]
+    if dry_run:
+        console.say(f"Would open {len(chosen):,} of {len(sources):,} images, and write {html or 'nothing'}.")
+        return Outcome("scan", html, "planned", {"images": len(sources), "layout": layout.name})
     with console.progress("opening", len(chosen), "images") as line:
         pixels = survey.look(src, chosen, thumbnails=THUMBNAILS if html else 0, tell=line.update)
     found = survey.problems(records, pixels, show_names=config.show_names)
@@ -191,7 +189,7 @@ def _check_page(path: Path) -> None:
 def _write_page(
     path: Path, src: Path, facts: dict[str, Any], found: Sequence["Problem"], pixels: "Pixels", show_names: bool
 ) -> None:
-    from kontrast.artifacts.card import atomic
+    from kontrast.artifacts.card import atomic, disk_errors
     from kontrast.data.layouts import masked
     from kontrast.pages.scan import render
 
@@ -206,5 +204,7 @@ def _write_page(
         command=facts["command"],
         version=__version__,
     )
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as stream:
         stream.write(page.encode("utf-8"))

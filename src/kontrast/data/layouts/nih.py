@@ -58,12 +58,11 @@ def records(src: Path, labels: Sequence[Path], overrides: Mapping[str, str]) -> 
     labelled, findings, notes = _labels(table, overrides)
     frame = pd.concat([frame, labelled], axis=1)
     frame["split"], official, note = _official(src, table[roles.path])
+    wrong = int((table[roles.age].ne("") & frame["age"].isna()).sum()) if roles.age else 0
     frame = frame[frame["source"].notna()]
     notes = [line for line in roles.notes if not line.startswith("left out")] + notes + [*found.notes, note]
     if (src / "BBox_List_2017.csv").is_file():
         notes.append("BBox_List_2017.csv is there: boxes of 8 findings")
-    ages = table[roles.age] if roles.age else pd.Series(dtype=str)
-    wrong = int((ages.ne("") & frame["age"].reindex(ages.index).isna()).sum()) if len(ages) else 0
     if wrong:
         notes.append(f"{wrong:,} ages are not between 0 and 120 years: left blank")
     return finish(

@@ -1,0 +1,63 @@
+"""Class folders and plain folders, told apart."""
+
+import pytest
+
+from kontrast.data.layouts import detect
+from kontrast.errors import DataError
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def test_class_folders(tmp_path):
+    records = detect(touch(tmp_path, "cat/1.png", "cat/2.png", "dog/a/1.png")).records(tmp_path)
+    assert records.findings == ("cat", "dog") and not records.patients_known
+    assert records.table[["cat", "dog"]].to_numpy().tolist() == [[1, 0], [1, 0], [0, 1]]
+    assert records.table["patient"].nunique() == 3 and records.official_split == ""
+    assert any("its own patient" in note for note in records.notes)
+
+
+@pytest.mark.parametrize(
+    ("tops", "split", "official"),
+    [
+        (("train", "test"), {"": 2, "test": 2}, "test"),
+        (("train", "val", "test"), {"train": 2, "val": 2, "test": 2}, "all"),
+    ],
+)
+def test_parts_above_classes(tmp_path, tops, split, official):
+    touch(tmp_path, *(f"{top}/{name}/{top}.png" for top in tops for name in ("NORMAL", "PNEUMONIA")))
+    records = detect(tmp_path).records(tmp_path)
+    assert records.findings == ("NORMAL", "PNEUMONIA") and records.official_split == official
+    assert records.table["split"].value_counts().to_dict() == split
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("1.png", "2.png"),
+        ("patient00001/a.png", "patient00002/a.png"),
+        ("0001/a.png", "0002/a.png"),
+        ("images/a.png", "lung_masks/a.png"),
+        ("cat/1.png", "stray.png"),
+        ("only/1.png",),
+    ],
+)
+def test_what_are_no_classes(tmp_path, names):
+    records = detect(touch(tmp_path, *names)).records(tmp_path)
+    assert records.findings == () and len(records.table) == len(names)
+
+
+def test_plain_never_takes_folders_for_classes(tmp_path):
+    assert detect(touch(tmp_path, "cat/1.png", "dog/1.png"), layout="plain").records(tmp_path).findings == ()
+
+
+def test_empty_and_other_folders_say_what_they_hold(tmp_path):
+    with pytest.raises(DataError, match="It is empty"):
+        detect(tmp_path).records(tmp_path)
+    touch(tmp_path, "a.txt", "b.txt", "c.nii")
+    with pytest.raises(DataError, match=r"2 of \.txt, 1 of \.nii"):
+        detect(tmp_path).records(tmp_path)

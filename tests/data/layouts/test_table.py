@@ -1,0 +1,166 @@
+"""Any CSV: files found as paths or by name, doubles, ambiguity; and which layout is detected for what."""
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+
+from kontrast.data.layouts import detect, masked
+from kontrast.errors import DataError, UsageError
+
+SHARED = Path(__file__).parents[4] / "shared" / "data"
+
+
+def make(root, text, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    (root / "labels.csv").write_text(text)
+    return root
+
+
+def read(src, **overrides):
+    layout = detect(src)
+    assert layout.name == "table"
+    return layout.records(src, (), overrides)
+
+
+@pytest.mark.parametrize(
+    "value", ["a/x1.png", "x1.png", "x1", "/data/elsewhere/a/x1.png", r"a\x1.png", "./a/x1.png", "X1.dcm"]
+)
+def test_files_are_found_as_paths_or_by_name(tmp_path, value):
+    make(tmp_path, f"file,Mass\n{value},1\ny2.png,0\n", "a/x1.png", "b/c/y2.png")
+    assert read(tmp_path).table["source"].tolist() == ["a/x1.png", "b/c/y2.png"]
+
+
+def test_nothing_outside_the_source_is_read(tmp_path):
+    make(tmp_path / "src", "file,Mass\n../secret.png,1\nx.png,0\n", "x.png")
+    (tmp_path / "secret.png").write_bytes(b"x")
+    assert read(tmp_path / "src").problems == (("../secret.png", "no such file"),)
+
+
+def test_the_same_name_in_two_folders(tmp_path):
+    make(tmp_path, "file,Mass\n1,1\n2,0\n3,0\n", "images/1.png", "images/2.png", "images/3.png", "masks/1.png")
+    records = read(tmp_path)
+    assert records.table["source"].tolist() == ["images/1.png", "images/2.png", "images/3.png"]
+    assert any("1 names stand in several folders; taken from images/" in note for note in records.notes)
+    make(tmp_path, "file,Mass\n1,1\n2,0\n3,0\n", "masks/2.png", "masks/3.png")
+    with pytest.raises(DataError):  # no folder holds more than the other: nothing is guessed
+        read(tmp_path)
+
+
+def test_a_bare_name_used_twice_needs_its_folder(tmp_path):
+    make(tmp_path, "file,Mass\np1/a.png,1\np2/a.png,0\np3/b.png,1\n", "p1/a.png", "p3/b.png")
+    records = read(tmp_path)
+    assert records.table["source"].tolist() == ["p1/a.png", "p3/b.png"]
+    assert records.problems == (("p2/a.png", "no such file"),)
+
+
+def test_doubles_are_taken_once_and_contradictions_said(tmp_path):
+    make(tmp_path, "file,Mass\n1.png,1\n1.png,1\n2.png,0\n2.png,1\n", "1.png", "2.png")
+    records = read(tmp_path)
+    assert records.table["Mass"].tolist() == [1, 0]
+    reasons = ("listed again", "listed again with other labels; the first row is used")
+    assert records.problems == (("1.png", reasons[0]), ("2.png", reasons[1]))
+
+
+def test_labels_stay_with_their_images_whatever_is_missing(tmp_path):
+    names = [f"{i:03d}.png" for i in range(40)]
+    rng = np.random.default_rng(0)
+    order = rng.permutation(40)
+    text = "image,patient_id,Mass,Nodule\n" + "".join(f"{names[i]},p{i // 2},{i % 2},{i % 3 - 1}\n" for i in order)
+    kept = [name for i, name in enumerate(names) if i % 5]
+    make(tmp_path, text, *(f"deep/{name}" for name in kept))
+    table = read(tmp_path).table
+    assert table["source"].tolist() == [f"deep/{name}" for name in kept]
+    for _, row in table.iterrows():
+        i = int(row["source"][5:8])
+        assert (row["patient"], row["Mass"], row["Nodule"]) == (f"p{i // 2}", i % 2, i % 3 - 1)
+
+
+def test_one_class_only_and_unlisted_files_are_noted(tmp_path):
+    make(tmp_path, "file,Hernia,Mass\n1.png,0,1\n2.png,0,\n", "1.png", "2.png", "3.png")
+    text = "\n".join(read(tmp_path).notes)
+    assert "one class only, so no score can be given for: Hernia" in text and "Mass" not in text.split("for:")[1]
+    assert "1 image files below the source are not in labels.csv" in text
+
+
+def test_a_split_column(tmp_path):
+    text = "file,set,Mass\n1.png,train,1\n2.png,{},0\n3.png,test,0\n"
+    make(tmp_path, text.format("train"), "1.png", "2.png", "3.png")
+    records = read(tmp_path)
+    assert (records.table["split"].tolist(), records.official_split) == (["", "", "test"], "test")
+    make(tmp_path, text.format("valid"))
+    records = read(tmp_path)
+    assert (records.table["split"].tolist(), records.official_split) == (["train", "val", "test"], "all")
+
+
+def test_patients_without_ids_count_each(tmp_path):
+    make(tmp_path, "file,patient,Mass\n1.png,a,1\n2.png,,0\n3.png,,0\n", "1.png", "2.png", "3.png")
+    records = read(tmp_path)
+    assert records.table["patient"].tolist() == ["a", "2.png", "3.png"] and records.patients_known
+    assert not read(tmp_path, patient="none").patients_known
+
+
+def test_dicom_headers_give_what_no_table_gives(tmp_path):
+    make(tmp_path, "file,Mass\n1.dcm,1\n2.dcm,0\n")
+    for name, sex in (("1.dcm", "F"), ("2.dcm", "M")):
+        ds = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+        ds.PatientID, ds.PatientSex, ds.PatientAge, ds.ViewPosition = f"id{sex}", sex, "044Y", "AP"
+        ds.save_as(tmp_path / name)
+    records = read(tmp_path)
+    assert records.patients_known and records.table["patient"].tolist() == ["idF", "idM"]
+    assert records.table[["sex", "view", "age"]].to_numpy().tolist() == [["F", "AP", 44.0], ["M", "AP", 44.0]]
+
+
+def test_no_column_of_files(tmp_path):
+    make(tmp_path, "a,b\n1,2\n", "1x.png")
+    with pytest.raises(DataError, match="no column of image files.*--column path=NAME"), pytest.MonkeyPatch.context():
+        detect(tmp_path).records(tmp_path)
+
+
+def test_detection(tmp_path):
+    make(tmp_path, "file,Mass\n1.png,1\n", "1.png")
+    (tmp_path / "other.csv").write_text("x\n1\n")
+    assert detect(tmp_path).labels == (tmp_path / "labels.csv",)
+    (tmp_path / "labels.csv").rename(tmp_path / "mine.csv")
+    assert detect(tmp_path).name == "folder" and "2 tables" in detect(tmp_path).reason
+    for arguments, words in (
+        (([], "chexprt"), "chexpert"),
+        (([tmp_path / "mine.csv"], "folder"), "reads no table"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            detect(tmp_path, *arguments)
+    with pytest.raises(DataError, match="does not exist"):
+        detect(tmp_path / "no")
+    with pytest.raises(DataError, match="is a file"):
+        detect(tmp_path / "1.png")
+    with pytest.raises(UsageError, match="no table to apply to"):
+        detect(tmp_path, (), "plain").records(tmp_path, (), {"patient": "x"})
+
+
+def test_masked_names_hold_no_numbers():
+    assert masked("train/patient00123/study1/view1_frontal.jpg") == "train/patientN/studyN/viewN_frontal.jpg"
+    assert masked("images/024e7871.png") == "images/N.png"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not here")
+@pytest.mark.parametrize(
+    ("name", "layout", "rows", "patients", "findings"),
+    [
+        ("nih_256", "table", 683, 473, 14),
+        ("kermany_224", "table", 4690, 2492, 3),
+        ("mednist_64", "folder", 17299, None, 6),
+        ("hannover_320", "table", 176, 52, 0),
+        ("dicom", "folder", 4, 2, 0),
+    ],
+)
+def test_real_sources(name, layout, rows, patients, findings):
+    src = SHARED / name
+    records = detect(src).records(src)
+    assert (records.layout, len(records.table), len(records.findings), records.problems) == (layout, rows, findings, ())
+    assert records.patients_known == (patients is not None)
+    assert patients is None or records.table["patient"].nunique() == patients
+    assert records.table["source"].is_unique and not records.table["source"].str.contains("lung_masks").any()

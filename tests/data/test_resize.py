@@ -1,0 +1,56 @@
+"""Fitting into a square: area averages against naive sums, and the geometry as properties."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kontrast.data.resize import fit, fit_mask, placement
+
+RNG = np.random.default_rng(0)
+sides = st.integers(1, 90)
+
+
+def test_shrinking_by_a_whole_factor_is_the_mean_of_each_block():
+    for dtype, top in ((np.uint8, 256), (np.uint16, 65536)):
+        pixels = RNG.integers(0, top, (48, 32)).astype(dtype)
+        means = pixels.reshape(12, 4, 8, 4).mean(axis=(1, 3))
+        found = fit(pixels, 12)
+        assert found.dtype == dtype and found.shape == (12, 12)
+        assert np.abs(found[:, 2:10] - means).max() <= 0.51
+        assert not found[:, :2].any() and not found[:, 10:].any()
+
+
+def test_fine_stripes_become_grey_instead_of_a_pattern():
+    stripes = np.tile(np.array([0, 200], np.uint8), (300, 150))
+    assert np.ptp(fit(stripes, 100)[:, 1:-1].astype(int)) <= 70  # nearest or bilinear sampling keeps all of 200
+
+
+def test_enlarging_stays_within_the_range():
+    pixels = np.where(np.eye(9) > 0, 255, 40).astype(np.uint8)
+    found = fit(pixels, 64)
+    assert found.min() >= 40 and found.max() <= 255
+
+
+def test_the_same_size_is_untouched():
+    pixels = RNG.integers(0, 256, (40, 40), dtype=np.uint8)
+    assert np.array_equal(fit(pixels, 40), pixels)
+
+
+@given(sides, sides, st.integers(1, 64))
+def test_aspect_is_kept_and_padding_is_centred(height, width, size):
+    new_height, new_width, top, left = placement(height, width, size)
+    assert max(new_height, new_width) == size and min(new_height, new_width) >= 1
+    scale = size / max(height, width)
+    assert abs(new_height - max(1, height * scale)) <= 0.5 and abs(new_width - max(1, width * scale)) <= 0.5
+    assert 0 <= size - new_height - 2 * top <= 1 and 0 <= size - new_width - 2 * left <= 1
+    found = fit(np.full((height, width), 200, np.uint8), size)
+    assert found.sum() == 200 * new_height * new_width
+
+
+def test_a_mask_lies_where_its_image_lies():
+    image = np.zeros((90, 60), np.uint8)
+    image[30:60, 20:50] = 255
+    assert np.array_equal(fit_mask(image, 45), fit(image, 45) >= 128)
+    squashed = np.zeros((60, 60), bool)  # the same mask, drawn on a square copy
+    squashed[20:40, 20:50] = True
+    assert np.array_equal(fit_mask(squashed, 45, (90, 60)), fit_mask(image, 45))

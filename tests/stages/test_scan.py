@@ -1,0 +1,123 @@
+"""`kontrast scan`: what it says, what it hides, and that it writes nothing."""
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import kontrast
+from kontrast.errors import DataError, OutputError, UsageError
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def src(tmp_path):
+    root = tmp_path / "src"
+    (root / "images").mkdir(parents=True)
+    lines = ["image,patient_id,view,Mass,<b>Edema</b>"]
+    for i in range(12):
+        name = f"4711{i:02d}.png"
+        cv2.imwrite(str(root / "images" / name), RNG.integers(0, 256, (40, 30 + i), dtype=np.uint8))
+        lines.append(f"{name},patient{8100 + i // 2},{'AP' if i % 2 else 'PA'},{i % 2},{['1', '0', '-1', ''][i % 4]}")
+    (root / "labels.csv").write_text("\n".join(lines))
+    (root / "images" / "471103.png").write_bytes(b"")
+    (root / "images" / "471104.png").unlink()
+    return root
+
+
+def listing(root):
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+
+
+def test_counts_and_problems(src, capsys):
+    before = listing(src.parent)
+    outcome = kontrast.scan(src)
+    found = outcome.summary
+    assert (found["images"], found["patients"], found["views"]) == (11, 6, {"AP": 6, "PA": 5})
+    assert found["findings"]["Mass"] == {"1": 6, "0": 5, "-1": 0, "blank": 0}
+    assert found["findings"]["<b>Edema</b>"] == {"1": 2, "0": 3, "-1": 3, "blank": 3}
+    assert found["formats"] == {"PNG": 10} and found["bits"] == {"8": 10}
+    assert found["sizes"] == {"smallest": [40, 30], "median": [40, 36], "largest": [40, 41], "different": 10}
+    assert {(p["reason"], p["count"]) for p in found["problems"]} == {("no such file", 1), ("empty file", 1)}
+    text = capsys.readouterr().out
+    assert "kontrast prepare" in text and "--out packs/src" in text
+    assert all(len(line) <= 80 for line in text.splitlines() if not line.startswith("  kontrast prepare"))
+    assert listing(src.parent) == before
+    json.loads(outcome.to_json())
+
+
+def test_ids_are_shown_only_when_asked(src, capsys):
+    outcome = kontrast.scan(src)
+    assert not re.search(r"patient8|4711", capsys.readouterr().out + outcome.to_json())
+    kontrast.scan(src, show_names=True)
+    assert "471103.png" in capsys.readouterr().out
+
+
+def test_page(src, tmp_path):
+    page = tmp_path / "made" / "scan.html"
+    assert kontrast.scan(src, html=page).out == page
+    text = page.read_text()
+    assert text.count("data:image/jpeg;base64,") == 10 and "http" not in text
+    assert "&lt;b&gt;Edema" in text and "<b>Edema" not in text
+    assert "patient81" not in text and "4711" not in re.sub(r"base64,[^\"]*", "", text)
+    kontrast.scan(src, html=page)  # its own page is made again
+    page.write_text("my notes")
+    with pytest.raises(OutputError, match="no scan wrote it"):
+        kontrast.scan(src, html=page)
+    assert page.read_text() == "my notes"
+
+
+def test_dry_run_opens_and_writes_nothing(src, tmp_path, monkeypatch):
+    monkeypatch.setattr("kontrast.data.survey.decode", lambda path: pytest.fail("opened"))
+    page = tmp_path / "scan.html"
+    outcome = kontrast.scan(src, html=page, dry_run=True)
+    assert outcome.status == "planned" and not page.exists()
+
+
+def test_limit_says_how_much_was_opened(src, capsys):
+    assert kontrast.scan(src, limit=3).summary["looked_at"] == 3
+    assert "3 of 11 images were opened" in capsys.readouterr().out
+
+
+def test_shared_patients_are_said_and_the_repair_is_proposed(src):
+    lines = (src / "labels.csv").read_text().splitlines()
+    split = ["split", *("test" if i % 2 else "train" for i in range(12))]
+    (src / "labels.csv").write_text("\n".join(f"{a},{b}" for a, b in zip(lines, split, strict=True)))
+    found = kontrast.scan(src).summary
+    assert found["overlap"] == {"patients": 5, "images": 5}
+    assert found["command"].endswith("--repair-splits")
+
+
+def test_the_proposed_command_repeats_the_options(src):
+    command = kontrast.scan(src, column=("patient=none", "rename=Mass:Big Mass"), layout="table").summary["command"]
+    assert command.endswith("--layout table --column patient=none --column 'rename=Mass:Big Mass'")
+
+
+def test_copies_are_counted(tmp_path):
+    for name in ("a", "b", "c"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((5, 5), 7, np.uint8))
+    assert kontrast.scan(tmp_path).summary["problems"][0]["count"] == 2
+
+
+def test_wrong_input(src, tmp_path):
+    with pytest.raises(UsageError, match="--limit 0"):
+        kontrast.scan(src, limit=0)
+    with pytest.raises(UsageError, match="Did you mean 'patient_id'"):
+        kontrast.scan(src, column=("patient=Patient",))
+    with pytest.raises(DataError, match="does not exist"):
+        kontrast.scan(tmp_path / "no")
+    with pytest.raises(UsageError, match="Did you mean 'labels'"):
+        kontrast.scan(src, lables=())
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not here")
+def test_real_radiographs(capsys):
+    found = kontrast.scan(SHARED / "nih_256", limit=40).summary
+    assert found["views"] == {"AP": 388, "PA": 295} and found["findings"]["Effusion"]["1"] == 61
+    assert not found["problems"] and any("Hernia" in n and "one class" in n for n in found["notes"])
+    assert all(len(line) <= 80 for line in capsys.readouterr().out.splitlines() if "kontrast prepare" not in line)
