@@ -41,10 +41,14 @@ def test_twice_gives_the_same_bits_and_leaves_the_mode(pack, network):
     encoder.train()
     encoder.layer2.eval()
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
+    strides = {k: v.stride() for k, v in encoder.state_dict().items()}
     one, two = (features.embed(encoder, spec, pack, pack.rows("val")) for _ in range(2))
     assert np.array_equal(one, two)
     assert encoder.training and encoder.layer1.training and not encoder.layer2.training
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
+    assert {k: v.stride() for k, v in encoder.state_dict().items()} == strides
+    assert all(p.requires_grad and not p.is_inference() for p in encoder.parameters())
+    encoder(torch.randn(2, 1, 32, 32)).sum().backward()  # it can go on training
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
 
 

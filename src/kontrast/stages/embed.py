@@ -18,8 +18,7 @@ class EmbedConfig:
     encoder: str | None = None
     """Architecture, when ENCODER is `random`, `imagenet` or a weights file: resnet18, resnet50, vit_small …"""
     size: int | None = None
-    """Input size in pixels; left out: the encoder's own, or the Pack's when the encoder has none. Packed images of
-    another size are resized."""
+    """Input size in pixels; left out: the encoder's own, else the Pack's. Images of another size are resized."""
     split: Literal["all", "train", "val", "test"] = "all"
     """Which images; all of them gives one row of features for each row of table.csv."""
     batch_size: int = 256
