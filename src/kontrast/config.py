@@ -56,6 +56,8 @@ def to_dict(config: Any) -> dict[str, Any]:
     """A configuration as plain JSON values (paths as text, tuples as lists), for a card."""
 
     def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return to_dict(value)
         if isinstance(value, Path):
             return str(value)
         if isinstance(value, Mapping):
@@ -64,10 +66,7 @@ def to_dict(config: Any) -> dict[str, Any]:
             return [plain(v) for v in value]
         return value
 
-    return {
-        f.name: plain(to_dict(v) if dataclasses.is_dataclass(v := getattr(config, f.name)) else v)
-        for f in dataclasses.fields(config)
-    }
+    return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
 def from_dict(cls: type[C], values: Mapping[str, Any], *, where: str = "") -> C:
