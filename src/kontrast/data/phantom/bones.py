@@ -8,6 +8,7 @@ from kontrast.data.phantom.layers import Layers
 
 RIBS = 11
 _BACK, _FRONT = 14, 12
+_CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 24)), np.sin(np.linspace(0, 2 * np.pi, 24))], 1)
 _CORTEX = 0.2
 """Thickness of a bone's rim in cm: a rib is a tube, its cortex shows as two lines with fainter marrow between."""
 
@@ -84,7 +85,7 @@ def _ribs(layers: Layers, anatomy: Anatomy, pose: Pose, changes: Changes, rng: n
             layers.chest.ribs[side, rib + 1] = curves[rib].copy()
         for broken, rib, at, step in changes.fractures:
             if broken == side:
-                curves[rib - 1] = _break(curves[rib - 1], theta[rib - 1], at, step, side)
+                curves[rib - 1] = _break(curves[rib - 1], at, step, side)
         for part, chosen in ((backs, slice(None, _BACK)), (fronts, slice(_BACK - 2, None))):
             part.extend(ribbon(curves[:, chosen], half[:, chosen]))
             part.extend(ribbon(curves[:, chosen], half[:, chosen] - _CORTEX))
@@ -92,13 +93,18 @@ def _ribs(layers: Layers, anatomy: Anatomy, pose: Pose, changes: Changes, rng: n
     return 1.05 * canvas.fill(*backs, values=rims) + 0.62 * canvas.fill(*fronts, values=rims)
 
 
-def _break(curve: Array, theta: Array, at: float, step: float, side: int) -> Array:
+def rib_index(at: float) -> int:
+    """The point of a rib's curve at the angle `at` (radians, behind the lateral turn)."""
+    return min(max(int(np.searchsorted(np.linspace(0.13, np.pi / 2, _BACK), at)), 2), _BACK - 1)
+
+
+def _break(curve: Array, at: float, step: float, side: int) -> Array:
     """A displaced fracture: beyond the angle `at` the rib goes on `step` cm lower, the ends overlap a little."""
-    index = min(max(int(np.searchsorted(theta, at)), 2), len(curve) - 3)
+    index = rib_index(at)
     along = curve[index] - curve[index - 1]
     along = along / (np.hypot(*along) + 1e-9)
     normal = np.array([-along[1], along[0]]) * side
-    fade = np.exp(-np.arange(len(curve) - index) / 6.0)[:, None]
+    fade = np.exp(-np.arange(len(curve) - index) / 7.0)[:, None]
     moved = curve.copy()
     moved[index:] += normal * step * fade - 0.2 * abs(step) * along * fade
     return moved
@@ -125,7 +131,7 @@ def _shoulders(canvas: Canvas, anatomy: Anatomy, pose: Pose) -> Array:
     w, h = anatomy.width, anatomy.height
     away = 2.6 * pose.arms
     blades, spines, shafts, rims = [], [], [], []
-    heads = canvas.zeros()
+    heads: list[Array] = []
     for side in (-1, 1):
         blade = np.array([(10.6 + away, -12.6), (16.2, -12.2), (16.0, -9.6), (14.6 + 0.4 * away, -6.0),
                           (12.9 + 0.9 * away, -1.4), (12.1 + away, -1.6), (11.4 + away, -6.0), (10.7 + away, -10.5),
@@ -135,9 +141,9 @@ def _shoulders(canvas: Canvas, anatomy: Anatomy, pose: Pose) -> Array:
         spine = smooth([(11.5 + away, -10.6), (14.0 + 0.5 * away, -12.4), (17.0, -14.6)], 5) * [side * w, h]
         spines.append(ribbon(spine, np.linspace(0.2, 0.6, len(spine))))
         reach = 18.0 * w
-        heads += np.sqrt(canvas.disc(side * reach, -12.0 * h, 2.4, 2.4))
+        heads += [_CIRCLE * r + [side * reach, -12.0 * h] for r in (2.4, 2.0, 1.4)]
         shaft = [(reach + 0.3, -11.5), (reach + 0.9 + 4.5 * pose.arms, -3.0), (reach + 1.8 + 9 * pose.arms, 8.0)]
         curve = smooth(shaft, 5) * [side, 1]
         shafts += [ribbon(curve, 1.15), ribbon(curve, 0.6)]
     flat = canvas.fill(*blades, *rims, values=[0.3] * 2 + [1.0] * 2)
-    return flat + 0.8 * canvas.fill(*spines) + 1.2 * heads + 1.0 * canvas.fill(*shafts, values=[1.0, 0.55] * 2)
+    return flat + 0.8 * canvas.fill(*spines) + 1.2 * canvas.fill(*heads, values=[0.45, 0.75, 1.0] * 2) + 1.0 * canvas.fill(*shafts, values=[1.0, 0.55] * 2)

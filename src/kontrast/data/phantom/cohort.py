@@ -33,6 +33,7 @@ _MODEL: dict[str, tuple[float, tuple[float, float, float, float, float], float]]
     "Fracture": (0.04, (0.0, 0.0, 0.0, 0.05, 0.55), 0.97),
     "Support Devices": (0.56, (0.75, 0.1, 0.0, 0.0, 0.25), 0.6),
 }
+_THRESHOLDS = {name: NormalDist().inv_cdf(1 - row[0]) for name, row in _MODEL.items()}
 _SECOND_LOOK = 0.55
 """Share of otherwise clean films on which the likeliest finding is there after all: few hospital films are clean."""
 
@@ -104,11 +105,11 @@ def _present(states: Array, own: Array, rng: np.random.Generator) -> tuple[set[s
     fresh = rng.standard_normal(len(PAINTED))
     present, margin = set(), {}
     for i, name in enumerate(PAINTED):
-        prevalence, weights, lasting = _MODEL[name]
+        _, weights, lasting = _MODEL[name]
         w = np.array(weights)
         rest = np.sqrt(max(1 - float(w @ w), 0.05))
         liability = float(w @ states) + rest * (np.sqrt(lasting) * own[i] + np.sqrt(1 - lasting) * fresh[i])
-        margin[name] = liability - NormalDist().inv_cdf(1 - prevalence)
+        margin[name] = liability - _THRESHOLDS[name]
         if margin[name] > 0 and name != "Support Devices":
             present.add(name)
     return present, margin

@@ -7,33 +7,42 @@ from kontrast.data.phantom.layers import Layers
 
 
 class Kit:
-    """Draws radio-opaque things onto the metal layer and remembers where."""
+    """Collects radio-opaque things, then draws them onto one map, the faintest first."""
 
     def __init__(self, layers: Layers) -> None:
         self.layers, self.canvas = layers, layers.canvas
-        self.metal, self.where = layers.canvas.zeros(), layers.canvas.zeros()
+        self._strokes: list[tuple[float, Array, float]] = []
+        self._plates: list[tuple[float, Array]] = []
 
     def wire(self, points: list[tuple[float, float]], width: float, opacity: float, closed: bool = False) -> None:
         """A line `width` cm thick whose attenuation at its centre is `opacity` nepers."""
-        drawn = self.canvas.line(smooth(points, 8), width, closed)
-        self.metal = np.maximum(self.metal, opacity * drawn)
-        self.where = np.maximum(self.where, drawn > 0.15)
+        curve = smooth(points, 8)
+        self._strokes.append((opacity, np.vstack([curve, curve[:1]]) if closed else curve, width))
 
     def tube(self, points: list[tuple[float, float]], width: float, opacity: float) -> None:
         """A hollow tube: two walls and a radio-opaque stripe."""
         curve = smooth(points, 8)
-        outer = self.canvas.fill(ribbon(curve, width / 2), ribbon(curve, width / 2 - 0.14), values=[1.0, 0.45])
-        stripe = self.canvas.line(curve + [0.15 * width, 0], 0.12)
-        self.metal = np.maximum(self.metal, opacity * np.maximum(0.55 * outer, stripe))
-        self.where = np.maximum(self.where, outer > 0.2)
+        self._plates.append((0.55 * opacity, ribbon(curve, width / 2)))
+        self._plates.append((0.25 * opacity, ribbon(curve, width / 2 - 0.14)))
+        self._strokes.append((opacity, curve + [0.15 * width, 0], 0.12))
 
-    def solid(self, outline: Array, opacity: float, rim: float = 1.0) -> None:
+    def solid(self, outline: Array, opacity: float) -> None:
         """A flat thing of even density with a denser rim."""
-        inside = self.canvas.fill(outline)
-        self.metal = np.maximum(
-            self.metal, opacity * np.maximum(inside * 0.75, rim * self.canvas.line(outline, 0.15, True))
-        )
-        self.where = np.maximum(self.where, inside > 0.3)
+        self._plates.append((0.75 * opacity, outline))
+        self._strokes.append((opacity, np.vstack([outline, outline[:1]]), 0.15))
+
+    def draw(self) -> tuple[Array, Array]:
+        """The attenuation in nepers, and where anything is as a map in [0, 1]."""
+        metal = self.canvas.zeros()
+        if self._plates:
+            shapes = [shape for _, shape in self._plates]
+            metal = 3 * self.canvas.fill(*shapes, values=[min(o / 3, 1) for o, _ in self._plates])
+        board = np.zeros((self.canvas.n, self.canvas.n), np.uint8)
+        for opacity, curve, width in sorted(self._strokes, key=lambda stroke: stroke[0]):
+            pixels = width * self.canvas.per_cm
+            self.canvas.stroke(board, curve, opacity / 3 * min(pixels, 1.0), max(1, round(pixels)))
+        metal = np.maximum(metal, board.astype(np.float32) * np.float32(3 / 255))
+        return metal, (metal > 0.05).astype(np.float32)
 
 
 def devices(layers: Layers, severity: float, u: Array, rng: np.random.Generator, supine: bool) -> Array:
@@ -43,8 +52,9 @@ def devices(layers: Layers, severity: float, u: Array, rng: np.random.Generator,
         _lateral(kit, u, rng)
     else:
         _frontal(kit, severity, u, rng, supine)
-    layers.metal = np.maximum(layers.metal, layers.canvas.blur(kit.metal, 0.04))
-    return kit.where
+    metal, where = kit.draw()
+    layers.metal = np.maximum(layers.metal, layers.canvas.blur(metal, 0.04))
+    return where
 
 
 def _frontal(kit: Kit, severity: float, u: Array, rng: np.random.Generator, supine: bool) -> None:

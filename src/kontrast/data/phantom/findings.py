@@ -11,6 +11,7 @@ import numpy as np
 
 from kontrast.data.phantom import devices, opacities, pleura
 from kontrast.data.phantom.anatomy import Anatomy, Changes, Pose
+from kontrast.data.phantom.bones import rib_index
 from kontrast.data.phantom.canvas import Array, ribbon
 from kontrast.data.phantom.layers import Layers
 from kontrast.types import FINDINGS
@@ -126,8 +127,8 @@ def _fracture_mask(layers: Layers, changes: Changes) -> Array:
     for side, rib, at, _ in changes.fractures:
         curve = layers.chest.ribs.get((side, rib))
         if curve is not None:
-            index = int(np.clip(np.searchsorted(np.linspace(0.13, 2.4, len(curve)), at), 2, len(curve) - 3))
-            shapes.append(ribbon(curve[index - 2 : index + 3], 1.0))
+            index = rib_index(at)
+            shapes.append(ribbon(curve[index - 2 : index + 3], 1.1))
     return layers.canvas.fill(*shapes) > 0.5 if shapes else np.zeros((layers.canvas.n,) * 2, bool)
 
 

@@ -74,7 +74,8 @@ class Layers:
     @property
     def lungs(self) -> Array:
         """Both silhouettes together."""
-        return np.maximum.reduce(list(self.lung.values()))
+        first, *rest = self.lung.values()
+        return np.maximum(first, rest[0]) if rest else first
 
     def consolidate(self, share: Array) -> None:
         """Replace `share` (0 to 1) of the remaining air by tissue or fluid."""

@@ -1,5 +1,7 @@
 """The lungs' vessels: two trees that branch from the hila, the lower lobes' larger (gravity), and the hila."""
 
+import functools
+
 import numpy as np
 
 from kontrast.data.phantom.anatomy import Anatomy, Changes
@@ -52,27 +54,43 @@ def paint_tree(canvas: Canvas, curves: Array, radii: Array) -> Array:
     return canvas.blur(canvas.strokes(curves, np.minimum(radii / 0.4, 1), 2 * radii), 0.06)
 
 
+_SPREAD = np.array([-1.35, -1.0, -0.6, -0.2, 0.25, 0.6, 0.9, 1.15, 1.38])
+"""Directions of the lobar and segmental branches, radians below the horizontal."""
+
+
+@functools.lru_cache(maxsize=4)
+def _pair(seed: int) -> tuple[Array, Array, Array]:
+    """One patient's two trees: curves (2, b, k, 2) from each hilum outward (+x), radii (2, b), upward or not (2, b).
+
+    Kept, because a patient's studies share them.
+    """
+    rng = np.random.default_rng(seed)
+    spread = np.tile(_SPREAD, 2) + rng.normal(0, 0.09, 18)
+    up = spread < -0.1
+    reach = np.where(up, 4.0, 3.5) * rng.uniform(0.8, 1.15, 18)
+    radii = np.where(up, 0.26, 0.36) * rng.uniform(0.8, 1.2, 18)
+    curves, widths = tree(rng, (0.0, 0.0), spread, reach, radii)
+    # Level by level the branches keep the order of their parents: branch j descends from j modulo 18.
+    first = np.arange(len(curves)) % 18
+    left = first < 9
+    return (
+        np.stack([curves[left], curves[~left]]),
+        np.stack([widths[left], widths[~left]]),
+        np.stack([up[first][left], up[first][~left]]),
+    )
+
+
 def draw_vessels(layers: Layers, anatomy: Anatomy, changes: Changes) -> None:
     """Fill `layers.vessels` and thicken the hila."""
     canvas, chest = layers.canvas, layers.chest
-    rng = np.random.default_rng(anatomy.seed + 3)
-    parts: list[Array] = []
-    radii_of: list[Array] = []
-    upward = 1 + 0.75 * changes.cephalisation
-    downward = 1 - 0.15 * changes.cephalisation
-    for side in (-1, 1):
-        hilum = chest.hila[side]
-        spread = np.array([-1.35, -1.0, -0.6, -0.2, 0.25, 0.6, 0.9, 1.15, 1.38]) + rng.normal(0, 0.09, 9)
-        up = spread < -0.1
-        reach = np.where(up, 4.0, 3.5) * rng.uniform(0.8, 1.15, 9)
-        radii = np.where(up, 0.26 * upward, 0.36 * downward) * rng.uniform(0.8, 1.2, 9)
-        angles = np.where(side > 0, spread, np.pi - spread)
-        curves, widths = tree(rng, hilum, angles, reach, radii)
-        parts.append(curves)
-        radii_of.append(widths)
-    vessels = 1.6 * paint_tree(canvas, np.concatenate(parts), np.concatenate(radii_of))
+    curves, radii, up = _pair(anatomy.seed + 3)
+    # When the heart fails, the upper vessels fill and the lower ones narrow.
+    radii = radii * np.where(up, 1 + 0.75 * changes.cephalisation, 1 - 0.15 * changes.cephalisation)
+    placed = np.concatenate([curves[i] * [side, 1] + chest.hila[side] for i, side in enumerate((-1, 1))])
+    vessels = 1.6 * paint_tree(canvas, placed, radii.reshape(-1))
     for side in (-1, 1):
         x, y = chest.hila[side]
         size = 1 + 0.6 * changes.hilum
-        vessels += (1.6 * size) * canvas.blob(x - 0.5 * side, y + 0.6, 0.85 * size, 1.7 * size, 0.25 * side)
-    layers.vessels = vessels * (layers.air > 0.5)
+        vessels += (1.6 * size) * canvas.blob(x - 0.5 * side, y + 0.6, 0.85 * size, 1.7 * size)
+    vessels *= layers.air > 0.5
+    layers.vessels = vessels
