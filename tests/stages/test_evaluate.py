@@ -182,3 +182,14 @@ def test_weights_that_give_no_numbers_are_refused(made, tmp_path) -> None:
     save_classifier(tmp_path / "d", model, thresholds=limits, config={}, seen=seen)
     with pytest.raises(ArtifactError, match="no finite probability for 16 of 16"):
         kontrast.evaluate(tmp_path / "d", pack, out=tmp_path / "e", **QUICK)
+
+
+def test_labels_that_a_policy_ignores_are_not_scored(made, tmp_path) -> None:
+    out = kontrast.evaluate(*made, out=tmp_path / "e", uncertain="ones,Bar=ignore", blank="ignore", **QUICK)
+    predictions, truth, scores = read(out)
+    for finding, known in (("Disc", truth["Disc"].notna()), ("Bar", truth["Bar"].isin([0, 1]))):
+        entry = scores["findings"][finding]
+        assert entry["n"] == known.sum() < len(truth)
+        value = roc_auc_score(truth[finding][known] != 0, predictions[finding][known])
+        assert entry["auroc"]["value"] == pytest.approx(value, abs=1e-12)
+    assert scores["label_policy"] == {"uncertain": "ones,Bar=ignore", "blank": "ignore"}
