@@ -37,8 +37,8 @@ def test_rows_come_in_their_order_whatever_the_batch(pack, network):
 
 
 def test_twice_gives_the_same_bits_and_leaves_the_mode(pack, network):
-    encoder, spec = network
-    encoder.train()
+    spec = network[1]
+    encoder = build_encoder(spec, seed=0).train()
     encoder.layer2.eval()
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
     strides = {k: v.stride() for k, v in encoder.state_dict().items()}
@@ -70,11 +70,11 @@ def test_another_size_is_resized_and_said(pack, capsys):
 
 
 def test_resizing_averages_what_it_drops():
-    """Half the size of a chequerboard is grey, where a resize without antialiasing would keep its squares."""
-    board = (np.indices((32, 32)).sum(0) % 2 * 255).astype(np.uint8)[None]
+    """A third of a chequerboard is grey, where a resize without antialiasing would keep its squares."""
+    board = (np.indices((48, 48)).sum(0) % 2 * 255).astype(np.uint8)[None]
     x = features.to_input(board, EncoderSpec("resnet18", 16, mean=0.0, std=1.0))
     assert x.shape == (1, 1, 16, 16)
-    assert (x[..., 2:-2, 2:-2] - 0.5).abs().max() < 0.05
+    assert (x[..., 2:-2, 2:-2] - 0.5).abs().max() < 0.1
 
 
 def test_uint16_means_the_same_as_uint8():

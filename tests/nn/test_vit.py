@@ -47,3 +47,9 @@ def test_positions_stay_on_their_own_grid_and_follow_a_ramp_on_another():
     assert got[0, 0].eq(9).all()
     wanted = (torch.arange(4) + 0.5) / 4
     torch.testing.assert_close(got[0, 1:, 0].reshape(16, 4)[3], wanted, atol=0.02, rtol=0)
+
+
+def test_positions_on_a_coarser_grid_are_averaged():
+    places = (torch.arange(12 * 12) // 12 + torch.arange(12 * 12)).remainder(2).float().reshape(1, -1, 1)
+    got = resize_positions(torch.cat([torch.zeros(1, 1, 1), places], 1), 4, 4)
+    assert (got[0, 1:] - 0.5).abs().max() < 0.15
