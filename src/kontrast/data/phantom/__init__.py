@@ -114,7 +114,7 @@ def generate(patient: int, seed: int = 0, size: int = 256, without: Collection[s
 def render(anatomy: Anatomy, pose: Pose, shown: dict[str, Finding], size: int) -> tuple[Array, Array]:
     """One radiograph, float32 in [0, 1], and its mask bits, uint16; both (size, size)."""
     fine = max(size, _SMALLEST)
-    canvas = Canvas(round(fine * FIELD / HALF_VIEW))
+    canvas = Canvas(2 * round(0.5 * fine * FIELD / HALF_VIEW))
     changes = findings.reshape(shown)
     layers = (lateral if pose.view == "lateral" else frontal).build(canvas, anatomy, pose, changes)
     masks = findings.pack_masks(findings.paint(layers, shown, changes, anatomy, pose))

@@ -112,26 +112,30 @@ class Changes:
     """(side, rib, angle along the rib in radians, step in cm)."""
 
 
+def _clip(value: float, low: float, high: float) -> float:
+    return float(min(max(value, low), high))
+
+
 def draw_anatomy(rng: np.random.Generator) -> Anatomy:
     """One patient. Ages and the share of men (59 %) are near CheXpert's."""
     sex = "F" if rng.random() < 0.41 else "M"
-    age = int(np.clip(rng.normal(60, 17), 18, 90))
+    age = int(_clip(rng.normal(60, 17), 18, 90))
     female = sex == "F"
-    fat = float(np.clip(rng.beta(1.7, 2.6), 0.02, 1))
+    fat = _clip(rng.beta(1.7, 2.6), 0.02, 1)
     old = (age - 18) / 72
     return Anatomy(
         sex=sex, age=age,
-        width=float(np.clip(rng.normal(0.93 if female else 1.03, 0.045), 0.82, 1.14)),
-        height=float(np.clip(rng.normal(0.95 if female else 1.02, 0.05), 0.82, 1.13)),
+        width=_clip(rng.normal(0.93 if female else 1.03, 0.045), 0.82, 1.14),
+        height=_clip(rng.normal(0.95 if female else 1.02, 0.05), 0.82, 1.13),
         fat=fat,
-        heart=float(np.clip(rng.normal(0.43 + 0.03 * old + 0.015 * fat, 0.018), 0.37, 0.492)),
-        aorta=float(np.clip(rng.normal(old, 0.15), 0, 1)),
+        heart=_clip(rng.normal(0.43 + 0.03 * old + 0.015 * fat, 0.018), 0.37, 0.492),
+        aorta=_clip(rng.normal(old, 0.15), 0, 1),
         breasts=float(rng.uniform(1.2, 3.0) + 1.8 * fat) if female else 0.0,
-        kyphosis=float(np.clip(0.25 + 0.5 * old * rng.random() + 0.1 * rng.standard_normal(), 0, 1)),
+        kyphosis=_clip(0.25 + 0.5 * old * rng.random() + 0.1 * rng.standard_normal(), 0, 1),
         scoliosis=float(rng.normal(0, 0.35)),
-        rib_slope=float(np.clip(rng.normal(1, 0.12), 0.7, 1.3)),
+        rib_slope=_clip(rng.normal(1, 0.12), 0.7, 1.3),
         parenchyma=float(rng.uniform(0.20, 0.32)),
-        bone=float(np.clip(rng.normal(1.1 - 0.35 * old, 0.1), 0.55, 1.3)),
+        bone=_clip(rng.normal(1.1 - 0.35 * old, 0.1), 0.55, 1.3),
         seed=int(rng.integers(1 << 31)),
     )  # fmt: skip
 
@@ -145,11 +149,11 @@ def draw_pose(rng: np.random.Generator, view: View, sick: float) -> Pose:
         view=view,
         tilt=float(rng.normal(0, 2.6 * loose)),
         yaw=float(rng.normal(0, 0.055 * loose)),
-        zoom=float(np.clip(rng.normal({"AP": 1.05, "PA": 1.0, "lateral": 1.1}[view], 0.045), 0.88, 1.2)),
+        zoom=_clip(rng.normal({"AP": 1.05, "PA": 1.0, "lateral": 1.1}[view], 0.045), 0.88, 1.2),
         shift=(float(rng.normal(0, 0.8 * loose)), float(rng.normal(0, 1.0 * loose))),
-        inspiration=float(np.clip(rng.normal(-1.7 if ap else 0.0, 0.9), -4.2, 1.6)),
+        inspiration=_clip(rng.normal(-1.7 if ap else 0.0, 0.9), -4.2, 1.6),
         lordosis=float(rng.normal(1.1 if ap else 0.0, 0.6)),
-        arms=float(np.clip(rng.normal(0.25 if ap else 0.75, 0.2), 0, 1)),
+        arms=_clip(rng.normal(0.25 if ap else 0.75, 0.2), 0, 1),
         dose=float(np.exp(rng.normal(np.log(45 if ap else 90), 0.5))),
         scatter=float(rng.uniform(0.25, 0.6) if ap else rng.uniform(0.12, 0.35)),
         sharpness=float(rng.uniform(0.3, 1.3)),

@@ -55,7 +55,7 @@ def _bump(r: Array) -> Array:
 
 
 class Canvas:
-    """The board: `n` pixels to a side; `x` (1, n) and `y` (n, 1) are the pixel centres in cm."""
+    """The board: `n` pixels (even) to a side; `x` (1, n) and `y` (n, 1) are the pixel centres in cm."""
 
     def __init__(self, n: int) -> None:
         self.n = n

@@ -21,7 +21,7 @@ _MODEL: dict[str, tuple[float, tuple[float, float, float, float, float], float]]
     # finding: (threshold as a prevalence, weights of the states, share of the own part that lasts)
     "Enlarged Cardiomediastinum": (0.055, (0.2, 0.3, 0.0, 0.1, 0.25), 0.9),
     "Cardiomegaly": (0.125, (0.1, 0.75, 0.0, 0.0, 0.0), 0.95),
-    "Lung Opacity": (0.12, (0.25, 0.0, 0.35, 0.1, 0.0), 0.3),
+    "Lung Opacity": (0.03, (0.25, 0.0, 0.35, 0.1, 0.0), 0.3),
     "Lung Lesion": (0.042, (0.0, 0.0, 0.0, 0.75, 0.0), 0.97),
     "Edema": (0.25, (0.35, 0.6, 0.0, 0.0, -0.1), 0.3),
     "Consolidation": (0.085, (0.3, 0.0, 0.6, 0.1, 0.0), 0.4),
@@ -34,7 +34,7 @@ _MODEL: dict[str, tuple[float, tuple[float, float, float, float, float], float]]
     "Support Devices": (0.56, (0.75, 0.1, 0.0, 0.0, 0.25), 0.6),
 }
 _THRESHOLDS = {name: NormalDist().inv_cdf(1 - row[0]) for name, row in _MODEL.items()}
-_SECOND_LOOK = 0.55
+_SECOND_LOOK = 0.35
 """Share of otherwise clean films on which the likeliest finding is there after all: few hospital films are clean."""
 
 

@@ -62,6 +62,8 @@ def _frontal(kit: Kit, severity: float, u: Array, rng: np.random.Generator, supi
               u[7] < 0.12 + 0.15 * severity, u[8] < 0.35 + 0.3 * supine]  # fmt: skip
     if not any(chosen[:6]):
         chosen[1 if u[9] < 0.6 else 2] = True
+    if chosen[6]:
+        _electrodes(kit, rng)
     if chosen[0]:
         _intubation(kit, u, rng)
     if chosen[1]:
@@ -74,8 +76,6 @@ def _frontal(kit: Kit, severity: float, u: Array, rng: np.random.Generator, supi
         _feeding_tube(kit, rng)
     if chosen[5]:
         _chest_tube(kit, u, rng)
-    if chosen[6]:
-        _electrodes(kit, rng)
 
 
 def _intubation(kit: Kit, u: Array, rng: np.random.Generator) -> None:

@@ -80,34 +80,38 @@ def expose(integral: Array, canvas: Canvas, pose: Pose, size: int) -> Array:
     return -cv2.log(signal)
 
 
+_GREYS = 4096
+
+
 def display(signal: Array, pose: Pose) -> Array:
-    """Window, detail enhancement and curve: float32 in [0, 1], bone bright."""
+    """Window, detail enhancement and tone curve: float32 in [0, 1], bone bright."""
     size = signal.shape[0]
     edge = size // 10
     probe = signal[edge:-edge:4, edge:-edge:4]
     # Black and white are set within the body, as exposure control does: the air around it stays black.
     low, high = np.percentile(probe[probe > 1.1], [4, pose.high])
     low -= pose.low * (high - low)
-    detail = signal - cv2.GaussianBlur(signal, (0, 0), size / 40)
-    shown = (signal + np.float32(0.5 * pose.sharpness) * detail - np.float32(low)) / np.float32(max(high - low, 1e-3))
-    # The shoulder of the curve keeps detail in the mediastinum; the toe keeps air black.
-    shown = np.clip(shown, 0, 1.25)
-    shown = shown * (1.8 - 0.8 * shown / 1.25) / 1.25
-    shown = np.clip(shown, 0, 1) ** np.float32(pose.gamma)
-    if pose.equalise > 0.02:
-        shown = _equalise(shown, pose.equalise)
-    return shown
+    small = cv2.resize(signal, (size // 4, size // 4), interpolation=cv2.INTER_AREA)
+    smoothed = cv2.resize(cv2.GaussianBlur(small, (0, 0), size / 160), (size, size), interpolation=cv2.INTER_LINEAR)
+    strength = 0.5 * pose.sharpness
+    scale = (_GREYS - 1) / max(high - low, 1e-3) / 1.25
+    shown = cv2.addWeighted(signal, (1 + strength) * scale, smoothed, -strength * scale, -low * scale)
+    grey = np.clip(shown, 0, _GREYS - 1).astype(np.uint16)
+    return _tones(grey, pose)[grey]
 
 
-def _equalise(shown: Array, share: float) -> Array:
-    """Limited histogram equalisation through a table of 4096 greys, mixed with the original by `share`."""
-    grey = (shown * 4095).astype(np.uint16)
-    bins = np.bincount((grey[::2, ::2] >> 4).ravel(), minlength=256).astype(np.float64)
-    level = np.cumsum(np.minimum(bins, bins.sum() / 40))
-    level = (level - level[0]) / max(level[-1] - level[0], 1)
-    grid = np.linspace(0, 1, 4096)
-    curve = (1 - share) * grid + share * np.interp(grid, np.linspace(0, 1, 256), level)
-    return curve.astype(np.float32)[grey]
+def _tones(grey: Array, pose: Pose) -> Array:
+    """The display curve as a table (4096,): a shoulder that keeps detail in the mediastinum, gamma, equalisation.
+
+    The equalisation is limited (no grey may count for more than 1/40 of the image) and mixed in by `pose.equalise`.
+    """
+    level = np.linspace(0, 1, _GREYS)
+    curve = (level * (1.8 - 0.8 * level)) ** pose.gamma
+    bins = np.bincount((grey[::2, ::2] >> 4).ravel(), minlength=_GREYS // 16).astype(np.float64)
+    share = np.cumsum(np.minimum(bins, bins.sum() / 40))
+    share = (share - share[0]) / max(share[-1] - share[0], 1)
+    equal = np.interp(level, np.linspace(0, 1, len(share)), share)
+    return ((1 - pose.equalise) * curve + pose.equalise * equal).astype(np.float32)
 
 
 def finish(shown: Array, pose: Pose) -> Array:

@@ -79,7 +79,8 @@ def shape(canvas: Canvas, anatomy: Anatomy, pose: Pose, changes: Changes) -> Che
 
 def _body(canvas: Canvas, anatomy: Anatomy, pose: Pose) -> Array:
     """Path through soft tissue: neck, shoulders, trunk, breasts and the arms beside it."""
-    x, y = canvas.x, canvas.y
+    # Left and right are mirror images: half of it is drawn.
+    x, y = canvas.x[:, canvas.n // 2 :], canvas.y
     chest, fat = 13.4 * anatomy.width, anatomy.fat
     skin = chest + 1.5 + 4.0 * fat
     shoulder = 20.5 * anatomy.width + 1.5 * fat
@@ -92,14 +93,13 @@ def _body(canvas: Canvas, anatomy: Anatomy, pose: Pose) -> Array:
     body = depth * np.sqrt(np.maximum(1 - u * u, 0))
     centre = 19.0 * anatomy.width + 1.8 * fat + pose.arms * 3 + (0.06 + 0.5 * pose.arms) * (y + 11)
     radius = np.float32(4.2 + 1.5 * fat)
-    for side in (-1, 1):
-        away = side * x - centre
-        arm = 2 * np.sqrt(np.maximum(radius * radius - away * away, 0))
-        body += arm * np.clip((y + 12) / 4, 0, 1)
+    away = x - centre.astype(np.float32)
+    body += np.sqrt(np.maximum(radius * radius - away * away, 0)) * np.clip((y + 12) / 2, 0, 2)
     if anatomy.breasts:
-        for side in (-1, 1):
-            body += anatomy.breasts * np.sqrt(canvas.disc(side * 7.6 * anatomy.width, 5.2 + 1.5 * fat, 6.4, 5.6))
-    return body.astype(np.float32)
+        across = (x - np.float32(7.6 * anatomy.width)) / np.float32(6.4)
+        down = (y - np.float32(5.2 + 1.5 * fat)) / np.float32(5.6)
+        body += np.float32(anatomy.breasts) * np.sqrt(np.maximum(1 - across * across - down * down, 0))
+    return np.concatenate([body[:, ::-1], body], 1)
 
 
 def _lungs(canvas: Canvas, anatomy: Anatomy, chest: Chest) -> tuple[Array, dict[int, Array]]:
@@ -110,13 +110,16 @@ def _lungs(canvas: Canvas, anatomy: Anatomy, chest: Chest) -> tuple[Array, dict[
         sides[side] = canvas.fill(_outline(canvas, anatomy, chest, side), blur=0.06)
         both = np.maximum(both, sides[side])
     depth = canvas.profile(np.array([-15.2, -13, -10, -5, 0, 8, 14]) * anatomy.height, [3, 6.5, 10, 13.5, 15, 15.5, 14])
-    u = canvas.x / chest.wall[:, None]
+    u = canvas.x[:, canvas.n // 2 :] / chest.wall[:, None]
     u = u * u
-    cavity = depth * np.sqrt(np.maximum(1 - u * u * u, 0))
+    half = depth * np.sqrt(np.maximum(1 - u * u * u, 0))
+    cavity = np.concatenate([half[:, ::-1], half], 1)
     # Behind the dome the posterior recess still holds lung: the liver's edge is soft below the dome's sharp one.
-    below = np.clip((y - chest.dome[None, :]) / 2.6, 0, 4)
-    recess = 0.30 * cv2.exp(-below) * (below < 2.2)
-    return cavity * np.maximum(both, recess * (below > 0)), sides
+    below = (y - chest.dome[None, :]) / np.float32(2.6)
+    recess = np.float32(0.30) * cv2.exp(-np.abs(below))
+    recess *= (below > 0) & (below < 2.2)
+    cavity *= np.maximum(both, recess)
+    return cavity, sides
 
 
 def _outline(canvas: Canvas, anatomy: Anatomy, chest: Chest, side: int) -> Array:

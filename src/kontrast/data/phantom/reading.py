@@ -16,7 +16,7 @@ _CHANCES: dict[str, tuple[float, float, float, float, float]] = {
     # finding: stated and doubted when present; stated, doubted and denied when absent
     "Enlarged Cardiomediastinum": (0.72, 0.15, 0.010, 0.05, 0.10),
     "Cardiomegaly": (0.86, 0.07, 0.008, 0.03, 0.06),
-    "Lung Opacity": (0.92, 0.02, 0.030, 0.02, 0.06),
+    "Lung Opacity": (0.86, 0.03, 0.030, 0.02, 0.06),
     "Lung Lesion": (0.82, 0.06, 0.002, 0.004, 0.006),
     "Edema": (0.87, 0.08, 0.020, 0.05, 0.125),
     "Consolidation": (0.58, 0.28, 0.010, 0.11, 0.14),
