@@ -146,4 +146,9 @@ def _shoulders(canvas: Canvas, anatomy: Anatomy, pose: Pose) -> Array:
         curve = smooth(shaft, 5) * [side, 1]
         shafts += [ribbon(curve, 1.15), ribbon(curve, 0.6)]
     flat = canvas.fill(*blades, *rims, values=[0.3] * 2 + [1.0] * 2)
-    return flat + 0.8 * canvas.fill(*spines) + 1.2 * canvas.fill(*heads, values=[0.45, 0.75, 1.0] * 2) + 1.0 * canvas.fill(*shafts, values=[1.0, 0.55] * 2)
+    return (
+        flat
+        + 0.8 * canvas.fill(*spines)
+        + 1.2 * canvas.fill(*heads, values=[0.45, 0.75, 1.0] * 2)
+        + 1.0 * canvas.fill(*shafts, values=[1.0, 0.55] * 2)
+    )

@@ -64,14 +64,21 @@ class Canvas:
         self.x, self.y = axis[None, :], axis[:, None]
 
     def zeros(self) -> Array:
-        """An empty map, float32 (n, n)."""
+        """An empty map, float32 (n, n), to draw into."""
         return np.zeros((self.n, self.n), np.float32)
+
+    @functools.cached_property
+    def nothing(self) -> Array:
+        """An empty map that cannot be written, for layers that most images leave empty."""
+        empty = self.zeros()
+        empty.flags.writeable = False
+        return empty
 
     def _fixed(self, points: Array) -> Array:
         return np.rint(((np.asarray(points) + FIELD) * self.per_cm - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
     def profile(self, at: Sequence[float] | Array, values: Sequence[float] | Array) -> Array:
-        """A quantity that depends on the row alone, interpolated between `values` `at` given heights: (n, 1) float32."""
+        """A quantity that depends on the row alone, from `values` `at` given heights: (n, 1) float32."""
         return np.interp(self.y, at, values).astype(np.float32)
 
     def fill(self, *polygons: Array, values: Sequence[float] | None = None, blur: float = 0.0) -> Array:
@@ -82,7 +89,7 @@ class Canvas:
             values: one value in [0, 1] per polygon (default 1).
             blur: standard deviation in cm of a Gaussian that softens the edge.
         """
-        board = np.zeros((self.n, self.n), np.uint8)
+        board: Array = np.zeros((self.n, self.n), np.uint8)
         fixed = self._fixed(np.concatenate(polygons))
         start = 0
         for polygon, value in zip(polygons, values or [1.0] * len(polygons), strict=True):
@@ -121,7 +128,7 @@ class Canvas:
         return _unit(board)
 
     def blur(self, image: Array, sigma: float) -> Array:
-        """Gaussian blur, `sigma` in cm. Wide ones are done at a quarter of the resolution: the difference is invisible."""
+        """Gaussian blur, `sigma` in cm; wide ones at a quarter of the resolution, where the difference is invisible."""
         pixels = sigma * self.per_cm
         if pixels < 0.3:
             return image

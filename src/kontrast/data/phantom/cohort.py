@@ -136,7 +136,7 @@ def truth_of(present: set[str]) -> dict[str, int]:
 
 
 def _views(states: Array, rng: np.random.Generator) -> tuple[Projection, ...]:
-    """PA standing, or AP in bed for the ill; a lateral with six in ten PA films. Draws are the same in number always."""
+    """PA standing, or AP in bed for the ill; a lateral with six in ten PA films."""
     chance, lateral = rng.standard_normal(), rng.random()
     illness = 0.7 * states[0] + 0.71 * chance
     ap = illness > -0.62

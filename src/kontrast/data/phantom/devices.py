@@ -24,7 +24,7 @@ class Kit:
         curve = smooth(points, 8)
         self._plates.append((0.55 * opacity, ribbon(curve, width / 2)))
         self._plates.append((0.25 * opacity, ribbon(curve, width / 2 - 0.14)))
-        self._strokes.append((opacity, curve + [0.15 * width, 0], 0.12))
+        self._strokes.append((opacity, curve + np.array([0.15 * width, 0]), 0.12))
 
     def solid(self, outline: Array, opacity: float) -> None:
         """A flat thing of even density with a denser rim."""
@@ -58,8 +58,9 @@ def devices(layers: Layers, severity: float, u: Array, rng: np.random.Generator,
 
 
 def _frontal(kit: Kit, severity: float, u: Array, rng: np.random.Generator, supine: bool) -> None:
-    chosen = [u[2] < 0.55 * severity + 0.05, u[3] < 0.55, u[4] < 0.22, u[5] < 0.22, u[6] < 0.18 + 0.3 * severity * supine,
-              u[7] < 0.12 + 0.15 * severity, u[8] < 0.35 + 0.3 * supine]  # fmt: skip
+    chance = [0.55 * severity + 0.05, 0.55, 0.22, 0.22, 0.18 + 0.3 * severity * supine, 0.12 + 0.15 * severity,
+              0.35 + 0.3 * supine]  # fmt: skip
+    chosen = [bool(a < b) for a, b in zip(u[2:9], chance, strict=True)]
     if not any(chosen[:6]):
         chosen[1 if u[9] < 0.6 else 2] = True
     if chosen[6]:
@@ -124,7 +125,7 @@ def _pacemaker(kit: Kit, u: Array, rng: np.random.Generator) -> None:
     box = np.stack(
         [np.sign(np.cos(t)) * np.abs(np.cos(t)) ** 0.6 * 2.3, np.sign(np.sin(t)) * np.abs(np.sin(t)) ** 0.6 * 2.0], 1
     )
-    kit.solid(box + [cx, cy], 2.6)
+    kit.solid(box + np.array([cx, cy]), 2.6)
     hx, hy = kit.layers.chest.centre
     header = (cx - side * 0.5, cy - 1.8)
     vein = [header, (side * 6.2, -11.4), (side * 2.6, -10.4), (-1.6, -8.6), (-2.4, -4)]
@@ -156,8 +157,8 @@ def _chest_tube(kit: Kit, u: Array, rng: np.random.Generator) -> None:
     y = 5.5 + rng.standard_normal()
     wall = float(np.interp(y, kit.canvas.y[:, 0], kit.layers.chest.wall))
     up = -9.5 + 3 * u[11]
-    kit.tube([(side * (wall + 7), y + 4), (side * (wall + 0.5), y), (side * (wall - 3), y - 3.5), (side * (0.62 * wall), up + 4),
-              (side * 0.45 * wall, up)], 0.8, 0.55)  # fmt: skip
+    kit.tube([(side * (wall + 7), y + 4), (side * (wall + 0.5), y), (side * (wall - 3), y - 3.5),
+              (side * (0.62 * wall), up + 4), (side * 0.45 * wall, up)], 0.8, 0.55)  # fmt: skip
 
 
 def _electrodes(kit: Kit, rng: np.random.Generator) -> None:
@@ -175,12 +176,14 @@ def _lateral(kit: Kit, u: Array, rng: np.random.Generator) -> None:
     chest = kit.layers.chest
     cx, cy = chest.carina
     hx, hy = chest.centre
+    assert chest.left is not None
     if u[5] < 0.22:
-        front = np.interp(np.linspace(-6, 7, 6), kit.canvas.y[:, 0], chest.left)  # type: ignore[arg-type]
+        front = np.interp(np.linspace(-6, 7, 6), kit.canvas.y[:, 0], chest.left)
         for x, y in zip(front, np.linspace(-6, 7, 6), strict=True):
             kit.wire([(x - 1.0, y - 0.3), (x - 0.3, y + 0.35 * rng.standard_normal())], 0.16, 1.3)
     if u[4] < 0.22:
-        box = np.array([(-1.0, -1.9), (-0.2, -2.1), (0.2, 1.7), (-0.7, 1.9)]) + [float(np.min(chest.left)) + 1.6, -6.0]  # type: ignore[arg-type]
+        at = np.array([float(chest.left.min()) + 1.6, -6.0])
+        box = at + np.array([(-1.0, -1.9), (-0.2, -2.1), (0.2, 1.7), (-0.7, 1.9)])
         kit.solid(box, 2.4)
         kit.wire([(box[0, 0], -8), (cx - 2.5, -11), (cx - 2.0, cy), (hx + 0.5, hy), (hx - 3.2, hy + 3.0)], 0.2, 1.0)
     elif u[3] < 0.55 or u[5] >= 0.22:

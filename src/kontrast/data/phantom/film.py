@@ -23,9 +23,10 @@ def attenuation(layers: Layers, anatomy: Anatomy, pose: Pose) -> Array:
     gas = canvas.texture(rng, 0.6, coarse=4.0)
     gas *= np.float32(-0.045 * anatomy.parenchyma)
     gas += np.float32(1 - anatomy.parenchyma)
-    gas *= 1 - layers.dense
+    if layers.dense is not canvas.nothing:
+        gas *= 1 - layers.dense
     open_share = layers.empty
-    if open_share.any():
+    if open_share is not canvas.nothing:
         gas += open_share * (1 - gas)
         layers.vessels = layers.vessels * np.maximum(1 - 2 * open_share, 0)
     # Gas takes the place of tissue; the rest of the body is slightly lumpy (muscle, fat).
@@ -35,11 +36,13 @@ def attenuation(layers: Layers, anatomy: Anatomy, pose: Pose) -> Array:
     soft *= layers.body - layers.air - layers.airways
     soft += layers.air * (1 - gas)
     soft += layers.vessels * (1 - layers.dense)
-    soft += layers.extra
+    if layers.extra is not canvas.nothing:
+        soft += layers.extra
     soft = np.maximum(soft, 0)
     soft *= np.float32(MU_TISSUE)
     soft += np.float32(MU_BONE - MU_TISSUE) * layers.bone
-    soft += layers.metal
+    if layers.metal is not canvas.nothing:
+        soft += layers.metal
     return soft
 
 

@@ -31,8 +31,8 @@ def build(canvas: Canvas, anatomy: Anatomy, pose: Pose, changes: Changes) -> Lay
     clear = (1 - mediastinum) * (1 - heart)
     layers = Layers(
         canvas=canvas, chest=chest, body=_body(canvas, anatomy, pose), air=air,
-        airways=airways + _stomach(canvas, anatomy, chest), bone=canvas.zeros(), vessels=canvas.zeros(),
-        dense=canvas.zeros(), empty=canvas.zeros(), extra=canvas.zeros(), metal=canvas.zeros(),
+        airways=airways + _stomach(canvas, anatomy, chest), bone=canvas.nothing, vessels=canvas.nothing,
+        dense=canvas.nothing, empty=canvas.nothing, extra=canvas.nothing, metal=canvas.nothing,
         lung={side: silhouette * clear for side, silhouette in sides.items()}, heart=heart, mediastinum=mediastinum,
     )  # fmt: skip
     draw_bones(layers, anatomy, pose, changes)
@@ -105,10 +105,8 @@ def _body(canvas: Canvas, anatomy: Anatomy, pose: Pose) -> Array:
 def _lungs(canvas: Canvas, anatomy: Anatomy, chest: Chest) -> tuple[Array, dict[int, Array]]:
     """Path through lung, and the silhouette of each lung down to the dome of the diaphragm."""
     y = canvas.y
-    sides, both = {}, canvas.zeros()
-    for side in (-1, 1):
-        sides[side] = canvas.fill(_outline(canvas, anatomy, chest, side), blur=0.06)
-        both = np.maximum(both, sides[side])
+    sides = {side: canvas.fill(_outline(canvas, anatomy, chest, side), blur=0.06) for side in (-1, 1)}
+    both = np.maximum(sides[-1], sides[1])
     depth = canvas.profile(np.array([-15.2, -13, -10, -5, 0, 8, 14]) * anatomy.height, [3, 6.5, 10, 13.5, 15, 15.5, 14])
     u = canvas.x[:, canvas.n // 2 :] / chest.wall[:, None]
     u = u * u
@@ -151,7 +149,8 @@ def _heart(
     drop = 0.45 * pose.inspiration + 0.3
     dilated = max(changes.heart - 1, 0)
     outline = [(-2.6, -2.6), (-3.7, 0.0), (-4.3, 2.6), (-4.1, 5.0), (-3.2, 7.6), (-0.5, 9.6), (3.0, 10.4), (6.2, 10.0),
-               (7.8, 8.4), (8.0, 6.2), (7.2, 3.4), (5.7, 0.6), (4.3, -1.6), (3.1, -3.4), (1.2, -4.4), (-1.2, -4.0)]  # fmt: skip
+               (7.8, 8.4), (8.0, 6.2), (7.2, 3.4), (5.7, 0.6), (4.3, -1.6), (3.1, -3.4), (1.2, -4.4),
+               (-1.2, -4.0)]  # fmt: skip
     points = np.array(outline) + np.random.default_rng(anatomy.seed + 6).normal(0, 0.22, (len(outline), 2))
     upright = np.random.default_rng(anatomy.seed + 7).normal(0, 0.07)
     points[:, 1] += upright * (points[:, 0] - 1.5)
@@ -177,7 +176,8 @@ def _mediastinum(canvas: Canvas, anatomy: Anatomy, changes: Changes, chest: Ches
              (-2.9 - 0.8 * wide, -4), (-2.6 - 0.3 * wide, -1), (-1.9, 3), (-1.9, 9), (-2.0, 22)]  # fmt: skip
     left = [(2.0 + 0.2 * knob, 22), (2.0 + 0.5 * knob, 9), (2.2 + 0.4 * knob, 3), (3.1, -0.6), (3.5 + 0.3 * wide, -2.3),
             (3.1 + 0.7 * wide, -3.9), (3.2 + wide + 0.5 * knob, -4.9), (3.7 + wide + knob, -6.3),
-            (3.3 + wide + 0.8 * knob, -7.6), (2.5 + 0.9 * wide, -9.0), (2.3 + 0.5 * wide, -12), (1.9, -16.5), (1.6, -22)]  # fmt: skip
+            (3.3 + wide + 0.8 * knob, -7.6), (2.5 + 0.9 * wide, -9.0), (2.3 + 0.5 * wide, -12), (1.9, -16.5),
+            (1.6, -22)]  # fmt: skip
     outline = np.vstack([smooth(right, 5), smooth(left, 5)])
     outline[:, 0] += t * np.clip((8 - np.abs(outline[:, 1] + 2)) / 8, 0.3, 1)
     outline[:, 1] *= h
@@ -200,7 +200,7 @@ def _stomach(canvas: Canvas, anatomy: Anatomy, chest: Chest) -> Array:
     rng = np.random.default_rng(anatomy.seed + 1)
     size, off = rng.uniform(0, 1), rng.normal(0, 0.8)
     if size < 0.35:
-        return canvas.zeros()
+        return canvas.nothing
     rx, ry = 1.4 + 2.0 * size, 0.8 + 1.2 * size
     top = float(np.interp(6.0 + off, canvas.x[0], chest.dome)) + 0.7
     gas = np.sqrt(canvas.disc(6.0 + off, top + ry, rx, ry))

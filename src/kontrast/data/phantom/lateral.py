@@ -22,8 +22,8 @@ def build(canvas: Canvas, anatomy: Anatomy, pose: Pose, changes: Changes) -> Lay
         canvas=canvas, chest=chest, body=_body(canvas, anatomy, pose, chest),
         air=_lungs(canvas, anatomy, chest, silhouette, heart_map), airways=airways,
         bone=_bones(canvas, anatomy, chest, spine), vessels=2.2 * canvas.blob(*chest.hila[1], 1.3, 1.7),
-        dense=canvas.zeros(), empty=canvas.zeros(), extra=_great_vessels(canvas, anatomy, changes, chest),
-        metal=canvas.zeros(), lung={1: silhouette}, heart=heart,
+        dense=canvas.nothing, empty=canvas.nothing, extra=_great_vessels(canvas, anatomy, changes, chest),
+        metal=canvas.nothing, lung={1: silhouette}, heart=heart,
         mediastinum=canvas.blob(chest.carina[0] + 0.5, -8 * h, 2.4, 3.0),
     )  # fmt: skip
     _vessels(layers, anatomy, changes)
@@ -59,7 +59,8 @@ def _shape(canvas: Canvas, anatomy: Anatomy, pose: Pose, changes: Changes) -> tu
 
 
 def _silhouette(canvas: Canvas, chest: Chest) -> Array:
-    assert chest.left is not None and chest.right is not None
+    assert chest.left is not None
+    assert chest.right is not None
     rows = np.linspace(chest.apex, 20, 60)
     y = canvas.y[:, 0]
     front, back = np.interp(rows, y, chest.left), np.interp(rows, y, chest.right)
@@ -84,7 +85,8 @@ def _heart(canvas: Canvas, anatomy: Anatomy, changes: Changes, chest: Chest) -> 
 
 def _lungs(canvas: Canvas, anatomy: Anatomy, chest: Chest, silhouette: Array, heart: Array) -> Array:
     """Path through both lungs: they are narrow at the top, where the shoulders are, and thin beside the heart."""
-    assert chest.left is not None and chest.right is not None
+    assert chest.left is not None
+    assert chest.right is not None
     wide = np.array([5, 10.5, 14.5, 17, 18.5, 18.5]) * anatomy.width
     breadth = canvas.profile(np.array([-15, -12, -8, -3, 4, 12]) * anatomy.height, wide)
     left, right = chest.left[:, None], chest.right[:, None]
@@ -100,7 +102,8 @@ def _lungs(canvas: Canvas, anatomy: Anatomy, chest: Chest, silhouette: Array, he
 
 def _body(canvas: Canvas, anatomy: Anatomy, pose: Pose, chest: Chest) -> Array:
     """Trunk, the shoulders with the raised arms above it, and breasts."""
-    assert chest.left is not None and chest.right is not None
+    assert chest.left is not None
+    assert chest.right is not None
     fat, h = anatomy.fat, anatomy.height
     before = canvas.profile([-22, -18, -14, -10, -6, 8, 22], [9.5, 6.5, 3.6, 2.2, 1.9, 2.1, 3.0])
     behind = canvas.profile([-22, -17, -13, -8, 0, 22], [8.5, 6.5, 4.5, 2.6, 2.2, 4.0])
@@ -109,7 +112,9 @@ def _body(canvas: Canvas, anatomy: Anatomy, pose: Pose, chest: Chest) -> Array:
     middle, half = 0.5 * (front + back), 0.5 * (back - front)
     u = (canvas.x - middle) / half
     u = u * u
-    breadth = canvas.profile(np.array([-22, -17, -12, -8, -2, 8, 22]) * h, np.array([22, 30, 33, 30, 28, 29, 30]) * anatomy.width)
+    breadth = canvas.profile(
+        np.array([-22, -17, -12, -8, -2, 8, 22]) * h, np.array([22, 30, 33, 30, 28, 29, 30]) * anatomy.width
+    )
     body = (breadth + np.float32(6 * fat)) * np.sqrt(np.maximum(1 - u * u * u, 0))
     body += np.float32(6.5 * (1.15 - 0.4 * pose.arms)) * canvas.blob(0.5, -17.0 * h, 5.5, 3.2)
     reach = float(chest.left[canvas.n // 2]) - 2.0 - 2.6 * fat
@@ -125,7 +130,8 @@ def _body(canvas: Canvas, anatomy: Anatomy, pose: Pose, chest: Chest) -> Array:
 
 def _bones(canvas: Canvas, anatomy: Anatomy, chest: Chest, spine: Array) -> Array:
     """Vertebral bodies with end plates, ribs sloping down to the front, breast bone, shoulder blade."""
-    assert chest.left is not None and chest.right is not None
+    assert chest.left is not None
+    assert chest.right is not None
     h, rows = anatomy.height, canvas.y[:, 0]
     rng = np.random.default_rng(anatomy.seed + 2)
     rib = np.repeat(np.arange(2.0, 12.0), 2)

@@ -84,7 +84,9 @@ def _encode(study: PhantomStudy, image: PhantomImage, image_format: str, seed: i
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    ok, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP])
+    ok, data = cv2.imencode(
+        ".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    )
     assert ok
     return data.tobytes()
 
