@@ -100,7 +100,7 @@ def make_pack(
         writer.write(index, Shard(images=np.stack(images[part]), rows=rows[part], masks=by_name if masks else {}))
     writer.finish(
         config={"made_by": "tests", "seed": seed},
-        content={"patients_known": patients_known, "layout": "folder", "roles": {}, "notes": []},
+        content={"patients_known": patients_known, "layout": "folder", "notes": []},
         mask_names=list(findings) if masks else (),
     )
     return Path(path)

@@ -115,8 +115,7 @@ class PackWriter:
             raise ValueError(f"images {images.shape} {images.dtype} do not fit {len(shard.rows)} rows of this Pack")
         (self.folder / PARTS).mkdir(parents=True, exist_ok=True)
         if len(images):
-            with atomic(self.folder / f"images-{index:05d}.npy") as stream:
-                np.lib.format.write_array(stream, np.ascontiguousarray(images), allow_pickle=False)
+            write_npy(self.folder / f"images-{index:05d}.npy", images)
         masks = {name: planes for name, planes in shard.masks.items() if planes}
         for name, planes in masks.items():
             self._write_mask(index, name, planes, len(images))
@@ -237,6 +236,18 @@ def tidy(folder: Path) -> None:
     shutil.rmtree(folder / PARTS, ignore_errors=True)
     for leftover in (folder / CLAIM, *folder.glob(".*.partial")):
         leftover.unlink(missing_ok=True)
+
+
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Write a `.npy` file atomically, and notice a full disk: NumPy's own `tofile` can lose the end without an error.
+
+    Raises:
+        OutputError: the disk is full or cannot be written.
+    """
+    with atomic(path) as stream:
+        array = np.ascontiguousarray(array)
+        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+        stream.write(array.reshape(-1).view(np.uint8).data)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import pandas as pd
 from kontrast import console
 from kontrast.artifacts.card import write_json
 from kontrast.artifacts.pack import Pack
-from kontrast.artifacts.pack_writer import PARTS, REJECTS, PackWriter, Shard, shard_rows
+from kontrast.artifacts.pack_writer import PARTS, REJECTS, PackWriter, Shard, shard_rows, write_csv
 from kontrast.data.identity import Key
 from kontrast.data.masks import MaskSource
-from kontrast.data.preparation import Prepared, Treatment, prepare_images
+from kontrast.data.preparation import Prepared, Treatment, prepare_images, start_worker
 from kontrast.errors import DataError, OutputError
 
 CHUNK = 32
@@ -92,17 +92,9 @@ def fill(plan: Plan, writer: PackWriter, *, workers: int) -> None:
         OutputError: the disk is full or cannot be written, or the source changed since an earlier, interrupted run.
         DataError: a worker process died.
     """
-    (writer.folder / PARTS).mkdir(exist_ok=True)
-    settled = {"fingerprint": plan.fingerprint, "key_id": writer.key_id, "size": writer.size}
-    earlier = interrupted_plan(writer.folder)
-    if earlier not in (None, settled):
-        raise OutputError(
-            f"--out {writer.folder} was begun with another listing of {plan.src}, or with another patient key.",
-            fix="Name another --out, or delete that folder and begin anew.",
-        )
-    write_json(writer.folder / PARTS / PLAN, settled)
     sources = plan.table["source"].astype(str).tolist()
     per_shard = shard_rows(writer.size, writer.dtype)
+    _settle(plan, writer, per_shard)
     bounds = [(first, min(first + per_shard, len(sources))) for first in range(0, len(sources), per_shard)]
     todo = [(index, span) for index, span in enumerate(bounds) if not writer.written(index)]
     done = len(sources) - sum(end - first for _, (first, end) in todo)
@@ -122,27 +114,71 @@ def fill(plan: Plan, writer: PackWriter, *, workers: int) -> None:
             results.close()
 
 
+def _settle(plan: Plan, writer: PackWriter, per_shard: int) -> None:
+    """Write down what the shards on disk are shards of, or find that they are of something else."""
+    folder = writer.folder / PARTS
+    folder.mkdir(exist_ok=True)
+    settled = {
+        "fingerprint": plan.fingerprint, "key_id": writer.key_id, "size": writer.size, "shard_rows": per_shard,
+        "unreadable": False,
+    }  # fmt: skip
+    earlier = interrupted_plan(writer.folder)
+    if earlier is not None and {**earlier, "unreadable": False} != settled:
+        if not earlier["unreadable"]:
+            raise OutputError(
+                f"--out {writer.folder} was begun with another listing of {plan.src}, or another patient key.",
+                fix="Name another --out, or delete that folder and begin anew.",
+            )
+        # That run ended because files could not be read; now some were mended or removed: read all anew.
+        for index in writer.rejected():
+            writer.forget(index)
+    write_json(folder / PLAN, settled)
+
+
+def refuse_mostly_unread(plan: Plan, writer: PackWriter) -> None:
+    """Stop before a Pack that has lost more than half of its source; the shards that are whole stay for the next run.
+
+    Raises:
+        DataError: with the commonest reasons; `rejects.csv` has all.
+    """
+    rejected = writer.rejected()
+    lost = [pair for pairs in rejected.values() for pair in pairs]
+    if 2 * len(lost) <= len(plan.table):
+        return
+    write_csv(writer.folder / REJECTS, ("file", "reason"), sorted(lost))
+    write_json(writer.folder / PARTS / PLAN, {**(interrupted_plan(writer.folder) or {}), "unreadable": True})
+    for index, pairs in rejected.items():
+        if pairs:
+            writer.forget(index)
+    raise DataError(
+        f"{len(lost):,} of {len(plan.table):,} images cannot be read: {top_reasons(reason for _, reason in lost)}.",
+        fix=f"See {writer.folder / REJECTS}; mend or remove those files (or see `kontrast doctor`), then run again.",
+    )
+
+
+def top_reasons(reasons: Iterable[str] | Mapping[str, int]) -> str:
+    """The three commonest reasons with their counts."""
+    return "; ".join(f"{reason} ({count:,})" for reason, count in Counter(reasons).most_common(3))
+
+
 def _run(plan: Plan, chunks: Sequence[list[str]], workers: int) -> Generator[list[Prepared | str], None, None]:
     """The prepared images of each chunk, in order."""
     if workers == 1:
         for chunk in chunks:
             yield prepare_images(plan.src, chunk, plan.treatment, plan.masks)
         return
-    from joblib import Parallel, delayed, parallel_config
+    from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    # Idle workers end soon, also when this process was killed and could not tell them.
-    with parallel_config(backend="loky", idle_worker_timeout=15):
-        jobs = Parallel(n_jobs=workers, return_as="generator", batch_size=1)(
-            delayed(prepare_images)(plan.src, chunk, plan.treatment, plan.masks, 1) for chunk in chunks
-        )
-        try:
-            yield from jobs
-        except TerminatedWorkerError:
-            raise DataError(
-                "A worker process died: too little memory, or a file that brings its decoder down.",
-                fix="Run the same command with fewer --workers (it resumes); `kontrast scan` helps to find the file.",
-            ) from None
+    pool = Parallel(n_jobs=workers, backend="loky", initializer=start_worker, return_as="generator", batch_size=1)
+    jobs = pool(delayed(prepare_images)(plan.src, chunk, plan.treatment, plan.masks) for chunk in chunks)
+    try:
+        yield from jobs
+    except TerminatedWorkerError:
+        raise DataError(
+            "A worker process died: too little memory, or a file that brings its decoder down.",
+            fix="Run the same command with fewer --workers (it resumes); `kontrast scan` helps to find the file.",
+        ) from None
 
 
 def _shard(plan: Plan, sources: Sequence[str], first: int, results: Sequence[Prepared | str]) -> Shard:

@@ -1,6 +1,9 @@
 """One source file into one square of grey values, and many of them in a row."""
 
 import hashlib
+import os
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +93,7 @@ def prepare_image(src: Path, source: str, treatment: Treatment, masks: MaskSourc
 
 
 def prepare_images(
-    src: Path, sources: Sequence[str], treatment: Treatment, masks: MaskSource | None = None, threads: int | None = None
+    src: Path, sources: Sequence[str], treatment: Treatment, masks: MaskSource | None = None
 ) -> list[Prepared | str]:
     """`prepare_image` for each source; what fails gives its reason instead, and the others go on.
 
@@ -99,10 +102,7 @@ def prepare_images(
         sources: paths relative to it.
         treatment: what is done to each.
         masks: where their masks are, if anywhere.
-        threads: OpenCV's threads in this process; 1 in a worker beside others.
     """
-    if threads is not None:
-        cv2.setNumThreads(threads)
     out: list[Prepared | str] = []
     for source in sources:
         try:
@@ -113,6 +113,22 @@ def prepare_images(
             # One strange file must not end a night's work. Its own words could quote a header: the kind only.
             out.append(f"unexpected {type(error).__name__}")
     return out
+
+
+def start_worker() -> None:
+    """Set up a process that works beside others: one thread, and an end soon after that of the process it works for.
+
+    That one may be killed and tell nobody; its workers would otherwise wait for more for five minutes.
+    """
+    cv2.setNumThreads(1)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def suggest_size(src: Path, sources: Sequence[str]) -> tuple[int, str]:

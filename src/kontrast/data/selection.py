@@ -1,9 +1,13 @@
 """Which rows of a source go into a Pack, and into which part."""
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
 import numpy as np
 import pandas as pd
 
 from kontrast import console
+from kontrast.data.layouts.records import masked
 from kontrast.data.splits import check_disjoint, complete, repair_overlap
 from kontrast.errors import DataError
 
@@ -26,6 +30,24 @@ def keep_views(table: pd.DataFrame, views: str) -> pd.DataFrame:
             fix="Leave out --views, or name the column that says it with --column view=NAME.",
         )
     console.say(f"  {len(table) - int(wanted.sum()):,} images left out by --views ({unknown:,} of unknown view)")
+    return table[wanted].reset_index(drop=True)
+
+
+def keep_only(table: pd.DataFrame, patterns: Sequence[str]) -> pd.DataFrame:
+    """The rows whose source matches any of the shell patterns (`bacteria/*`); `*` crosses folders.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    if not patterns:
+        return table
+    wanted = table["source"].map(lambda source: any(fnmatchcase(source, pattern) for pattern in patterns)).astype(bool)
+    if not wanted.any():
+        raise DataError(
+            f"--only {' '.join(patterns)}: none of {len(table):,} images matches.",
+            fix=f"Patterns are matched against paths below the source, such as {masked(table['source'].iloc[0])!r}.",
+        )
+    console.say(f"  {len(table) - int(wanted.sum()):,} images left out by --only")
     return table[wanted].reset_index(drop=True)
 
 
@@ -78,6 +100,8 @@ def split_rows(
         fractions = (1 - val_fraction - test_fraction, val_fraction, test_fraction)
         split = complete(table["patient"].tolist(), given.tolist(), seed, fractions)
     else:
+        if (given == "").any():
+            console.decided("split", "train", "there are no labels to validate or test with")
         split = np.where(given == "", "train", given)
     table = table.assign(split=split)
     check_disjoint(table["patient"].tolist(), table["split"].tolist())

@@ -1,6 +1,5 @@
 """`kontrast prepare`: raw images and their tables into a Pack."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from cyclopts import Parameter
 
 from kontrast import console
 from kontrast.config import require, to_dict, verb
-from kontrast.errors import DataError, OutputError
+from kontrast.errors import OutputError
 from kontrast.types import SPLITS, Outcome
 
 if TYPE_CHECKING:
@@ -28,11 +27,13 @@ class PrepareConfig:
     labels: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = ()
     """CSV files with labels and patients; those that the layout knows are found in SRC by themselves."""
     layout: str = "auto"
-    """How SRC is arranged: auto, chexpert, nih, folder (folders are classes, or no labels) or table."""
+    """How SRC is arranged: auto, chexpert, nih, table, folder (class folders, or no labels) or plain (no labels)."""
     column: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
-    """role=name for a column that was not recognised: path, patient, study, view, sex, age, split or finding."""
+    """role=name for a column that was not recognised: path, patient, study, view, sex, age, split, finding …"""
     views: Literal["all", "frontal", "lateral"] = "all"
     """Which views to keep."""
+    only: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
+    """Shell patterns of paths below SRC to keep (`--only "bacteria/*" "virus/*"`); all when left out."""
     size: int | Literal["auto"] = "auto"
     """Side of the square images in pixels (16 to 2048); auto: that of the data, a multiple of 32 up to 320."""
     dtype: Literal["uint8", "uint16"] = "uint8"
@@ -85,12 +86,6 @@ class PrepareConfig:
             f"--denoise {self.denoise} and --equalize {self.equalize} work on 8 bits, but --dtype is uint16.",
             "Leave out --dtype, or leave the images as they are.",
         )
-        for pair in self.column:
-            require(
-                "=" in pair.strip("="),
-                f"--column should be role=name, got {pair!r}.",
-                'For example --column patient="Patient ID".',
-            )
 
     def asked(self) -> dict[str, Any]:
         """What decides the result: neither --workers nor where files lie does."""
@@ -159,23 +154,18 @@ def prepare(
 
 def _rows(src: Path, config: PrepareConfig) -> tuple["Records", "pd.DataFrame", "pd.DataFrame"]:
     """Records as the layout gives them; the rows to pack, split and in order; the images whose split was repaired."""
+    from kontrast.data.columns import parse_overrides
     from kontrast.data.layouts import detect
-    from kontrast.data.selection import keep_views, limit_patients, split_rows
+    from kontrast.data.selection import keep_only, keep_views, limit_patients, split_rows
 
-    overrides = dict(pair.split("=", 1) for pair in config.column)
-    labels = [Path(path) for path in config.labels]
-    records = detect(src, labels, config.layout).records(src, labels, overrides)
-    console.decided("--layout", records.layout, "named" if config.layout != "auto" else "recognised")
+    overrides = parse_overrides(config.column)
+    layout = detect(src, config.labels, config.layout)
+    console.decided("--layout", layout.name, layout.reason)
+    records = layout.records(src, config.labels, overrides)
     for note in records.notes:
-        console.say(f"  {note}")
-    table = keep_views(records.table.sort_values("source", kind="stable", ignore_index=True), config.views)
-    unnamed = table["patient"] == ""
-    if unnamed.any():
-        console.warn(
-            f"{unnamed.sum():,} of {len(table):,} images name no patient: each counts as its own, so images of one "
-            "person may stand on both sides of a split."
-        )
-        table["patient"] = table["patient"].where(~unnamed, table["source"])
+        # Whose images are whose decides what every later figure means: that note must not be missed.
+        (console.warn if "patient id" in note else console.say)(note if "patient id" in note else f"  {note}")
+    table = keep_views(keep_only(records.table, config.only), config.views)
     if config.limit is not None:
         table = limit_patients(table, config.limit, config.seed)
     return records, *split_rows(
@@ -191,7 +181,10 @@ def _plan(src: Path, out: Path, records: "Records", table: "pd.DataFrame", key: 
     size = config.size
     if size == "auto":
         earlier = interrupted_plan(out)
-        size, why = (earlier["size"], "as begun") if earlier else suggest_size(src, table["source"].tolist())
+        if earlier is not None and not earlier["unreadable"]:
+            size, why = earlier["size"], "as begun"
+        else:
+            size, why = suggest_size(src, table["source"].tolist())
         console.decided("--size", size, why)
     return Plan(
         src=src,
@@ -218,14 +211,14 @@ def _workers(config: PrepareConfig, images: int) -> int:
 
 def _write(plan: "Plan", out: Path, records: "Records", moved: "pd.DataFrame", config: PrepareConfig) -> None:
     from kontrast.artifacts.pack_writer import PackWriter
-    from kontrast.artifacts.packing import fill
+    from kontrast.artifacts.packing import fill, refuse_mostly_unread
     from kontrast.data.boxes import COLUMNS, find_boxes, place_boxes
 
     writer = PackWriter(
         folder=out, findings=plan.findings, size=plan.treatment.size, dtype=plan.treatment.dtype, key_id=plan.key.id
     )
     fill(plan, writer, workers=_workers(config, len(plan.table)))
-    _refuse_mostly_unread(writer, len(plan.table))
+    refuse_mostly_unread(plan, writer)
     extra: dict[str, Any] = {}
     boxes = find_boxes(plan.src)
     if boxes is not None:
@@ -238,7 +231,6 @@ def _write(plan: "Plan", out: Path, records: "Records", moved: "pd.DataFrame", c
         content={
             "patients_known": records.patients_known,
             "layout": records.layout,
-            "roles": dict(getattr(records, "roles", {})),
             "notes": list(records.notes),
             "moved": len(moved),
             "fingerprint": plan.fingerprint,
@@ -247,24 +239,6 @@ def _write(plan: "Plan", out: Path, records: "Records", moved: "pd.DataFrame", c
         mask_names=plan.masks.names if plan.masks else (),
         rejects=list(records.problems),
         extra=extra,
-    )
-
-
-def _refuse_mostly_unread(writer: Any, images: int) -> None:
-    """Stop before a Pack that has lost more than half of its source; what was read stays for the next run."""
-    from kontrast.artifacts.pack_writer import REJECTS, write_csv
-
-    rejected = writer.rejected()
-    lost = [pair for pairs in rejected.values() for pair in pairs]
-    if 2 * len(lost) <= images:
-        return
-    write_csv(writer.folder / REJECTS, ("file", "reason"), lost)
-    for index, pairs in rejected.items():
-        if pairs:
-            writer.forget(index)
-    raise DataError(
-        f"{len(lost):,} of {images:,} images cannot be read: {_top_reasons(reason for _, reason in lost)}.",
-        fix=f"See {writer.folder / REJECTS}; mend or remove those files (or see `kontrast doctor`), then run again.",
     )
 
 
@@ -286,6 +260,8 @@ def _refuse_changed(src: Path, out: Path, content: dict[str, Any], table: "pd.Da
 
 
 def _say(facts: dict[str, Any]) -> None:
+    from kontrast.artifacts.packing import top_reasons
+
     console.say()
     of_patients = "" if facts["patients_known"] else " (each image counts as one)"
     console.table(
@@ -304,12 +280,8 @@ def _say(facts: dict[str, Any]) -> None:
     if facts["moved"]:
         console.say(f"{facts['moved']:,} images of patients in two splits were moved to train: see moved.csv.")
     if facts["rejects"]:
-        console.say(f"{facts['rejects']:,} files were left out, see rejects.csv: {_top_reasons(facts['reasons'])}.")
+        console.say(f"{facts['rejects']:,} files were left out, see rejects.csv: {top_reasons(facts['reasons'])}.")
     console.say(f"pixels of train, padding left out: mean {facts['mean']:.3f}, standard deviation {facts['std']:.3f}")
-
-
-def _top_reasons(reasons: Any) -> str:
-    return "; ".join(f"{reason} ({count:,})" for reason, count in Counter(reasons).most_common(3))
 
 
 def _said(counts: Mapping[str, int]) -> str:

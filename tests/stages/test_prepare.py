@@ -1,0 +1,479 @@
+"""`prepare` on small sources; the layouts themselves are tested beside them, in tests/data."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+import kontrast
+from kontrast.artifacts import pack_writer
+from kontrast.artifacts.lock import locked
+from kontrast.artifacts.pack import Pack, damages
+from kontrast.data.identity import load_key
+from kontrast.errors import ArtifactError, DataError, LeakageError, OutputError, UsageError
+from kontrast.types import FINDINGS
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+PATIENT, STUDY = "CANARY-PATIENT", "CANARY-STUDY"
+
+
+@pytest.fixture(autouse=True)
+def key(tmp_path_factory, monkeypatch):
+    file = tmp_path_factory.getbasetemp() / "patient.key"
+    file.write_text("5a" * 32)
+    monkeypatch.setenv("KONTRAST_KEY", str(file))
+    return file
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(pack_writer, "SHARD_IMAGES", 7)
+
+
+def make_source(folder, n=30, *, labels=True, split=None, size=(40, 48)):
+    """n PNGs in two folders, with a table of two images a patient; the last label column has all four values."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(n):
+        name = f"{'ab'[i % 2]}/image{i:03d}.png"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(1, 256, (size[0], size[1] + i % 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / name), pixels)
+        values = (1, 0, -1, "")
+        rows.append(
+            {
+                "path": name,
+                "patient_id": f"{PATIENT}-{i // 2}",
+                "study": f"{STUDY}-{i}",
+                "view": ("PA", "AP")[i % 2],
+                "sex": "FM"[i // 2 % 2],
+                "age": 20 + i,
+                "Edema": i // 2 % 2,
+                "Pneumonia": values[i % 4],
+            }
+        )
+    table = pd.DataFrame(rows)
+    if split is not None:
+        table["split"] = split
+    if labels:
+        table.to_csv(folder / "labels.csv", index=False)
+    return folder
+
+
+def files(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def src(tmp_path):
+    return make_source(tmp_path / "src")
+
+
+def test_a_source_becomes_a_pack(src, tmp_path, capsys):
+    outcome = kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
+    said = capsys.readouterr().out
+    pack = Pack.open(outcome)
+    assert len(pack) == 30 and pack.size == 32 and pack.findings == ("Edema", "Pneumonia") and pack.patients_known
+    assert list(pack.table["source"]) == sorted(pack.table["source"])
+    given = pd.read_csv(src / "labels.csv").set_index("path").loc[pack.table["source"]]
+    np.testing.assert_array_equal(pack.labels(pack.rows()), given[["Edema", "Pneumonia"]].to_numpy())
+    np.testing.assert_array_equal(pack.table["age"], given["age"])
+    assert list(pack.table["sex"]) == list(given["sex"]) and list(pack.table["view"]) == list(given["view"])
+    ids = load_key()
+    assert list(pack.table["patient_id"]) == [ids.hash(p) for p in given["patient_id"]]
+    assert list(pack.table["image_id"]) == [ids.hash(s) for s in pack.table["source"]]
+    study = given["patient_id"] + "/" + given["study"]
+    assert list(pack.table["study_id"]) == [ids.hash(s) for s in study]
+    assert pack.card.content["key_id"] == ids.id
+    for name in ("train", "val", "test"):
+        assert name in said and outcome.summary["splits"][name]["images"] == len(pack.rows(name))
+    assert outcome.summary["findings"]["Pneumonia"] == {"1": 8, "0": 8, "-1": 7, "blank": 7}
+    assert all(len(line) <= 80 for line in said.splitlines() if "─" in line or "Pneumonia" in line)
+    assert len(list(outcome.out.glob("images-*.npy"))) == 5
+    assert damages(outcome.out) == []
+    json.loads(outcome.to_json())
+
+
+def test_pixels_are_the_files_pixels(tmp_path):
+    src = make_source(tmp_path / "src", size=(32, 30))
+    pack = Pack.open(kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1))
+    for i in (0, 17, 29):
+        original = cv2.imread(str(src / pack.table["source"][i]), cv2.IMREAD_UNCHANGED)
+        left = (32 - original.shape[1]) // 2
+        square = pack.images([i])[0]
+        np.testing.assert_array_equal(square[:, left : left + original.shape[1]], original)
+        assert (square > 0).sum() == original.size
+        assert (pack.table["height"][i], pack.table["width"][i]) == original.shape
+    train = [cv2.imread(str(src / pack.table["source"][i]), cv2.IMREAD_UNCHANGED).ravel() for i in pack.rows("train")]
+    values = np.concatenate(train) / 255
+    assert pack.mean == pytest.approx(values.mean()) and pack.std == pytest.approx(values.std())
+
+
+def test_size_auto_follows_the_data_and_says_so(src, tmp_path, capsys):
+    outcome = kontrast.prepare(src, out=tmp_path / "p", workers=1)
+    assert outcome.summary["size"] == 32 and "--size = 32  (longer sides are about 49 px" in capsys.readouterr().out
+    assert Pack.open(outcome).card.config["size"] == "auto" and Pack.open(outcome).card.content["size"] == 32
+
+
+def test_again_is_already_done_and_decodes_nothing(src, tmp_path, monkeypatch, capsys):
+    first = kontrast.prepare(src, out=tmp_path / "p", workers=1)
+    before = files(tmp_path / "p")
+
+    def boom(*args):
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr("kontrast.data.preparation.decode", boom)
+    again = kontrast.prepare(src, out=tmp_path / "p", workers=2)
+    assert again.status == "already done" and again.summary == first.summary
+    assert files(tmp_path / "p") == before
+    shutil.rmtree(src)
+    gone = kontrast.prepare(src, out=tmp_path / "p")
+    assert gone.status == "already done" and "not there any more" in capsys.readouterr().err
+
+
+def test_a_changed_source_or_key_needs_another_pack(src, tmp_path, key):
+    kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
+    shutil.copy(src / "a" / "image000.png", src / "a" / "image999.png")
+    table = pd.read_csv(src / "labels.csv", dtype=str, keep_default_na=False)
+    more = table.iloc[[0]].assign(path="a/image999.png")
+    pd.concat([table, more]).to_csv(src / "labels.csv", index=False)
+    with pytest.raises(OutputError, match=r"30 images then, 31 now") as error:
+        kontrast.prepare(src, out=tmp_path / "p", size=32)
+    assert "another --out" in error.value.fix
+    table.to_csv(src / "labels.csv", index=False)
+    assert kontrast.prepare(src, out=tmp_path / "p", size=32).status == "already done"
+    table.assign(Edema=0).to_csv(src / "labels.csv", index=False)
+    with pytest.raises(OutputError, match="has changed"):
+        kontrast.prepare(src, out=tmp_path / "p", size=32)
+    key.write_text("77" * 32)
+    with pytest.raises(OutputError, match="patient key"):
+        kontrast.prepare(src, out=tmp_path / "p", size=32)
+
+
+def test_other_settings_are_refused(src, tmp_path):
+    kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
+    with pytest.raises(OutputError, match="size was 32, is 64"):
+        kontrast.prepare(src, out=tmp_path / "p", size=64)
+
+
+def test_the_number_of_workers_does_not_change_a_byte(src, tmp_path):
+    (src / "a" / "image004.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    one = kontrast.prepare(src, out=tmp_path / "one", size=32, workers=1)
+    two = kontrast.prepare(src, out=tmp_path / "two", size=32, workers=2)
+    assert files(one) == files(two) and one.summary == two.summary
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+def test_interrupted_anywhere_it_resumes_to_the_same_bytes(src, tmp_path, monkeypatch, capsys):
+    (src / "b" / "image003.png").write_bytes(b"")
+    whole = files(kontrast.prepare(src, out=tmp_path / "whole", size=32, workers=1))
+    rename, count = Path.replace, [0]
+
+    def counted(self, target):
+        count[0] += 1
+        if count[0] == count[1]:
+            raise Killed
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", counted)
+    out, stops = tmp_path / "p", 0
+    while True:  # each run gets a few renames further; every rename is a place to die at
+        count[:] = [0, 2 + stops % 4]
+        try:
+            kontrast.prepare(src, out=out, size=32, workers=1)
+            break
+        except Killed:
+            stops += 1
+            assert stops < 60
+    assert stops >= 8 and files(out) == whole
+    assert "resuming: 7 of 30 images are packed already" in capsys.readouterr().out
+
+
+KILL = """
+import os, signal, sys
+from pathlib import Path
+import kontrast
+from kontrast.artifacts import pack_writer
+pack_writer.SHARD_IMAGES = 7
+os_replace, left = Path.replace, [int(sys.argv[3])]
+def replace(self, target):
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os_replace(self, target)
+Path.replace = replace
+kontrast.prepare(sys.argv[1], out=sys.argv[2], size=32, workers=int(sys.argv[4]))
+"""
+
+
+@pytest.mark.parametrize(("renames", "workers"), [(5, 1), (8, 2)])
+@pytest.mark.timeout(60)  # capture_output also waits for workers that outlive the killed process
+def test_killed_it_resumes_to_the_same_bytes(src, tmp_path, renames, workers):
+    whole = files(kontrast.prepare(src, out=tmp_path / "whole", size=32, workers=1))
+    words = [sys.executable, "-c", KILL, str(src), str(tmp_path / "p"), str(renames), str(workers)]
+    done = subprocess.run(words, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert list((tmp_path / "p").rglob(".*.partial")), "killed in the middle of a write"
+    with pytest.raises(ArtifactError, match="unfinished"):
+        Pack.open(tmp_path / "p")
+    kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
+    assert files(tmp_path / "p") == whole
+
+
+def test_killed_just_after_its_card_it_is_tidied(src, tmp_path, monkeypatch):
+    whole = files(kontrast.prepare(src, out=tmp_path / "whole", size=32, workers=1))
+
+    def killed(folder):
+        raise Killed
+
+    monkeypatch.setattr(pack_writer, "tidy", killed)
+    with pytest.raises(Killed):
+        kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
+    monkeypatch.undo()
+    os.environ["KONTRAST_KEY"] = str(tmp_path / "k")
+    (tmp_path / "k").write_text("5a" * 32)
+    assert (tmp_path / "p" / ".parts").is_dir()
+    assert kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1).status == "already done"
+    assert files(tmp_path / "p") == whole
+
+
+@pytest.mark.parametrize("limit", [1000, 4000])
+def test_a_full_disk_is_said_and_resumed(src, tmp_path, limit):
+    """1,000 bytes a file are too few for a shard (7 × 16 × 16 pixels), 4,000 are for table.csv."""
+    whole = files(kontrast.prepare(src, out=tmp_path / "whole", size=16, workers=1))
+    assert len(whole["images-00000.npy"]) < 4000 < len(whole["table.csv"])
+    code = f"""
+import resource, kontrast.cli
+from kontrast.artifacts import pack_writer
+pack_writer.SHARD_IMAGES = 7
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
+kontrast.cli.main(["prepare", {str(src)!r}, "--out", {str(tmp_path / "p")!r}, "--size", "16", "--workers", "1"])
+"""
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == OutputError.exit_code, done.stderr
+    assert "is full" in done.stderr and "it resumes" in done.stderr and "Traceback" not in done.stderr
+    kontrast.prepare(src, out=tmp_path / "p", size=16, workers=1)
+    assert files(tmp_path / "p") == whole
+
+
+def test_a_folder_in_use_is_refused(src, tmp_path, monkeypatch):
+    out = tmp_path / "p"
+
+    def meanwhile(*args, **more):
+        with pytest.raises(OutputError, match="in use"):
+            real(src, out=out, size=32, workers=1)
+        return fill(*args, **more)
+
+    from kontrast.artifacts import packing
+
+    real, fill = kontrast.prepare, packing.fill
+    monkeypatch.setattr(packing, "fill", meanwhile)
+    with locked(tmp_path):  # another folder's lock is no hindrance
+        assert kontrast.prepare(src, out=out, size=32, workers=1).status == "done"
+
+
+def test_unreadable_files_are_rejected_and_labels_stay_aligned(src, tmp_path, capsys):
+    whole = Pack.open(kontrast.prepare(src, out=tmp_path / "whole", size=32, workers=1))
+    (src / "a" / "image002.png").write_bytes(b"")
+    (src / "b" / "image011.png").write_bytes((src / "b" / "image013.png").read_bytes()[:200])
+    (src / "b" / "image029.png").write_bytes(b"GIF89a...")
+    (src / "a" / "image020.png").unlink()
+    outcome = kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
+    pack = Pack.open(outcome)
+    rejects = pd.read_csv(tmp_path / "p" / "rejects.csv").set_index("file")["reason"]
+    assert set(rejects.index) == {"a/image002.png", "b/image011.png", "b/image029.png", "a/image020.png"}
+    assert rejects["a/image002.png"] == "empty file" and outcome.summary["rejects"] == 4
+    assert "4 files were left out" in capsys.readouterr().out
+    left = whole.table[~whole.table["source"].isin(rejects.index)]
+    pd.testing.assert_frame_equal(pack.table, left.reset_index(drop=True))
+    np.testing.assert_array_equal(pack.images(pack.rows()), whole.images(left.index.to_numpy()))
+
+
+def test_mostly_unreadable_stops_and_loses_nothing(src, tmp_path):
+    bad = sorted(src.rglob("*.png"))[:16]
+    good = [file.read_bytes() for file in bad]
+    for file in bad:
+        file.write_bytes(b"")
+    with pytest.raises(DataError, match=r"16 of 30 images cannot be read: empty file \(16\)"):
+        kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
+    assert len((tmp_path / "p" / "rejects.csv").read_text().splitlines()) == 17
+    assert not (tmp_path / "p" / "card.json").exists()
+    assert len(list((tmp_path / "p").glob("images-*.npy"))) == 2, "whole shards stay"
+    with pytest.raises(DataError, match="16 of 30"):  # once more, with nothing mended
+        kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
+    for file, content in zip(bad, good, strict=True):
+        file.write_bytes(content)
+    outcome = kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
+    assert outcome.summary["rows"] == 30
+    assert files(outcome) == files(kontrast.prepare(src, out=tmp_path / "whole", size=32, workers=1))
+
+
+def test_an_interrupted_run_refuses_another_listing(src, tmp_path, monkeypatch):
+    def killed(*args, **more):
+        raise Killed
+
+    monkeypatch.setattr(pack_writer.PackWriter, "finish", killed)
+    with pytest.raises(Killed):
+        kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
+    (src / "a" / "image000.png").write_bytes(b"other")
+    with pytest.raises(OutputError, match="another listing"):
+        kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
+
+
+def test_nothing_is_written_before_the_source_was_understood(src, tmp_path):
+    for wrong in ({"labels": tmp_path / "none.csv"}, {"layout": "chexpret"}, {"column": "patient=Patient"}):
+        with pytest.raises((DataError, UsageError)):
+            kontrast.prepare(src, out=tmp_path / "p", **wrong)
+        assert not (tmp_path / "p").exists()
+    with pytest.raises(DataError):
+        kontrast.prepare(tmp_path / "nowhere", out=tmp_path / "p")
+    assert kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1).status == "done"
+
+
+def test_dry_run_writes_nothing(src, tmp_path, capsys):
+    outcome = kontrast.prepare(src, out=tmp_path / "p", dry_run=True)
+    assert outcome.status == "planned" and not (tmp_path / "p").exists()
+    assert outcome.summary["rows"] == 30 and sum(outcome.summary["splits"].values()) == 30
+    assert outcome.summary["findings"] == ["Edema", "Pneumonia"] and outcome.summary["size"] == 32
+    assert "Would pack 30 images" in capsys.readouterr().out
+    done = kontrast.prepare(src, out=tmp_path / "p", workers=1)
+    assert {k: v["images"] for k, v in done.summary["splits"].items()} == outcome.summary["splits"]
+
+
+def test_given_splits_stay_and_leaks_are_refused_or_repaired(tmp_path):
+    split = ["train"] * 20 + ["test"] * 10
+    pack = Pack.open(kontrast.prepare(make_source(tmp_path / "a", split=split), out=tmp_path / "p", workers=1))
+    assert [int(s[-7:-4]) >= 20 for s in pack.table["source"]] == list(pack.table["split"] == "test")
+    leaky = make_source(tmp_path / "b", split=["train"] * 21 + ["test"] * 9)
+    with pytest.raises(LeakageError, match="1 patients"):
+        kontrast.prepare(leaky, out=tmp_path / "q")
+    assert not (tmp_path / "q").exists()
+    outcome = kontrast.prepare(leaky, out=tmp_path / "q", repair_splits=True, workers=1)
+    assert outcome.summary["moved"] == 1
+    assert (tmp_path / "q" / "moved.csv").read_text().splitlines() == ["source,from,to", "b/image021.png,test,train"]
+    assert "moved.csv" in Pack.open(outcome).card.files
+
+
+def test_without_labels_or_patients_all_is_train_and_that_is_said(tmp_path, capsys):
+    src = make_source(tmp_path / "src", labels=False)
+    pack = Pack.open(kontrast.prepare(src, out=tmp_path / "p", layout="plain", workers=1))
+    assert not pack.patients_known and pack.findings == () and len(pack.rows("train")) == 30
+    assert pack.table["patient_id"].nunique() == 30 and pack.labels([0, 1]).shape == (2, 0)
+    said = capsys.readouterr()
+    assert "each image counts as its own patient" in said.err and "counts as one" in said.out
+
+
+def test_views_limit_and_uint16(src, tmp_path):
+    ap = Pack.open(kontrast.prepare(src, out=tmp_path / "v", views="frontal", limit=10, dtype="uint16", workers=1))
+    assert ap.images([0]).dtype == np.uint16 and len(ap) == 10
+    assert (ap.table.groupby("patient_id").size() == 2).all()
+    with pytest.raises(DataError, match="--views lateral"):
+        kontrast.prepare(src, out=tmp_path / "w", views="lateral")
+
+
+def chexpert(root, n=8):
+    base = root / "CheXpert-v1.0-small"
+    rows = []
+    for i in range(n):
+        name = f"train/patient{i:05d}/study1/view1_frontal"
+        for file in (base / f"{name}.jpg", base / "masks" / f"{name}.png"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(base / f"{name}.jpg"), np.full((30, 40), 100, np.uint8))
+        planes = np.zeros((30, 40), np.uint16)
+        planes[:15] |= 1
+        if i % 2:
+            planes[:, 20:] |= 4
+        cv2.imwrite(str(base / "masks" / f"{name}.png"), planes)
+        labels = dict.fromkeys(FINDINGS, "") | {"Edema": float(i % 2)}
+        rows.append({"Path": f"CheXpert-v1.0-small/{name}.jpg", "Sex": "Male", "Age": 50, "Frontal/Lateral": "Frontal",
+                     "AP/PA": "AP", **labels})  # fmt: skip
+    (base / "masks" / "legend.json").write_text(json.dumps(["Lungs", "Heart", "Edema"]))
+    pd.DataFrame(rows).to_csv(base / "train.csv", index=False)
+    return root
+
+
+def test_masks_come_along(tmp_path):
+    outcome = kontrast.prepare(chexpert(tmp_path / "src"), out=tmp_path / "p", size=40, workers=1)
+    pack = Pack.open(outcome)
+    assert len(pack) == 8 and pack.mask_names == ("Lungs", "Heart", "Edema") == tuple(outcome.summary["masks"])
+    assert pack.findings == FINDINGS
+    lungs, edema = pack.mask("Lungs", pack.rows()), pack.mask("Edema", pack.rows())
+    assert lungs[:, 5:20].all() and not lungs[:, :5].any() and not lungs[:, 20:].any()
+    np.testing.assert_array_equal(edema.any((1, 2)), pack.labels(pack.rows())[:, FINDINGS.index("Edema")] == 1)
+    assert not pack.mask("Heart", pack.rows()).any()
+    assert sorted(p.name for p in outcome.out.glob("masks-*")) == [
+        "masks-edema-00000.npy", "masks-edema-00001.npy", "masks-lungs-00000.npy", "masks-lungs-00001.npy"
+    ]  # fmt: skip
+
+
+def test_raw_patient_ids_are_never_written(src, tmp_path, monkeypatch, capfd):
+    from pydicom.data import get_testdata_file
+    from pydicom.filereader import dcmread
+
+    dicom = dcmread(get_testdata_file("CT_small.dcm"))
+    dicom.PatientID, dicom.PatientName, dicom.StudyInstanceUID = PATIENT, f"{PATIENT}^X", f"1.2.{STUDY}"
+    (tmp_path / "scans").mkdir()
+    dicom.save_as(tmp_path / "scans" / "a.dcm")
+
+    def look():
+        for file, content in files(tmp_path / "out").items():
+            assert b"CANARY" not in content, file
+
+    tidy = pack_writer.tidy
+    monkeypatch.setattr(pack_writer, "tidy", lambda folder: (look(), tidy(folder)))
+    (src / "a" / "image002.png").write_bytes(b"")
+    kontrast.prepare(src, out=tmp_path / "out" / "table", size=32, workers=1)
+    kontrast.prepare(tmp_path / "scans", out=tmp_path / "out" / "dicom", size=32, workers=1)
+    look()
+    assert Pack.open(tmp_path / "out" / "dicom").patients_known
+    said = capfd.readouterr()
+    assert "CANARY" not in said.out + said.err
+
+
+def test_wrong_values_are_refused_in_the_words_that_were_typed(src, tmp_path):
+    for wrong, words in (
+        ({"size": 4}, "--size should be auto or 16 to 2048, got 4"),
+        ({"val_fraction": 1.5}, "--val-fraction should be 0 to below 1, got 1.5"),
+        ({"val_fraction": 0.6, "test_fraction": 0.5}, "leave nothing to train on"),
+        ({"limit": 0}, "--limit"),
+        ({"workers": 0}, "--workers"),
+        ({"dtype": "uint16", "denoise": "nlm"}, "--denoise nlm"),
+        ({"denoise": "nml"}, "denoise 'nml' does not fit"),
+        ({"sise": 3}, "no option 'sise'"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            kontrast.prepare(src, out=tmp_path / "p", **wrong)
+
+
+def test_the_command_line(src, tmp_path):
+    shutil.move(src / "labels.csv", tmp_path / "labels.csv")
+    words = ["prepare", src, "--labels", tmp_path / "labels.csv", "--out", tmp_path / "p", "--size", "32", "--json"]
+    done = subprocess.run([sys.executable, "-m", "kontrast", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["verb"] == "prepare" and facts["rows"] == 30 and facts["out"] == str(tmp_path / "p")
+    assert kontrast.prepare(src, out=tmp_path / "p", size=32, labels=tmp_path / "labels.csv").status == "already done"
+
+
+def test_real_radiographs(tmp_path):
+    src = SHARED / "nih_256"
+    if not src.is_dir():
+        pytest.skip("../shared/data is not here")
+    outcome = kontrast.prepare(src, out=tmp_path / "p", size=64, workers=1)
+    pack = Pack.open(outcome)
+    assert len(pack) == 683 and outcome.summary["rejects"] == 0 and pack.patients_known
+    assert outcome.summary["findings"]["Edema"]["1"] == 61
+    assert 0.4 < pack.mean < 0.7 and 0.15 < pack.std < 0.35
