@@ -51,6 +51,11 @@ def test_a_mask_lies_where_its_image_lies():
     image = np.zeros((90, 60), np.uint8)
     image[30:60, 20:50] = 255
     assert np.array_equal(fit_mask(image, 45), fit(image, 45) >= 128)
+    quarter = np.zeros((8, 8), bool)
+    quarter[:3, :4] = True  # halves of the second row of blocks are covered: in; a quarter is not
+    quarter[5, 7] = True
+    blocks = quarter.reshape(4, 2, 4, 2).mean(axis=(1, 3))
+    assert np.array_equal(fit_mask(quarter, 4), blocks >= 0.5) and (blocks == 0.25).any() and (blocks == 0.5).any()
     squashed = np.zeros((60, 60), bool)  # the same mask, drawn on a square copy
     squashed[20:40, 20:50] = True
     assert np.array_equal(fit_mask(squashed, 45, (90, 60)), fit_mask(image, 45))

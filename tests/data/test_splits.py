@@ -110,6 +110,11 @@ def test_all_is_all_and_nothing_is_refused():
         draw_patients(["a"], 1.5, 0)
 
 
+def test_folds_weigh_patients_by_their_images():
+    found = folds(["heavy"] * 60 + [f"light{i}" for i in range(60)], 2, 0)
+    assert np.bincount(found).tolist() == [60, 60]
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 30).map(str), min_size=5, max_size=120), st.integers(2, 5), st.integers(0, 3))
 def test_folds_group_patients_and_are_even(ids, k, seed):

@@ -40,7 +40,7 @@ def test_ages():
 def test_findings_keep_blank_zero_and_uncertain_apart():
     found = finding_values(pd.Series(["1", "0.0", "-1.0", "", "True"], name="Edema"))
     assert np.array_equal(found, [1, 0, -1, np.nan, 1], equal_nan=True)
-    with pytest.raises(DataError, match="'Edema'.* 1 of its 2 cells"):
+    with pytest.raises(DataError, match=r"'Edema'.* 1 of its 2 cells"):
         finding_values(pd.Series(["1", "3"], name="Edema"))
 
 
