@@ -82,7 +82,7 @@ def test_masks_are_found_by_name_else_boxes(pack, bare):
 def test_each_image_gets_its_own_map_probability_and_scores(pack, size):
     model = classifier(size)
     chosen = sample(pack, "Disc", pack.rows("train"), images=3, limit=7, seed=0)
-    found = list(explain_sample(model, pack, chosen, threshold=0.5, device=torch.device("cpu"), batch_size=3))
+    found = list(explain_sample(model, pack, chosen, threshold=0.3, device=torch.device("cpu"), batch_size=3))
     assert [one.row for one in found] == chosen.rows.tolist()
     maps = gradcam(model, to_input(pack.images(chosen.rows), model.spec), 1, size=pack.size).numpy()
     probabilities = predict(model, pack, chosen.rows)[:, 1]
@@ -93,7 +93,7 @@ def test_each_image_gets_its_own_map_probability_and_scores(pack, size):
         assert (one.place == mask).all() and one.scores["area"] == pytest.approx(mask.mean())
         y, x = np.unravel_index(one.heat.argmax(), one.heat.shape)
         assert one.scores["hit"] == mask[y, x] or 0 < one.scores["hit"] < 1  # a plateau counts by its share
-        region = one.heat >= 0.5 * one.heat.max()
+        region = one.heat >= 0.3 * one.heat.max()
         assert one.scores["iou"] == pytest.approx((region & mask).sum() / (region | mask).sum())
         assert one.scores["centre_hit"] == mask[15:17, 15:17].mean()
 

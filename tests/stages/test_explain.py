@@ -6,7 +6,9 @@ import pytest
 import kontrast
 from helpers import make_pack
 from kontrast.artifacts.card import read_card, verify_files
+from kontrast.artifacts.pack import Pack
 from kontrast.errors import DataError, OutputError, UsageError
+from kontrast.metrics.localisation import mean_interval
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,8 @@ def test_pictures_table_and_card(made, tmp_path):
         part = table[table["finding"] == name]
         assert found["n"] == found["positives"] == len(part) > 2
         assert found["hit"]["value"] == pytest.approx(part["hit"].mean())
-        assert found["iou"]["low"] <= found["iou"]["value"] <= found["iou"]["high"]
+        patients = Pack.open(made / "pack").table.set_index("image_id")["patient_id"][part["image_id"]].to_numpy()
+        assert found["iou"] == pytest.approx(mean_interval(part["iou"], patients, replicates=50))
         assert outcome.summary["findings"][name] == {
             "n": len(part), "hit": found["hit"]["value"], "iou": found["iou"]["value"],
         }  # fmt: skip
@@ -91,8 +94,18 @@ def test_a_dry_run_writes_nothing(made, tmp_path):
 def test_sixteen_bit_packs_are_drawn_too(made, tmp_path):
     make_pack(tmp_path / "pack", n=40, masks=True, dtype="uint16")
     kontrast.explain(made / "classifier", tmp_path / "pack", out=tmp_path / "e", images=1, replicates=0)
-    picture = cv2.imread(str(next((tmp_path / "e" / "overlays").iterdir())))
-    assert 40 < np.median(picture) < 140  # the planted noise is around .35
+    path = next((tmp_path / "e" / "overlays").glob("disc-*.png"))
+    data = Pack.open(tmp_path / "pack")
+    (row,) = np.flatnonzero("disc-" + data.table["image_id"] + ".png" == path.name)
+    left = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)[:, :224]
+    outlined = left.reshape(32, 7, 32, 7).mean((1, 3))  # enlarged sevenfold; the outline covers little of it
+    assert np.corrcoef(outlined.ravel(), data.images([row])[0].ravel())[0, 1] > 0.8
+
+
+def test_findings_that_the_pack_does_not_label_are_left_out(made, tmp_path):
+    make_pack(tmp_path / "pack", n=40, findings=("Disc",))
+    outcome = kontrast.explain(made / "classifier", tmp_path / "pack", out=tmp_path / "e", dry_run=True)
+    assert outcome.summary["findings"] == ["Disc"]
 
 
 def test_a_wrong_finding_names_its_neighbour(made, tmp_path):
