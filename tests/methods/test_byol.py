@@ -74,19 +74,17 @@ def test_t5_target_is_a_copy_of_encoder_and_projector_and_has_no_predictor() -> 
 
 def test_target_moves_only_after_the_step_and_by_tau() -> None:
     method = byol(momentum=0.5)
+    student = [*method.encoder.parameters(), *method.projector.parameters()]
     before = [p.clone() for p in method.teacher.parameters()]
+    with torch.no_grad():
+        for p in student:
+            p.add_(1.0)
     method.step(two_views(pictures(8)))
     assert all(torch.equal(a, b) for a, b in zip(before, method.teacher.parameters(), strict=True))
-    with torch.no_grad():
-        for p in method.encoder.parameters():
-            p.add_(1.0)
-    method.after_step(0.0)
-    student = [*method.encoder.parameters(), *method.projector.parameters()]
-    for old, now, new in zip(before, method.teacher.parameters(), student, strict=True):
-        torch.testing.assert_close(now, 0.5 * old + 0.5 * new)
-    method.after_step(1.0)  # τ = 1: nothing moves
-    for old, now, new in zip(before, method.teacher.parameters(), student, strict=True):
-        torch.testing.assert_close(now, 0.5 * old + 0.5 * new)
+    for progress in (0.0, 1.0):  # τ = 0.5 first; then 1, and nothing moves
+        method.after_step(progress)
+        for old, now, new in zip(before, method.teacher.parameters(), student, strict=True):
+            torch.testing.assert_close(now, 0.5 * old + 0.5 * new)
 
 
 def test_t13_target_has_batchnorm_statistics_of_its_own() -> None:
