@@ -20,6 +20,7 @@ def build_app():  # type: ignore[no-untyped-def]
         help="Unlabelled medical images and a handful of labels in, a tested classifier out.",
         help_format="plaintext",
         result_action="return_value",
+        suppress_keyboard_interrupt=False,  # main says that the work resumes
     )
     for name, summary in COMMANDS.items():
         app.command(f"kontrast.stages.{name}:{name}", name=name, help=summary, sort_key=list(COMMANDS).index(name))

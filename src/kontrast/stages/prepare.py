@@ -141,6 +141,7 @@ def prepare(
     if dry_run:
         counts: dict[str, int] = {name: int((table["split"] == name).sum()) for name in SPLITS}
         console.say(f"Would pack {len(table):,} images at {plan.treatment.size} px into {out}: {_said(counts)}.")
+        console.say(f"  findings: {', '.join(records.findings) or 'none'}")
         planned = {"rows": len(table), "size": plan.treatment.size, "findings": list(plan.findings), "splits": counts}
         return Outcome("prepare", out, "planned", planned)
     claim(out, "pack", config=config.asked())
@@ -276,7 +277,7 @@ def _say(facts: dict[str, Any]) -> None:
             [[name, *(f"{n:,}" for n in counts.values())] for name, counts in facts["findings"].items()],
         )
     if facts["masks"]:
-        console.say(f"masks: {', '.join(facts['masks'])}")
+        console.say(f"masks: {len(facts['masks'])} kinds ({', '.join(facts['masks'][:3])} …)")
     if facts["moved"]:
         console.say(f"{facts['moved']:,} images of patients in two splits were moved to train: see moved.csv.")
     if facts["rejects"]:
