@@ -20,7 +20,7 @@ def attenuation(layers: Layers, anatomy: Anatomy, pose: Pose) -> Array:
     canvas = layers.canvas
     rng = np.random.default_rng(anatomy.seed + 4)
     # The lung's own tissue: alveoli and small vessels below the resolution, as a fine and a coarse texture.
-    gas = canvas.texture(rng, 0.6, coarse=4.0)
+    gas: Array = canvas.texture(rng, 0.6, coarse=4.0)
     gas *= np.float32(-0.045 * anatomy.parenchyma)
     gas += np.float32(1 - anatomy.parenchyma)
     if layers.dense is not canvas.nothing:
