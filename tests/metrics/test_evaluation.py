@@ -111,7 +111,7 @@ def test_few_cases_are_marked_and_rare_ones_have_no_interval() -> None:
     y[:2, 0], y[:8, 1] = 1, 1
     table = score_table(y, p, ["Two", "Eight"], replicates=400)
     two, eight = table["findings"]["Two"], table["findings"]["Eight"]
-    assert two["note"] == "wide: only 2 positives" and eight["note"] == "wide: only 8 positives"
+    assert "wide: only 2 positive cases" in two["note"] and "wide: only 8 positive cases" in eight["note"]
     assert two["auroc"]["low"] is None and "replicates lack" in two["auroc"]["reason"]
     assert 30 < two["auroc"]["left_out"] < 80 and eight["auroc"]["low"] is not None
     assert table["macro"]["auroc"]["incomplete"] == two["auroc"]["left_out"] + eight["auroc"].get("left_out", 0)
@@ -137,3 +137,15 @@ def test_the_order_of_findings_and_the_seed() -> None:
 def test_faulty_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         score_table(np.zeros((3, 2)), np.zeros((3, 2)), ["A"])
+
+
+def test_few_is_counted_in_patients_where_they_are_resampled() -> None:
+    y = np.zeros((400, 1))
+    y[:40] = 1  # of 4 patients with ten rows each, or of 20 with two
+    p = np.random.default_rng(0).random((400, 1))
+    notes = [
+        score_table(y, p, ["A"], patients=np.arange(400) // rows, replicates=10)["findings"]["A"].get("note", "")
+        for rows in (10, 2, 1)
+    ]
+    assert notes[0].startswith("wide: only 4 positive patients")
+    assert notes[1].startswith("few: only 20 positive patients") and notes[2] == ""

@@ -114,5 +114,5 @@ def test_radiologists_columns_are_matched_by_name(tmp_path) -> None:
     )
     lesion, opacity = found["findings"]["Lung Lesion"], found["findings"]["Lung Opacity"]
     assert lesion["positives"] == 8 and opacity["positives"] == 264
-    assert "wide: only 8 positives" in lesion["note"] and opacity["kappa"]["value"] > 0.6
+    assert "wide: only 8 positive patients" in lesion["note"] and opacity["kappa"]["value"] > 0.6
     assert lesion["specificity"]["value"] > 0.99

@@ -17,8 +17,9 @@ from kontrast.types import COMPETITION_FINDINGS
 SCORES: tuple[str, ...] = ("auroc", "ap", *THRESHOLDED, "brier")
 """What is scored, by its name in `scores.json`."""
 
-FEW = 10
-"""Fewer positives, negatives or patients than this, and a finding's intervals are marked."""
+FEW, FEWER = 30, 10
+"""Fewer positive or negative patients than this, and a finding's intervals are marked: below 30 a percentile interval
+that says 95 % covers less (see `intervals`), below 10 it is so wide, and covers so much less, that it hardly tells."""
 
 
 class FindingScorer:
@@ -33,6 +34,7 @@ class FindingScorer:
 
     Attributes:
         n, positives, patients: rows with a target, those with 1, patients they come from.
+        units_with: patients with a positive row, and with a negative one.
         in_range: whether every score lies in [0, 1], without which there is no Brier score.
     """
 
@@ -40,6 +42,7 @@ class FindingScorer:
         known = ~np.isnan(y)
         y, s, units = y[known], s[known], units[known]
         self.n, self.positives, self.patients = len(y), int(y.sum()), len(np.unique(units))
+        self.units_with = {word: len(np.unique(units[y == v])) for word, v in (("positive", 1), ("negative", 0))}
         self.threshold = threshold
         self.in_range = bool(((s >= 0) & (s <= 1)).all())
         self._ranks = Ranks.of(y, s, units, total)
@@ -79,11 +82,13 @@ class FindingScorer:
 
     def note(self, resampled: str) -> str | None:
         """What a reader must know about a small sample, or None."""
-        counts = {"positives": self.positives, "negatives": self.n - self.positives}
-        if resampled == "patients":
-            counts["patients"] = self.patients
-        few = [f"{count} {what}" for what, count in counts.items() if count < FEW]
-        return f"wide: only {' and '.join(few)}" if few else None
+        noun = "patients" if resampled == "patients" else "cases"
+        few = [f"{count} {word} {noun}" for word, count in self.units_with.items() if count < FEW]
+        if not few:
+            return None
+        if min(self.units_with.values()) < FEWER:
+            return f"wide: only {' and '.join(few)}, so the intervals cover less than 95 % and hardly tell"
+        return f"few: only {' and '.join(few)}, so the intervals cover somewhat less than 95 %"
 
 
 def score_table(

@@ -202,10 +202,15 @@ def _say(found: dict[str, Any], summary: dict[str, Any]) -> None:
             continue
         findings = next(iter(baselines.values()))["scores"]["findings"]
         table = [
-            [f, *(decimal(b["scores"]["findings"][f]["auroc"]["value"]) for b in baselines.values())] for f in findings
+            [
+                f,
+                str(e["positives"]),
+                *(decimal(b["scores"]["findings"][f]["auroc"]["value"]) for b in baselines.values()),
+            ]
+            for f, e in findings.items()
         ]
-        table.append(["macro", *(decimal(b["scores"]["macro"]["auroc"]["value"]) for b in baselines.values())])
-        console.table(f"{name}: AUROC on test without looking at the image", ["finding", *baselines], table)
+        table.append(["macro", "", *(decimal(b["scores"]["macro"]["auroc"]["value"]) for b in baselines.values())])
+        console.table(f"{name}: AUROC on test without looking at the image", ["finding", "pos", *baselines], table)
     policy = found["label_policy"]
     console.say(f"Labels: uncertain = {policy['uncertain']}, blank = {policy['blank']}.")
     for name, entry in (found["classifier"] or {}).items():
