@@ -19,8 +19,8 @@ to 0.9; a collapsed run falls to 0.001 and less."""
 AT_CHANCE = 0.02
 """A contrastive loss within this share of its value at chance has learnt nothing."""
 
-PATIENCE = 0.1
-"""No verdict in this first part of a run: a loss at chance is where every run begins."""
+EARLY = {"alike": (50, 0.2), "chance": (100, 0.5)}
+"""No verdict before so many steps and such a share of the run: near its value at chance is where every loss begins."""
 
 
 def feature_std_ratio(features: Tensor) -> float:
@@ -82,8 +82,9 @@ class Collapse(Hook):
         if chance is not None:
             line["below_chance"] = chance - line["loss"]
         self.last = {k: line.get(k) for k in ("feature_std_ratio", "effective_rank", "below_chance")}
-        if step > PATIENCE * self._steps and not self.warned:
-            advice = verdict(line["feature_std_ratio"], line["loss"], chance)
+        late = {name: step >= max(least, share * self._steps) for name, (least, share) in EARLY.items()}
+        if late["alike"] and not self.warned:
+            advice = verdict(line["feature_std_ratio"], line["loss"], chance if late["chance"] else None)
             self.warned = advice is not None
             if advice is not None and distributed.is_main():
                 console.warn(f"after step {step:,}: {advice}")

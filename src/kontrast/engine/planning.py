@@ -30,6 +30,9 @@ IMAGES_SEEN = {"cpu": 200_000, "cuda": 2_000_000}
 """How many images an `auto` run looks at: half an hour or so of a ResNet-18 at 64 px on two cores, hours on a GPU."""
 
 LARGEST_BATCH = {"cpu": 128, "cuda": 256}
+OPTIONS = ("queue_length", "momentum", "temperature", "prototypes")
+"""Fields of methods' configurations that are options of the command."""
+
 PLAIN_LR = {"adamw": 1e-3, "sgd": 0.03, "lars": 0.3}
 """Peak learning rates for a batch of 256, for an optimiser of which the method says nothing."""
 
@@ -223,7 +226,8 @@ def settle_options(
     """The method's configuration with nothing left open; each decision is said unless `quiet`."""
     config, decisions = METHODS[method].fit_config(config, images=images, steps=steps, batch_size=batch_size, size=size)
     for name, value, reason in () if quiet else decisions:
-        console.decided(flag(name), f"{value:.6g}" if isinstance(value, float) else value, reason)
+        shown = flag(name) if name in OPTIONS else name.replace("_", " ")
+        console.decided(shown, f"{value:.6g}" if isinstance(value, float) else value, reason)
     return config
 
 

@@ -130,57 +130,53 @@ def pretrain(
     parents = [parent("pack", pack) for pack in packs] + source_parents(config.init)
     asked = to_dict(config) | {"start": source_name(config.init)}
     device = resolve_device(config.device)
-    taken = distributed.main_first(lambda: claim(out, "encoder", config=asked, parents=parents, dry_run=dry_run))
-    if taken.state == "done":
+    # A look first: a mistake that only shows while the run is planned must not leave the folder taken.
+    state = claim(out, "encoder", config=asked, parents=parents, dry_run=True).state
+    distributed.barrier()
+    if state == "done":
         console.say(f"{out} is already done.")
         if distributed.is_main() and not dry_run:
             remove_checkpoints(out)
         return Outcome("pretrain", out, "already done", read_card(out).content["summary"])
+    prepared = _prepare(data, config, device, out, measuring=not dry_run)
     if dry_run:
-        plan, _, _ = _prepare(data, config, device, None)
-        return Outcome("pretrain", out, "planned", {"plan": to_dict(plan)})
+        return Outcome("pretrain", out, "planned", {"plan": to_dict(prepared[0])})
+    distributed.barrier()  # nobody looks for a plan any more when the first process writes one
+    if distributed.is_main():
+        claim(out, "encoder", config=asked, parents=parents)
     with locked(out) if distributed.is_main() else contextlib.nullcontext():
-        summary = _train(data, config, device, out, {"config": asked, "parents": parents})
+        summary = _train(prepared, device, out, {"config": asked, "parents": parents})
     return Outcome("pretrain", out, "done", summary)
 
 
 def _prepare(
-    data: list[Any], config: PretrainConfig, device: "torch.device", out: Path | None
+    data: list[Any], config: PretrainConfig, device: "torch.device", out: Path, *, measuring: bool
 ) -> tuple["Plan", tuple["Encoder", "EncoderSpec", Any], list[Any]]:
     """The plan (read back in a run that was begun), the encoder to begin with, and the rows to train on."""
-    from kontrast import distributed
     from kontrast.artifacts.encoder import source_name
     from kontrast.engine import planning
     from kontrast.engine.pretraining import make_plan, starting_encoder, training_rows
     from kontrast.engine.sizes import common_size
 
     found = training_rows(data)
-    plan = planning.read_plan(out) if out else None
+    plan = planning.read_plan(out)
     if plan is not None:
         start = starting_encoder(config.init, plan.encoder, plan.size, plan.seed, found)
         console.say(f"Going on by the plan that was made at the start ({planning.PLAN}).")
         return plan, start, found
     method = planning.choose_method(config.method)
-    options = planning.method_options(
-        method, {name: getattr(config, name) for name in ("queue_length", "momentum", "temperature", "prototypes")}
-    )
+    options = planning.method_options(method, {name: getattr(config, name) for name in planning.OPTIONS})
     named = None if config.encoder == "auto" else config.encoder
     if source_name(config.init) != "artifact":
         named = planning.choose_encoder(named, device)
     size = common_size([pack for pack, _ in found], None if config.size == "auto" else config.size)
     start = starting_encoder(config.init, named, size, config.seed, found)
-    plan = make_plan(
-        method, options, config, start[0], start[1], found, device, measuring=out is not None
-    )  # fmt: skip
-    if out is not None:
-        if distributed.is_main():
-            planning.write_plan(out, plan)
-        distributed.barrier()
+    plan = make_plan(method, options, config, start[0], start[1], found, device, measuring=measuring)
     return plan, start, found
 
 
 def _train(
-    data: list[Any], config: PretrainConfig, device: "torch.device", out: Path, provenance: dict[str, Any]
+    prepared: tuple[Any, Any, Any], device: "torch.device", out: Path, provenance: dict[str, Any]
 ) -> dict[str, Any]:
     """Train by the plan and finish the artifact; the summary for the outcome."""
     from kontrast import distributed
@@ -189,10 +185,12 @@ def _train(
     from kontrast.engine.checkpoint import remove_checkpoints
     from kontrast.engine.loop import fit
     from kontrast.engine.monitor import Collapse
-    from kontrast.engine.planning import PLAN
+    from kontrast.engine.planning import PLAN, write_plan
     from kontrast.engine.pretraining import build_model, seen_by
 
-    plan, (encoder, spec, seen), found = _prepare(data, config, device, out)
+    plan, (encoder, spec, seen), found = prepared
+    if distributed.is_main():
+        write_plan(out, plan)
     batches = Batches(found, plan.batch_size, plan.seed, device, size=plan.size)
     batches.load_whole()
     monitor = Collapse(plan.steps)

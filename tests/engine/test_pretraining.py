@@ -1,0 +1,150 @@
+"""Which images pretraining reads, what it decides, and that its views do not depend on the number of processes."""
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import KEY, make_pack
+from kontrast.artifacts.pack import Pack
+from kontrast.artifacts.seen import Seen
+from kontrast.data.identity import Key
+from kontrast.engine.batches import Batch, generator
+from kontrast.engine.planning import choose_batch_size, choose_optimizer, choose_steps, method_options
+from kontrast.engine.pretraining import SelfSupervised, pooled_statistics, seen_by, training_rows
+from kontrast.errors import UsageError
+from kontrast.methods.method import Step
+from kontrast.nn.encoders import EncoderSpec
+from kontrast.views.params import ViewSpec
+from kontrast.views.recipes import recipe
+
+CPU = torch.device("cpu")
+
+
+class Echo(torch.nn.Module):
+    """Keeps the views and the moments it was called at."""
+
+    views = ViewSpec(globals=2, locals=1)
+    sync_batchnorm = False
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def before_step(self, progress):
+        self.calls.append(("before", progress))
+
+    def step(self, views):
+        self.calls.append(("step", views))
+        return Step(views[0].mean(), views[0].flatten(1))
+
+    def after_backward(self, step, progress):
+        self.calls.append(("after_backward", step, progress))
+
+    def after_step(self, progress):
+        self.calls.append(("after_step", progress))
+
+    def trainable(self):
+        return iter(())
+
+
+def _batch(first=0, last=6):
+    images = torch.randint(0, 256, (6, 1, 16, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    part = slice(first, last)
+    return Batch(images[part], np.arange(6)[part], ["x"] * (last - first), 4, first, 6)
+
+
+def test_views_are_normalised_and_the_same_however_the_batch_is_shared():
+    spec = EncoderSpec("resnet18", 16, mean=0.4, std=0.2)
+    whole, parts = Echo(), Echo()
+    views = recipe("xray", "swav", 16)
+    SelfSupervised(whole, views, spec).step(_batch(), 0.25, generator(0, 4))
+    for first, last in ((0, 3), (3, 6)):
+        SelfSupervised(parts, views, spec).step(_batch(first, last), 0.25, generator(0, 4))
+    assert whole.calls[0] == ("before", 0.25)
+    seen = whole.calls[1][1]
+    assert len(seen) == 3 and seen[0].shape == (6, 1, 16, 16) and seen[2].shape[-1] < 16
+    for view, a, b in zip(seen, parts.calls[1][1], parts.calls[3][1], strict=True):
+        torch.testing.assert_close(view, torch.cat([a, b]), rtol=0, atol=1e-6)
+    low, high = (0 - 0.4) / 0.2 - 1e-6, (1 - 0.4) / 0.2 + 1e-6
+    assert low <= float(seen[0].min()) and float(seen[0].max()) <= high and float(seen[0].max()) > 1
+
+
+def test_only_the_train_split_is_read(tmp_path):
+    pack = Pack.open(make_pack(tmp_path / "a", n=40))
+    ((_, rows),) = training_rows([pack])
+    assert set(pack.table["split"].iloc[rows]) == {"train"}
+    table = seen_by([(pack, rows)], Seen.nothing()).table
+    assert len(table) == len(rows) and set(table["role"]) == {"pretrain"}
+    assert set(table["patient_id"]) == set(pack.table["patient_id"].iloc[rows])
+
+
+def test_packs_that_cannot_serve_are_refused(tmp_path):
+    pack = Pack.open(make_pack(tmp_path / "a", n=40))
+    with pytest.raises(UsageError, match="twice"):
+        training_rows([pack, Pack.open(tmp_path / "a")])
+    one = Pack.open(make_pack(tmp_path / "one", n=6, patients=1, splits=(1.0, 0.0)))
+    with pytest.raises(UsageError, match="one patient"):
+        training_rows([one])
+    none = Pack.open(make_pack(tmp_path / "none", n=12, splits=(0.0, 0.5)))
+    with pytest.raises(UsageError, match="training images"):
+        training_rows([none])
+
+
+def test_held_out_patients_of_another_pack_are_warned_of(tmp_path, capsys):
+    a = Pack.open(make_pack(tmp_path / "a", n=40))
+    b = Pack.open(make_pack(tmp_path / "b", n=40, splits=(0.2, 0.2)))  # the same patients, split otherwise
+    training_rows([a, b])
+    assert "held-out images" in capsys.readouterr().err
+    c = Pack.open(make_pack(tmp_path / "c", n=40, seed=9, key=Key(b"another key of the tests, 32 by.")))
+    assert c.key_id != KEY.id
+    training_rows([a, c])
+    assert capsys.readouterr().err == ""
+
+
+def test_pooled_statistics_are_those_of_all_pixels_together():
+    rng = np.random.default_rng(0)
+    parts = [rng.uniform(0, 1, (30, 5)), rng.uniform(0.5, 0.7, (10, 5))]
+
+    class Stub:
+        def __init__(self, x):
+            self.mean, self.std = float(x.mean()), float(x.std())
+
+    mean, std = pooled_statistics([(Stub(x), np.arange(len(x))) for x in parts])
+    together = np.concatenate(parts)
+    assert mean == pytest.approx(together.mean()) and std == pytest.approx(together.std())
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"), [(5, 5), (40, 8), (100, 8), (360, 32), (540, 64), (2000, 128), (10**6, 128)]
+)
+def test_auto_batch_is_an_eighth_of_the_images(images, expected):
+    assert choose_batch_size("auto", images, CPU) == expected
+    with pytest.raises(UsageError, match="training images"):
+        choose_batch_size(images + 1, images, CPU)
+
+
+def test_learning_rates_follow_the_batch():
+    assert choose_optimizer("moco", "auto", "auto", "auto", 64) == ("adamw", 5e-4, 1e-4)  # root rule
+    name, lr, decay = choose_optimizer("byol", "lars", "auto", "auto", 64)
+    assert (name, lr, decay) == ("lars", 0.05, 1.5e-6)  # linear rule, the paper's 0.2 for 256
+    assert choose_optimizer("moco", "adamw", 0.1, 0.0, 64) == ("adamw", 0.1, 0.0)
+
+
+class _Batches:
+    steps_per_epoch, batch_size, device = 20, 10, CPU
+
+
+def test_steps_from_epochs_minutes_or_the_number_of_images(capsys):
+    assert choose_steps(2.5, None, _Batches, None) == 50
+    assert choose_steps("auto", 10, _Batches, lambda: 2.0) == 1140
+    assert "20 images/s" in capsys.readouterr().out
+    assert choose_steps("auto", None, _Batches, None) == 400 * 20
+    _Batches.steps_per_epoch = 10**6
+    assert choose_steps("auto", None, _Batches, None) == 10**7
+    _Batches.steps_per_epoch = 20
+
+
+def test_an_option_of_another_method_is_refused():
+    assert method_options("moco", {"momentum": 0.5, "prototypes": "auto"}).momentum == 0.5
+    with pytest.raises(UsageError, match="--prototypes is no option of moco"):
+        method_options("moco", {"momentum": "auto", "prototypes": 10})

@@ -1,0 +1,225 @@
+"""`kontrast pretrain` from Pack to Encoder: every method, resume, refusals, several Packs, several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import kontrast
+from helpers import make_pack
+from kontrast.artifacts.card import read_card
+from kontrast.artifacts.encoder import load_encoder
+from kontrast.artifacts.seen import Seen
+from kontrast.errors import OutputError, UsageError
+from kontrast.methods import METHODS
+from kontrast.nn.encoders import ENCODERS
+from stages.run_pretrain import Toy
+
+SCRIPT = Path(__file__).parent / "run_pretrain.py"
+ASKED = {"encoder": "toy", "batch_size": 8, "precision": "fp32"}
+SMALL = {**ASKED, "epochs": 2, "device": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch):
+    # one thread, as in the processes started below: sums in another order would not agree bit for bit
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setitem(ENCODERS, "toy", lambda spec: Toy())
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    return make_pack(tmp_path_factory.mktemp("pack") / "a", n=60, size=16)
+
+
+def _weights(folder):
+    return load_file(folder / "encoder.safetensors")
+
+
+def _same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def _lines(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("images_per_s", "wait_share")} for line in lines]
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_method_makes_an_encoder(pack, tmp_path, method):
+    outcome = kontrast.pretrain(pack, out=tmp_path / "e", method=method, **SMALL)
+    assert (outcome.status, outcome.summary["method"], outcome.summary["steps"]) == ("done", method, 8)
+    encoder, spec, seen = load_encoder(tmp_path / "e")
+    assert spec.size == 16 and encoder(torch.zeros(2, 1, 16, 16)).shape == (2, 12)
+    assert set(seen.table["role"]) == {"pretrain"} and len(seen) == 36
+    assert sorted(p.name for p in (tmp_path / "e").iterdir()) == [
+        "card.json", "encoder.safetensors", "metrics.jsonl", "seen.csv",
+    ]  # fmt: skip
+    line = _lines(tmp_path / "e")[-1]
+    assert line["step"] == 8 and np.isfinite(line["loss"])
+    assert {"feature_std_ratio", "effective_rank", "grad_norm", "lr"} <= line.keys()
+    card = read_card(tmp_path / "e", "encoder")
+    assert card.content["plan"]["batch_size"] == 8 and "auto" not in card.content["plan"].values()
+    assert card.config["method"] == method and card.config["lr"] == "auto"
+    assert [p.role for p in card.parents] == ["pack"]
+    again = kontrast.pretrain(pack, out=tmp_path / "e", method=method, **SMALL)
+    assert again.status == "already done" and again.summary["loss"] == outcome.summary["loss"]
+
+
+def test_what_is_left_open_is_chosen_and_said(pack, tmp_path, capsys):
+    outcome = kontrast.pretrain(pack, out=tmp_path / "e", encoder="toy", epochs=1)
+    said = capsys.readouterr().out
+    for option in ("--device", "--method", "--size", "--batch-size", "--optimizer", "--lr", "--precision"):
+        assert f"{option} = " in said, option
+    assert outcome.summary["method"] == "moco"
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(pack, tmp_path):
+    torch.manual_seed(1)
+    kontrast.pretrain(pack, out=tmp_path / "a", **SMALL)
+    torch.manual_seed(2)
+    kontrast.pretrain(pack, out=tmp_path / "b", **SMALL)
+    kontrast.pretrain(pack, out=tmp_path / "c", seed=1, **SMALL)
+    assert (tmp_path / "a/card.json").read_bytes() == (tmp_path / "b/card.json").read_bytes()
+    assert not _same(_weights(tmp_path / "a"), _weights(tmp_path / "c"))
+
+
+def test_several_packs_of_several_sizes(pack, tmp_path, capsys):
+    other = make_pack(tmp_path / "b", n=40, size=24, seed=5)
+    outcome = kontrast.pretrain(pack, other, out=tmp_path / "e", **SMALL)
+    assert outcome.summary["images"] == 36 + 24
+    assert "24 px are reduced to 16 px" in capsys.readouterr().out
+    card = read_card(tmp_path / "e")
+    assert len(card.parents) == 2 and card.content["plan"]["size"] == 16
+    assert len(Seen.load(tmp_path / "e")) == 60
+
+
+def test_labels_are_never_read(pack, tmp_path, monkeypatch):
+    from kontrast.artifacts.pack import Pack
+
+    monkeypatch.setattr(Pack, "labels", lambda *_: pytest.fail("pretrain read a label"))
+    kontrast.pretrain(pack, out=tmp_path / "e", **SMALL)
+
+
+def test_it_goes_on_from_another_encoder(pack, tmp_path):
+    kontrast.pretrain(pack, out=tmp_path / "a", **SMALL)
+    other = make_pack(tmp_path / "p", n=40, size=16, seed=5)
+    kontrast.pretrain(other, out=tmp_path / "b", init=str(tmp_path / "a"), **{**SMALL, "lr": 1e-9, "epochs": 1})
+    card = read_card(tmp_path / "b")
+    assert [p.role for p in card.parents] == ["pack", "encoder"]
+    assert card.content["pixels"] == read_card(tmp_path / "a").content["pixels"]
+    assert len(Seen.load(tmp_path / "b")) == 36 + 24
+    first, second = _weights(tmp_path / "a"), _weights(tmp_path / "b")
+    assert torch.allclose(first["body.0.weight"], second["body.0.weight"], atol=1e-6)
+
+
+def test_minutes_become_steps(pack, tmp_path, capsys):
+    settings = {k: v for k, v in SMALL.items() if k != "epochs"}
+    start = time.monotonic()
+    outcome = kontrast.pretrain(pack, out=tmp_path / "e", minutes=0.05, **settings)
+    assert outcome.summary["steps"] >= 3
+    assert time.monotonic() - start < 30
+    assert "0.05 minutes at" in capsys.readouterr().out
+
+
+def test_a_dry_run_writes_nothing(pack, tmp_path):
+    outcome = kontrast.pretrain(pack, out=tmp_path / "e", minutes=5, encoder="toy", dry_run=True)
+    assert outcome.status == "planned" and outcome.summary["plan"]["method"] == "moco"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"method": "mocco"}, "moco"),
+        ({"encoder": "resnet19"}, "resnet18"),
+        ({"batch_size": 100}, "--batch-size"),
+        ({"prototypes": 9}, "--prototypes"),
+        ({"epochs": 1, "minutes": 1}, "--minutes"),
+        ({"temperature": 0.0}, "--temperature"),
+        ({"momentum": 1.5}, "--momentum"),
+        ({"size": 8}, "--size"),
+        ({"precision": "fp16"}, "fp16"),
+        ({"queue_length": 1000}, "--queue-length"),
+        ({"epoch": 5}, "epochs"),
+        ({"device": "gpu"}, "cuda"),
+        ({"lr": -1.0}, "--lr"),
+    ],
+    ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
+)
+def test_wrong_settings_are_named_and_leave_the_folder_free(pack, tmp_path, options, word):
+    with pytest.raises(UsageError) as error:
+        kontrast.pretrain(pack, out=tmp_path / "e", **options)
+    assert word in str(error.value)
+    assert not (tmp_path / "e").exists()
+
+
+def test_no_pack_and_a_taken_folder(pack, tmp_path):
+    with pytest.raises(UsageError, match="No Pack"):
+        kontrast.pretrain(out=tmp_path / "e")
+    kontrast.pretrain(pack, out=tmp_path / "e", **SMALL)
+    with pytest.raises(OutputError, match="lr was"):
+        kontrast.pretrain(pack, out=tmp_path / "e", lr=0.5, **SMALL)
+
+
+def _command(pack, out, *more):
+    words = ["pretrain", pack, "--out", out, "--encoder", "toy", "--batch-size", "8", "--precision", "fp32", *more]
+    return [str(word) for word in words]
+
+
+def _run(*words, **options):
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}
+    return subprocess.run([sys.executable, *words], env=env, capture_output=True, text=True, timeout=200, **options)
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(pack, tmp_path):
+    command = _command(pack, tmp_path / "killed", "--epochs", "40", "--method", "moco")
+    result = _run(str(SCRIPT), "--kills", "5", *command)
+    assert result.returncode == 0, result.stderr
+    assert "kills left: 0" in result.stdout
+    kontrast.pretrain(pack, out=tmp_path / "whole", method="moco", **ASKED, epochs=40)
+    assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "killed"))
+    assert _lines(tmp_path / "whole") == _lines(tmp_path / "killed")
+    assert (tmp_path / "whole/card.json").read_bytes() == (tmp_path / "killed/card.json").read_bytes()
+
+
+def test_sigterm_ends_with_75_and_the_plan_is_kept(pack, tmp_path):
+    out = tmp_path / "e"
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = _command(pack, out, "--minutes", "0.12")
+    process = subprocess.Popen([sys.executable, str(SCRIPT), *command], env=env, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not ((out / "metrics.jsonl").exists() and (out / "metrics.jsonl").stat().st_size):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 75, error
+    assert "SIGTERM" in error and "Run the same command again" in error
+    plan = json.loads((out / "plan.json").read_text())
+    result = _run(str(SCRIPT), *command, "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["steps"] == plan["steps"]
+    assert [line["step"] for line in _lines(out)] == sorted({line["step"] for line in _lines(out)})
+
+
+def test_two_processes_share_each_batch(pack, tmp_path):
+    base = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(SCRIPT)]
+    result = _run(*base, *_command(pack, tmp_path / "two", "--epochs", "3", "--method", "simclr", "--seed", "3"))
+    assert result.returncode == 0, result.stderr
+    kontrast.pretrain(pack, out=tmp_path / "one", method="simclr", **ASKED, epochs=3, seed=3)
+    one, two = _lines(tmp_path / "one"), _lines(tmp_path / "two")
+    assert [line["step"] for line in one] == [line["step"] for line in two]
+    np.testing.assert_allclose([line["loss"] for line in one], [line["loss"] for line in two], rtol=2e-3)
+    others = _weights(tmp_path / "two")
+    for name, value in _weights(tmp_path / "one").items():
+        torch.testing.assert_close(value, others[name], rtol=2e-2, atol=2e-3)
