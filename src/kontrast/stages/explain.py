@@ -210,17 +210,16 @@ def _draw(pack: "Pack", one: "Explained", path: Path) -> None:
 
 def _say(results: dict[str, Any]) -> None:
     def shown(score: dict[str, Any]) -> str:
-        if score["value"] is None:
-            return "-"
-        if score["low"] is None:
-            return f"{score['value']:.2f}"
-        return f"{score['value']:.2f} [{score['low']:.2f}, {score['high']:.2f}]"
+        return "–" if score["value"] is None else f"{score['value']:.2f}"
 
-    rows = [
-        [name, str(found["n"])] + [shown(found[key]) for key in ("hit", "centre_hit", "iou", "centre_iou")]
-        for name, found in results.items()
-    ]
-    console.table("Does the map point at the finding?", ["", "n", "hit", "centre", "IoU", "centre"], rows)
+    def both(found: dict[str, Any], name: str) -> list[str]:
+        score = found[name]
+        between = "" if score["low"] is None else f" ({score['low']:.2f}–{score['high']:.2f})"
+        return [shown(score) + between, shown(found[f"centre_{name}"])]
+
+    rows = [[name, str(found["n"]), *both(found, "hit"), *both(found, "iou")] for name, found in results.items()]
+    title = "Do the maps point at the finding? (beside: what pointing at the centre would give)"
+    console.table(title, ["finding", "n", "hit", "centre", "IoU", "centre"], rows)
     for name, found in results.items():
         if found["hit"]["value"] is None:
             console.say(f"  {name}: {found['hit']['reason']}.")
