@@ -7,6 +7,10 @@ many columns at once (`scores`). Source: Efron & Tibshirani 1993, chapters 13 an
 A replicate in which a class is missing has no such score: it is left out and counted. When more than a tenth are
 left out (a finding with one or two positives), the rest no longer stands for what another sample would have given,
 and no interval is given.
+
+Percentile intervals of AUROC cover less than they say when a class has few patients. Measured on 2,000 simulated
+studies each (`benchmarks/interval_coverage.py`): with 50 positive patients of 100, 94.1 %; 30 of 100, 93.5 to 94.1 %;
+30 of 200 at an AUROC of .92, 91.9 %; 20, 93.2 %; 10, 90.2 %; 5, 85.3 %. Findings with fewer than 30 are marked.
 """
 
 from collections.abc import Callable, Iterator, Sequence
