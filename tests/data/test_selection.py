@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from kontrast.data.selection import keep_views, limit_patients, split_rows
+from kontrast.data.selection import keep_only, keep_views, limit_patients, split_rows
 from kontrast.errors import DataError, LeakageError
 
 
@@ -29,6 +29,16 @@ def test_views():
     assert len(keep_views(frame, "all")) == 6
     with pytest.raises(DataError, match="none of 2 images is known to be lateral"):
         keep_views(table(["a", "b"], view=["AP", ""]), "lateral")
+
+
+def test_patterns_of_paths():
+    frame = table(list("abc")).assign(source=["x/1.png", "y/2.png", "y/z/patient77.png"])
+    assert list(keep_only(frame, ["y/*"])["patient"]) == ["b", "c"]
+    assert list(keep_only(frame, ["x/*", "*77.png"])["patient"]) == ["a", "c"]
+    assert keep_only(frame, ()) is frame
+    with pytest.raises(DataError, match="none of 3 images matches") as error:
+        keep_only(frame[::-1], ["q/*"])
+    assert "77" not in str(error.value)
 
 
 def test_limit_takes_whole_patients_from_everywhere():

@@ -321,6 +321,21 @@ def test_mostly_unreadable_stops_and_loses_nothing(src, tmp_path):
     assert files(outcome) == files(kontrast.prepare(src, out=tmp_path / "whole", size=32, workers=1))
 
 
+def test_after_too_many_bad_files_they_may_also_be_removed(src, tmp_path):
+    bad = [src / f"a/image{i:03d}.png" for i in range(0, 30, 2)] + [src / "b" / "image001.png"]
+    for file in bad:
+        file.write_bytes(b"")
+    with pytest.raises(DataError, match="16 of 30"):
+        kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
+    table = pd.read_csv(src / "labels.csv", dtype=str, keep_default_na=False)
+    table[~table["path"].isin([f.relative_to(src).as_posix() for f in bad])].to_csv(src / "labels.csv", index=False)
+    for file in bad:
+        file.unlink()
+    outcome = kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
+    assert outcome.summary["rows"] == 14
+    assert files(outcome) == files(kontrast.prepare(src, out=tmp_path / "whole", size=32, workers=1))
+
+
 def test_an_interrupted_run_refuses_another_listing(src, tmp_path, monkeypatch):
     def killed(*args, **more):
         raise Killed

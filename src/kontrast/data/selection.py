@@ -90,13 +90,12 @@ def split_rows(
     table, moved = repair_overlap(table, "move" if repair else "refuse")
     given = table["split"].to_numpy(dtype=object)
     if findings:
-        if val_fraction and (given == "train").any() and not (given == "val").any():
-            console.decided(
-                "val", f"{100 * val_fraction:.0f} % of train's patients", "the source gives train without val"
-            )
-            # repaired rows stay in train: val should hold nobody who was in a given test part
-            fixed = table["source"].isin(set(moved["source"]))
-            given = np.where((given == "train") & ~fixed, "", given)
+        # Repaired rows stay in train, and with them their patients: val is drawn from the others.
+        repaired = table["patient"].isin(set(table["patient"][table["source"].isin(set(moved["source"]))])).to_numpy()
+        free = (given == "train") & ~repaired
+        if val_fraction and free.any() and not (given == "val").any():
+            console.decided("val", f"{val_fraction:.0%} of train's patients", "the source gives train without val")
+            given = np.where(free, "", given)
         fractions = (1 - val_fraction - test_fraction, val_fraction, test_fraction)
         split = complete(table["patient"].tolist(), given.tolist(), seed, fractions)
     else:
