@@ -145,10 +145,6 @@ def _shoulders(canvas: Canvas, anatomy: Anatomy, pose: Pose) -> Array:
         shaft = [(reach + 0.3, -11.5), (reach + 0.9 + 4.5 * pose.arms, -3.0), (reach + 1.8 + 9 * pose.arms, 8.0)]
         curve = smooth(shaft, 5) * [side, 1]
         shafts += [ribbon(curve, 1.15), ribbon(curve, 0.6)]
-    flat = canvas.fill(*blades, *rims, values=[0.3] * 2 + [1.0] * 2)
-    return (
-        flat
-        + 0.8 * canvas.fill(*spines)
-        + 1.2 * canvas.fill(*heads, values=[0.45, 0.75, 1.0] * 2)
-        + 1.0 * canvas.fill(*shafts, values=[1.0, 0.55] * 2)
-    )
+    shapes = [*blades, *spines, *rims, *shafts, *heads]
+    values = [0.2] * 2 + [0.55] * 2 + [0.6] * 2 + [0.65, 0.36] * 2 + [0.35, 0.55, 0.75] * 2
+    return 1.6 * canvas.fill(*shapes, values=values)

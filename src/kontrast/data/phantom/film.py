@@ -51,7 +51,7 @@ def pose_matrix(canvas: Canvas, pose: Pose, size: int) -> Array:
     half = HALF_VIEW / pose.zoom
     scale = size / (2 * half) / canvas.per_cm
     centre = canvas.n / 2 - 0.5
-    matrix = cv2.getRotationMatrix2D((centre, centre), pose.tilt, scale)
+    matrix: Array = cv2.getRotationMatrix2D((centre, centre), pose.tilt, scale)
     shift = np.array(pose.shift) * canvas.per_cm * scale
     matrix[:, 2] += size / 2 - 0.5 - centre + shift
     return matrix

@@ -45,12 +45,12 @@ def reshape(findings: Mapping[str, Finding]) -> Changes:
     for name, finding in findings.items():
         s, u = finding.severity, finding.u
         if name == "Cardiomegaly":
-            changes.heart = 1.20 + 0.32 * s
+            changes.heart = 1.18 + 0.32 * s
         elif name == "Enlarged Cardiomediastinum":
-            changes.mediastinum = 0.9 + 1.7 * s
+            changes.mediastinum = 0.6 + 1.9 * s
             changes.knob = 0.3 + 0.9 * s * u[2]
         elif name == "Edema":
-            changes.cephalisation, changes.hilum = 0.3 + 0.7 * s, 0.3 + 0.7 * s
+            changes.cephalisation, changes.hilum = 0.1 + 0.9 * s, 0.05 + 0.8 * s
         elif name == "Atelectasis":
             first = opacities.sides(u, 0.4)
             for side in first:

@@ -89,7 +89,7 @@ def edema(layers: Layers, severity: float, u: Array, rng: np.random.Generator) -
         wing = canvas.blob(hx + 2.0 * side * (not lateral), hy + 1.6, 3.0 + severity, 4.2 + severity, 0.12 * side)
         low = canvas.blob(hx + 2.5 * side * (not lateral), hy + 6.5, 4.2, 4.0)
         haze = np.maximum(haze, even * np.maximum(wing, 0.55 * low))
-    share = (0.10 + 0.42 * severity) * haze * mottle + 0.05 * severity
+    share = (0.04 + 0.44 * severity) * haze * mottle + 0.04 * severity
     layers.consolidate(share)
     board = np.zeros((canvas.n, canvas.n), np.uint8)
     for _ in range(int(8 + 22 * severity)):
