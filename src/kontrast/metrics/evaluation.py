@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 from kontrast.metrics.intervals import bootstrap, index_units, interval, mean_defined
 from kontrast.metrics.scores import THRESHOLDED, Array, Confusion, Ranks, confusion_cells
@@ -51,14 +52,15 @@ class FindingScorer:
             rows.append(confusion_cells(y, s >= threshold))
         if self.in_range:
             rows += [((s - y) ** 2)[None], np.ones((1, self.n))]
-        per_row = np.concatenate(rows) if rows else np.empty((0, self.n))
-        self._sums = np.stack([np.bincount(units, weights=r, minlength=total) for r in per_row]) if rows else per_row
+        # Sparse, like the ranks: a dense product would wake the threads of BLAS, which stall on a busy machine.
+        sums = [np.bincount(units, weights=row, minlength=total) for row in np.concatenate(rows)] if rows else []
+        self._sums = sparse.csr_array(np.reshape(sums, (len(sums), total)))
 
     def __call__(self, w: Array) -> Array:
         """Scores (len(SCORES), R) for weights (U, R), NaN where undefined."""
         undefined = np.full(w.shape[1], np.nan)
         values = dict(zip(("auroc", "ap"), self._ranks.areas(w), strict=True))
-        sums = self._sums @ w if len(self._sums) else self._sums
+        sums = self._sums @ w
         if self.threshold is not None:
             counts = Confusion(*sums[:4])
             values |= {name: score(counts) for name, score in THRESHOLDED.items()}
