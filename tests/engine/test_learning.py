@@ -1,0 +1,49 @@
+"""Does it learn: a probe on a pretrained encoder beats pixels and random weights, on shapes found anywhere."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import kontrast
+from engine.shapes import SIZE, SmallEncoder, shape_pack
+from kontrast.artifacts.encoder import load_encoder
+from kontrast.artifacts.pack import Pack
+from kontrast.nn.encoders import ENCODERS, EncoderSpec, build_encoder, normalise
+
+
+def _auroc(pack, describe):
+    train, test = pack.rows("train")[:200], pack.rows("test")
+    x, y = (describe(pack.images(rows)) for rows in (train, test))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=2000))
+    probe.fit(x, pack.labels(train)[:, 0])
+    return roc_auc_score(pack.labels(test)[:, 0], probe.decision_function(y))
+
+
+def _features(encoder, spec):
+    @torch.no_grad()
+    def describe(images):
+        return encoder.eval()(normalise(torch.from_numpy(images)[:, None], spec)).numpy()
+
+    return describe
+
+
+@pytest.mark.parametrize(
+    ("method", "epochs"), [("simclr", 30), pytest.param("moco", 80, marks=pytest.mark.slow)], ids=["simclr", "moco"]
+)
+def test_a_probe_beats_pixels_and_random_weights(tmp_path, monkeypatch, method, epochs):
+    monkeypatch.setitem(ENCODERS, "small", lambda spec: SmallEncoder())
+    pack = Pack.open(shape_pack(tmp_path / "pack", n=1200))
+    kontrast.pretrain(
+        pack.path, out=tmp_path / "e", method=method, encoder="small", epochs=epochs, batch_size=64, lr=2e-3,
+        precision="fp32",
+    )  # fmt: skip
+    encoder, spec, _ = load_encoder(tmp_path / "e")
+    learnt = _auroc(pack, _features(encoder, spec))
+    pixels = _auroc(pack, lambda images: images.reshape(len(images), -1) / 255)
+    fresh = EncoderSpec("small", SIZE, mean=pack.mean, std=pack.std)
+    random = [_auroc(pack, _features(build_encoder(fresh, seed=seed), fresh)) for seed in range(3)]
+    assert learnt > max(pixels, np.max(random)) + 0.08
