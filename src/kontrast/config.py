@@ -102,6 +102,11 @@ def from_dict(cls: type[C], values: Mapping[str, Any], *, where: str = "") -> C:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "unexpected_keyword_argument":
+            raise UsageError(
+                f"{prefix}{place} is no option here.",
+                fix="Check its spelling; docs/few-labels.md explains every field.",
+            ) from None
         allowed = first.get("ctx", {}).get("expected", "")
         guess = nearest(str(first["input"]), str(allowed).replace("'", "").replace(" or ", ", ").split(", "))
         raise UsageError(

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ PROTOCOLS = ("probe", "finetune")
 @dataclass(frozen=True, kw_only=True)
 class Arm:
     """One line of the comparison: where the weights come from."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  (pydantic's name; a wrong word is an error here too)
 
     method: str | None = None
     """Self-supervised method to pretrain with; none: the arm starts from `start` as it is."""
@@ -245,7 +247,7 @@ def _finish(
     plan: Study, cells: list[Cell], packs: dict[str, Path], encoders: dict[str, str], out: Path, asked: dict[str, Any]
 ) -> Outcome:
     """Gather the tables of the grid from the evaluations' files, and close the study."""
-    from kontrast.artifacts.card import parent, write_card, write_json
+    from kontrast.artifacts.card import parents_of, write_card, write_json
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.comparison import compare, crossvalidate, gather
 
@@ -265,8 +267,10 @@ def _finish(
         write_json(out / "folds.json", found)
         files.append("folds.json")
     summary = {"cells": len(cells), "arms": list(encoders), "left_out": [a for a in plan.arms if a not in encoders]}
-    parents = [parent("pack", packs[plan.pack])]
-    write_card(out, "study", config=asked, parents=parents, content={"summary": summary}, files=files)
+    # The inputs are in the content: when the folder was claimed, the Packs and encoders were still to be made.
+    used = {"pack": packs[plan.pack]} | {f"encoder {name}": folder for name, folder in encoders.items()}
+    inputs = [asdict(one) for one in parents_of(**used)]
+    write_card(out, "study", config=asked, content={"summary": summary, "inputs": inputs}, files=files)
     _say(table, differences)
     return Outcome("study", out, "done", summary)
 

@@ -1,0 +1,112 @@
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+import kontrast
+from helpers import make_pack
+from kontrast.errors import UsageError
+from kontrast.stages.study import Study, cells_of
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory) -> Path:
+    return make_pack(tmp_path_factory.mktemp("study") / "pack", n=120)
+
+
+def write(folder: Path, pack: Path, **more) -> Path:
+    plan = {
+        "pack": str(pack),
+        "arms": {"random": {}, "moco": {"method": "moco"}},
+        "pretrain": {"epochs": 1, "batch_size": 16},
+        "protocols": ["probe"],
+        "fractions": [0.5, 1.0],
+        "seeds": [0],
+        "replicates": 50,
+    }
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump(plan | more))
+    return file
+
+
+def test_the_grid_runs_and_its_tables_are_the_evaluations(pack, tmp_path) -> None:
+    file = write(tmp_path, pack, folds=3)
+    made = kontrast.study(file, out=tmp_path / "s")
+    rows = list(csv.DictReader((tmp_path / "s/cells.csv").open()))
+    assert {(r["arm"], r["protocol"], r["fraction"]) for r in rows} == {
+        (arm, "probe", fraction) for arm in ("random", "moco") for fraction in ("0.5", "1.0")
+    }
+    for row in rows:
+        name = f"{row['arm']}/probe-{100 * float(row['fraction']):g}pc-seed0"
+        scores = json.loads((tmp_path / "s/evaluations" / name / "scores.json").read_text())
+        assert float(row["auroc"]) == scores["macro"]["auroc"]["value"]
+    differences = list(csv.DictReader((tmp_path / "s/differences.csv").open()))
+    assert {d["arm"] for d in differences} == {"moco"}
+    by_cell = {(r["arm"], r["fraction"]): float(r["auroc"]) for r in rows}
+    for d in differences:
+        gain = by_cell["moco", d["fraction"]] - by_cell["random", d["fraction"]]
+        assert float(d["value"]) == pytest.approx(gain, abs=1e-12)
+    folds = json.loads((tmp_path / "s/folds.json").read_text())
+    # what moco's pretraining saw (train) is in no fold
+    assert folds["images"] == sum(1 for r in csv.DictReader((pack / "table.csv").open()) if r["split"] != "train")
+    assert made.summary["cells"] == 4
+    assert kontrast.study(file, out=tmp_path / "s").status == "already done"
+
+
+def test_cell_by_cell_it_resumes_and_cells_side_by_side_are_the_same(pack, tmp_path) -> None:
+    plan = {"arms": {"random": {}}, "seeds": [0, 1]}
+    one = kontrast.study(write(tmp_path, pack, **plan), out=tmp_path / "one")
+    # an interrupted study: some cells are there, the card is not
+    kontrast.study(write(tmp_path, pack, **plan), out=tmp_path / "two", jobs=2)
+    (tmp_path / "two/card.json").unlink()
+    claim = {"kind": "study", "config": json.loads((one.out / "card.json").read_text())["config"], "parents": []}
+    (tmp_path / "two/run.json").write_text(json.dumps(claim))
+    before = (tmp_path / "two/classifiers/random/probe-50pc-seed0/card.json").stat().st_mtime_ns
+    kontrast.study(write(tmp_path, pack, **plan), out=tmp_path / "two")
+    assert (tmp_path / "two/classifiers/random/probe-50pc-seed0/card.json").stat().st_mtime_ns == before
+    assert (tmp_path / "two/cells.csv").read_bytes() == (tmp_path / "one/cells.csv").read_bytes()
+
+
+def test_the_grid_is_arms_by_protocols_by_fractions_by_seeds() -> None:
+    from kontrast.config import from_dict
+
+    plan = from_dict(
+        Study,
+        {
+            "pack": "p",
+            "arms": {"random": {}, "sup": {"protocols": ["finetune"]}},
+            "fractions": [0.1, 1],
+            "seeds": [0, 1, 2],
+        },
+    )
+    cells = cells_of(plan)
+    assert len(cells) == 2 * 3 * (2 + 1)
+    assert len({cell.name for cell in cells}) == len(cells)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"arm": {}}, "arms"),
+        ({"baseline": "randon"}, "random"),
+        ({"protocols": ["prob"]}, "probe"),
+        ({"fractions": [1.5]}, "fractions"),
+        ({"folds": 1}, "folds"),
+        ({"arms": {"random": {"methd": "moco"}}}, "methd is no option"),
+        ({"pack": "$NO_SUCH_VARIABLE/pack"}, "NO_SUCH_VARIABLE"),
+    ],
+)
+def test_wrong_words_are_named(pack, tmp_path, change, says) -> None:
+    with pytest.raises(UsageError, match=says):
+        kontrast.study(write(tmp_path, pack, **change), out=tmp_path / "s")
+
+
+def test_an_optional_arm_without_weights_is_left_out_and_said(pack, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("KONTRAST_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    arms = {"random": {}, "imagenet": {"start": "imagenet", "optional": True}}
+    made = kontrast.study(write(tmp_path, pack, arms=arms, fractions=[1.0]), out=tmp_path / "s")
+    assert made.summary["left_out"] == ["imagenet"]
+    assert "imagenet is left out" in capsys.readouterr().err
