@@ -16,7 +16,7 @@ def pack(tmp_path_factory) -> Path:
     return make_pack(tmp_path_factory.mktemp("study") / "pack", n=120)
 
 
-def write(folder: Path, pack: Path, **more) -> Path:
+def write(folder: Path, pack: Path, /, **more) -> Path:
     plan = {
         "pack": str(pack),
         "arms": {"random": {}, "moco": {"method": "moco"}},
