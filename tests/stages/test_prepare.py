@@ -172,6 +172,13 @@ def test_the_number_of_workers_does_not_change_a_byte(src, tmp_path):
     assert files(one) == files(two) and one.summary == two.summary
 
 
+def test_the_pack_shows_what_was_done(src, tmp_path):
+    outcome = kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
+    assert "preview.png" in Pack.open(outcome).card.files
+    picture = cv2.imread(str(tmp_path / "p" / "preview.png"), cv2.IMREAD_UNCHANGED)
+    assert picture.ndim == 2 and picture.shape[1] > 2 * picture.shape[0] and picture.std() > 20
+
+
 class Killed(BaseException):
     """Stands for SIGKILL: nothing catches it."""
 
@@ -190,7 +197,7 @@ def test_interrupted_anywhere_it_resumes_to_the_same_bytes(src, tmp_path, monkey
     monkeypatch.setattr(Path, "replace", counted)
     out, stops = tmp_path / "p", 0
     while True:  # each run gets a few renames further; every rename is a place to die at
-        count[:] = [0, 2 + stops % 4]
+        count[:] = [0, 2 + stops % 5]
         try:
             kontrast.prepare(src, out=out, size=32, workers=1)
             break

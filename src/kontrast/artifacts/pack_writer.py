@@ -153,6 +153,7 @@ class PackWriter:
         mask_names: Sequence[str] = (),
         rejects: Sequence[tuple[str, str]] = (),
         extra: Mapping[str, tuple[Sequence[str], Sequence[Sequence[Any]]]] | None = None,
+        written: Sequence[str] = (),
     ) -> Card:
         """Join the parts into the tables and write the card.
 
@@ -163,6 +164,7 @@ class PackWriter:
             mask_names: names of the masks, with their capitals; those that no image has are kept too.
             rejects: further (file, reason) pairs, of files that no shard saw.
             extra: further CSV files: name → (header, rows).
+            written: further files that the caller has put there.
 
         Raises:
             LeakageError: a patient in two splits.
@@ -175,7 +177,7 @@ class PackWriter:
         for name, (header, lines) in {**tables, **(extra or {})}.items():
             write_csv(self.folder / name, header, lines)
         shards, masks, first = [], {slug(name): name for name in mask_names}, 0
-        files = [TABLE, REJECTS, *(extra or {})]
+        files = [TABLE, REJECTS, *(extra or {}), *written]
         for index, part in parts.items():
             count = len(part["rows"])
             if not count:

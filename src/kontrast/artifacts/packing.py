@@ -11,17 +11,18 @@ import numpy as np
 import pandas as pd
 
 from kontrast import console
-from kontrast.artifacts.card import write_json
+from kontrast.artifacts.card import atomic, write_json
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.pack_writer import PARTS, REJECTS, PackWriter, Shard, shard_rows, write_csv
 from kontrast.data.identity import Key
 from kontrast.data.masks import MaskSource
 from kontrast.data.preparation import Prepared, Treatment, prepare_images, start_worker
+from kontrast.data.sheet import before_and_after, png
 from kontrast.errors import DataError, OutputError
 
 CHUNK = 32
 """Files that a worker takes at a time: enough to hide the cost of handing over, few enough to share out evenly."""
-PLAN = "plan.json"
+PLAN, PREVIEW = "plan.json", "preview.png"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +134,18 @@ def _settle(plan: Plan, writer: PackWriter, per_shard: int) -> None:
         for index in writer.rejected():
             writer.forget(index)
     write_json(folder / PLAN, settled)
+
+
+def write_preview(plan: Plan, writer: PackWriter) -> list[str]:
+    """Some training images before and after preparation, as `preview.png`; the names of the files written."""
+    picture = before_and_after(
+        plan.src, [row["source"] for row in writer.rows() if row["split"] == "train"], plan.treatment
+    )
+    if picture is None:
+        return []
+    with atomic(writer.folder / PREVIEW) as stream:
+        stream.write(png(picture))
+    return [PREVIEW]
 
 
 def refuse_mostly_unread(plan: Plan, writer: PackWriter) -> None:

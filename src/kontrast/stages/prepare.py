@@ -212,7 +212,7 @@ def _workers(config: PrepareConfig, images: int) -> int:
 
 def _write(plan: "Plan", out: Path, records: "Records", moved: "pd.DataFrame", config: PrepareConfig) -> None:
     from kontrast.artifacts.pack_writer import PackWriter
-    from kontrast.artifacts.packing import fill, refuse_mostly_unread
+    from kontrast.artifacts.packing import fill, refuse_mostly_unread, write_preview
     from kontrast.data.boxes import COLUMNS, find_boxes, place_boxes
 
     writer = PackWriter(
@@ -240,6 +240,7 @@ def _write(plan: "Plan", out: Path, records: "Records", moved: "pd.DataFrame", c
         mask_names=plan.masks.names if plan.masks else (),
         rejects=list(records.problems),
         extra=extra,
+        written=write_preview(plan, writer),
     )
 
 
