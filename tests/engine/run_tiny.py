@@ -70,14 +70,26 @@ def killed(out: Path, steps: int, pause: float, kills: int) -> None:
         if child == 0:
             main(out, steps, pause)
             os._exit(0)
-        if done < kills:
-            time.sleep(rng.uniform(0, 0.25))
+        status = await_progress(out, child) if done < kills else None
+        if done < kills and status is None:
+            time.sleep(rng.uniform(0, 0.03))
             os.kill(child, signal.SIGKILL)
             done += 1
-        status = os.waitpid(child, 0)[1]
+        status = os.waitpid(child, 0)[1] if status is None else status
         if os.WIFEXITED(status):
             print(done)
             sys.exit(os.WEXITSTATUS(status))
+
+
+def await_progress(out: Path, child: int) -> int | None:
+    """Wait until another checkpoint is there, so that each life gets somewhere; its status if the child ended."""
+    before = set(out.glob("checkpoint-*.pt"))
+    while not set(out.glob("checkpoint-*.pt")) - before:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.001)
+    return None
 
 
 if __name__ == "__main__":
