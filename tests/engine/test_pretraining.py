@@ -1,5 +1,6 @@
 """Which images pretraining reads, what it decides, and that its views do not depend on the number of processes."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -8,9 +9,16 @@ from helpers import KEY, make_pack
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen
 from kontrast.data.identity import Key
-from kontrast.engine.batches import Batch, generator
+from kontrast.engine.batches import Batch, Batches, generator
 from kontrast.engine.planning import choose_batch_size, choose_optimizer, choose_steps, method_options
-from kontrast.engine.pretraining import SelfSupervised, pooled_statistics, seen_by, training_rows
+from kontrast.engine.pretraining import (
+    VIEWS_CELL,
+    SelfSupervised,
+    pooled_statistics,
+    seen_by,
+    training_rows,
+    write_views,
+)
 from kontrast.errors import UsageError
 from kontrast.methods.method import Step
 from kontrast.nn.encoders import EncoderSpec
@@ -148,3 +156,26 @@ def test_an_option_of_another_method_is_refused():
     assert method_options("moco", {"momentum": 0.5, "prototypes": "auto"}).momentum == 0.5
     with pytest.raises(UsageError, match="--prototypes is no option of moco"):
         method_options("moco", {"momentum": "auto", "prototypes": 10})
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_the_views_shown_are_those_of_the_first_step(tmp_path, dtype):
+    pack = Pack.open(make_pack(tmp_path / "p", n=40, size=VIEWS_CELL, dtype=dtype))
+    batches = Batches([(pack, pack.rows("train"))], 8, 3, CPU)
+    echo = Echo()
+    model = SelfSupervised(echo, recipe("xray", "swav", VIEWS_CELL), EncoderSpec("resnet18", VIEWS_CELL, mean=0, std=1))
+    model.step(batches.at(0), 0.0, generator(3, 0))
+    seen = next(call[1] for call in echo.calls if call[0] == "step")
+    assert write_views(tmp_path, model, batches) == ["views.png"]
+    data = (tmp_path / "views.png").read_bytes()
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) / 255
+    first, one, two, local = np.split(picture, [118, 236, 354], axis=1)
+    for i in range(4):
+        band = slice(118 * i, 118 * i + VIEWS_CELL)
+        image = batches.at(0).images[i, 0].numpy() / (255 if dtype == "uint8" else 1)
+        assert np.abs(first[band, :VIEWS_CELL] - image).max() <= 0.5 / 255 + 1e-6
+        for shown, view in ((one, seen[0]), (two, seen[1])):
+            assert np.abs(shown[band, :VIEWS_CELL] - view[i, 0].numpy()).max() <= 0.5 / 255 + 1e-6
+        assert local[band].shape == (VIEWS_CELL, VIEWS_CELL)
+    write_views(tmp_path, model, batches)
+    assert (tmp_path / "views.png").read_bytes() == data

@@ -64,7 +64,7 @@ def test_every_method_makes_an_encoder(pack, tmp_path, method):
     assert spec.size == 16 and encoder(torch.zeros(2, 1, 16, 16)).shape == (2, 12)
     assert set(seen.table["role"]) == {"pretrain"} and len(seen) == 36
     assert sorted(p.name for p in (tmp_path / "e").iterdir()) == [
-        "card.json", "encoder.safetensors", "metrics.jsonl", "seen.csv",
+        "card.json", "encoder.safetensors", "metrics.jsonl", "seen.csv", "views.png",
     ]  # fmt: skip
     line = _lines(tmp_path / "e")[-1]
     assert line["step"] == 8 and np.isfinite(line["loss"])

@@ -40,6 +40,7 @@ def save_encoder(
     parents: Sequence[Parent] = (),
     content: Mapping[str, Any] | None = None,
     seen: Seen,
+    written: Sequence[str] = (),
 ) -> Card:
     """Finish an Encoder artifact.
 
@@ -51,6 +52,7 @@ def save_encoder(
         parents: the Packs (and encoder) that it was made from.
         content: more to keep (method, steps, images …).
         seen: whom the weights have met.
+        written: further files that the caller has put there.
 
     Raises:
         OutputError: the disk is full, or the folder cannot be written.
@@ -59,7 +61,9 @@ def save_encoder(
     write_weights(folder / WEIGHTS, encoder.state_dict())
     seen.save(folder)
     described = {"encoder": asdict(spec), "feature_dim": encoder.feature_dim, **(content or {})}
-    return write_card(folder, "encoder", config=config, parents=parents, content=described, files=[WEIGHTS, SEEN])
+    return write_card(
+        folder, "encoder", config=config, parents=parents, content=described, files=[WEIGHTS, SEEN, *written]
+    )
 
 
 def load_encoder(

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ import torch
 from torch import nn
 
 from kontrast import console
+from kontrast.artifacts.card import atomic
 from kontrast.artifacts.encoder import load_encoder, source_name
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen
 from kontrast.config import from_dict, to_dict
-from kontrast.engine.batches import HEADS, Batch, Batches, derive
+from kontrast.data.sheet import png, sheet
+from kontrast.engine.batches import HEADS, Batch, Batches, derive, generator
 from kontrast.engine.planning import (
     Plan,
     choose_batch_size,
@@ -29,6 +32,9 @@ from kontrast.methods import METHODS
 from kontrast.methods.method import Method, Step
 from kontrast.nn.encoders import Encoder, EncoderSpec, normalise
 from kontrast.views.recipes import Recipe, make_views, recipe
+
+VIEWS = "views.png"
+VIEWS_SHOWN, VIEWS_CELL = 4, 112
 
 
 class SelfSupervised(nn.Module):
@@ -49,11 +55,14 @@ class SelfSupervised(nn.Module):
         """The method's loss of one batch."""
         self.method.before_step(progress)
         with torch.no_grad(), torch.autocast(batch.images.device.type, enabled=False):
-            views = make_views(
-                batch.images, self._recipe, self.method.views, generator, first=batch.first, total=batch.total
-            )
-            views = [normalise(view, self._spec) for view in views]
+            views = [normalise(view, self._spec) for view in self.views_of(batch, generator)]
         return self.method.step(views)
+
+    def views_of(self, batch: Batch, generator: torch.Generator) -> list[torch.Tensor]:
+        """What `step` shows the method of a batch, before normalising: (b, 1, size, size) in [0, 1] each."""
+        return make_views(
+            batch.images, self._recipe, self.method.views, generator, first=batch.first, total=batch.total
+        )
 
     def after_backward(self, step: int, progress: float) -> None:
         """The method's."""
@@ -154,6 +163,23 @@ def build_model(plan: Plan, encoder: Encoder, spec: EncoderSpec) -> SelfSupervis
         torch.manual_seed(derive(plan.seed, HEADS))
         method = kind(encoder, from_dict(kind.Config, plan.options))  # type: ignore[call-arg]
     return SelfSupervised(method, recipe(plan.recipe, plan.method, plan.size), spec)
+
+
+def write_views(folder: Path, model: SelfSupervised, batches: Batches) -> list[str]:
+    """The first images of the first batch, each beside the views that the method saw of it, as `views.png`.
+
+    Returns:
+        The names of the files written.
+    """
+    batch = batches.at(0)
+    batch = replace(batch, images=batch.images[:VIEWS_SHOWN].cpu())
+    with torch.no_grad():
+        views = model.views_of(batch, generator(batches.seed, 0))
+    images = batch.images / 255 if batch.images.dtype == torch.uint8 else batch.images
+    columns = [(column[:, 0] * 255).round().clamp(0, 255).to(torch.uint8).numpy() for column in (images, *views)]
+    with atomic(folder / VIEWS) as stream:
+        stream.write(png(sheet(list(zip(*columns, strict=True)), VIEWS_CELL)))
+    return [VIEWS]
 
 
 def make_plan(

@@ -186,7 +186,7 @@ def _train(
     from kontrast.engine.loop import fit
     from kontrast.engine.monitor import Collapse
     from kontrast.engine.planning import PLAN, write_plan
-    from kontrast.engine.pretraining import build_model, seen_by
+    from kontrast.engine.pretraining import build_model, seen_by, write_views
 
     plan, (encoder, spec, seen), found = prepared
     if distributed.is_main():
@@ -194,8 +194,9 @@ def _train(
     batches = Batches(found, plan.batch_size, plan.seed, device, size=plan.size)
     batches.load_whole()
     monitor = Collapse(plan.steps)
+    model = build_model(plan, encoder, spec)
     result = fit(
-        build_model(plan, encoder, spec), batches, plan.loop(), out=out, device=device, hooks=[monitor],
+        model, batches, plan.loop(), out=out, device=device, hooks=[monitor],
         title=f"pretrain {plan.method}",
     )  # fmt: skip
     summary: dict[str, Any] = {
@@ -207,7 +208,8 @@ def _train(
     }  # fmt: skip
     if distributed.is_main():
         content = {"summary": summary, "plan": to_dict(plan), "pixels": {"mean": spec.mean, "std": spec.std}}
-        save_encoder(out, encoder, spec, content=content, seen=seen_by(found, seen), **provenance)
+        shown = write_views(out, model, batches)
+        save_encoder(out, encoder, spec, content=content, seen=seen_by(found, seen), written=shown, **provenance)
         remove_checkpoints(out)
         (out / PLAN).unlink(missing_ok=True)
     distributed.barrier()
