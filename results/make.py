@@ -1,0 +1,153 @@
+"""Collect what the real studies wrote, and remake docs/results.md from the collected files.
+
+    python results/make.py collect runs/nih runs/kermany     copies scores and tables out of finished studies
+    python results/make.py                                   writes docs/results.md from results/ alone
+
+Only numbers are collected: scores, tables, settings. No image, no prediction, no identifier.
+"""
+
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "results.md"
+STUDIES = {
+    "nih": "NIH ChestX-ray14, a part of 683 frontal radiographs",
+    "kermany": "Bacterial against viral pneumonia in children (Kermany)",
+}
+
+
+def collect(study: Path) -> None:
+    """Copy a finished study's tables, every cell's scores.json and the encoders' cards."""
+    target = HERE / study.name
+    if target.exists():
+        shutil.rmtree(target)
+    kept = [study / name for name in ("card.json", "cells.csv", "differences.csv", "folds.json")]
+    kept += [*study.glob("evaluations/*/*/scores.json"), *study.glob("encoders/*/card.json")]
+    kept += study.glob("packs/*/card.json")
+    for path in kept:
+        copy = target / path.relative_to(study)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if path.name in ("scores.json", "card.json", "folds.json"):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            copy.write_text(json.dumps(_lean(content), separators=(",", ":")) + "\n", encoding="utf-8")
+        else:
+            shutil.copyfile(path, copy)
+
+
+def _lean(content: dict) -> dict:
+    """A card without the checksums of files that are not here."""
+    return {k: v for k, v in content.items() if k != "files"} if "kind" in content else content
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def read_json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def interval(found: dict) -> str:
+    if found.get("value") is None:
+        return "–"
+    text = f"{found['value']:.3f}"
+    return text if found.get("low") is None else f"{text} [{found['low']:.3f}, {found['high']:.3f}]"
+
+
+def difference(found: dict | None) -> str:
+    if not found or found["value"] in (None, ""):
+        return ""
+    value, low, high, p = (float(found[k]) for k in ("value", "low", "high", "p"))
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}], p = {p:.3f}"
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    line = "| " + " | ".join(head) + " |"
+    return [line, "|" + "---|" * len(head), *("| " + " | ".join(row) + " |" for row in rows), ""]
+
+
+def folds_section(study: str) -> list[str]:
+    found = read_json(HERE / study / "folds.json")
+    rows = [
+        [arm, interval(entry["macro"]), difference(found["differences"].get(arm))]
+        for arm, entry in found["arms"].items()
+    ]
+    policy = found["label_policy"]
+    return [
+        f"Linear probes on frozen features in {found['folds']} patient-grouped folds over the {found['images']:,} images of "
+        f"{found['patients']:,} patients that no encoder had met (validation and test); findings: "
+        f"{', '.join(found['findings'])}; uncertain = {policy['uncertain']}, blank = {policy['blank']}.",
+        "",
+        *table(["start", "macro AUROC [95 %]", f"less {found['baseline']} [95 %]"], rows),
+    ]
+
+
+def grid_section(study: str) -> list[str]:
+    cells = read_csv(HERE / study / "cells.csv")
+    gaps = {(d["protocol"], d["fraction"], d["arm"]): d for d in read_csv(HERE / study / "differences.csv")}
+    lines = []
+    for protocol in dict.fromkeys(c["protocol"] for c in cells):
+        rows = []
+        fractions = sorted({float(c["fraction"]) for c in cells})
+        for arm in dict.fromkeys(c["arm"] for c in cells):
+            row = [arm]
+            for fraction in fractions:
+                mine = [c for c in cells if (c["arm"], c["protocol"], float(c["fraction"])) == (arm, protocol, fraction)]
+                values = [float(c["auroc"]) for c in mine if c["auroc"]]
+                if not values:
+                    row.append("–")
+                    continue
+                mean = sum(values) / len(values)
+                spread = (sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5
+                gap = difference(gaps.get((protocol, mine[0]["fraction"], arm)))
+                row.append(f"{mean:.3f} ± {spread:.3f}" + (f"<br>{gap}" if gap else ""))
+            rows.append(row)
+        lines += [f"**{protocol}**: macro AUROC on the test split, mean ± SD over seeds; below it the difference from "
+                  "random with its 95 % interval by patient.", ""]  # fmt: skip
+        lines += table(["start", *(f"{100 * f:g} % of labels" for f in fractions)], rows)
+    return lines
+
+
+def encoders_section() -> list[str]:
+    rows = []
+    for path in sorted((HERE / "nih" / "encoders").glob("*/card.json")):
+        content = read_json(path)["content"]
+        rows.append([path.parent.name, content["encoder"]["name"], f"{content['encoder']['size']} px",
+                     f"{content['steps']:,}", f"{content['images_seen']:,}"])  # fmt: skip
+    return table(["method", "network", "images", "steps", "images seen"], rows)
+
+
+def chexpert_section() -> list[str]:
+    rows, five = [], []
+    for path in sorted((HERE / "chexpert_test").glob("*.json")):
+        found = read_json(path)["competition"]["auroc"]
+        rows.append([path.stem, interval(found)])
+        five.append(found["value"])
+    rows.append(["mean", f"{sum(five) / len(five):.4f}"])
+    return table(["system", "macro AUROC of the five findings [95 %]"], rows)
+
+
+def page() -> str:
+    """The text of docs/results.md."""
+    intro = (HERE / "intro.md").read_text(encoding="utf-8")
+    parts = {"ENCODERS": encoders_section(), "CHEXPERT": chexpert_section()}
+    for study in STUDIES:
+        parts[f"{study.upper()}_FOLDS"] = folds_section(study)
+        parts[f"{study.upper()}_GRID"] = grid_section(study)
+    for name, lines in parts.items():
+        intro = intro.replace("{{" + name + "}}", "\n".join(lines).rstrip())
+    return intro
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["collect"]:
+        for name in sys.argv[2:]:
+            collect(Path(name))
+    else:
+        PAGE.write_text(page(), encoding="utf-8")
+        print(PAGE)
