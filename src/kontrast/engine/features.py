@@ -15,9 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kontrast import console
-from kontrast.artifacts.card import atomic
 from kontrast.artifacts.classifier import Classifier
-from kontrast.artifacts.pack import Pack
+from kontrast.artifacts.pack import Pack, write_npy
 from kontrast.nn.encoders import Encoder, EncoderSpec, normalise
 
 FEATURES, PART_ROWS = "features.npy", 4096
@@ -72,10 +71,8 @@ def embed_resumably(
         part = parts / f"{start:09d}.npy"
         if not part.is_file():
             features = embed(encoder, spec, pack, rows[start : start + PART_ROWS], device, batch_size)
-            with atomic(part) as stream:
-                np.save(stream, features, allow_pickle=False)
-    with atomic(folder / FEATURES) as stream:
-        np.save(stream, np.concatenate([np.load(parts / f"{start:09d}.npy") for start in starts]), allow_pickle=False)
+            write_npy(part, features)
+    write_npy(folder / FEATURES, np.concatenate([np.load(parts / f"{start:09d}.npy") for start in starts]))
     shutil.rmtree(parts)
 
 
