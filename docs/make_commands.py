@@ -48,7 +48,9 @@ def section(name: str) -> str:
     """One command: usage, what it does, arguments and options."""
     text = build_app()[name].generate_docs(heading_level=2)
     usage, _, rest = text.partition("```\n\n")
-    usage = usage.replace(f"## {name}", f"## kontrast {name}").replace(f"```console\n{name}", f"```console\nkontrast {name}")
+    usage = usage.replace(f"## {name}", f"## kontrast {name}").replace(
+        f"```console\n{name}", f"```console\nkontrast {name}"
+    )
     several = re.search(r"\* `([A-Z]+)`", rest)
     if several:
         usage = usage.replace("[ARGS...]", f"{several[1]}...")

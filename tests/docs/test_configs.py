@@ -1,0 +1,144 @@
+"""Every study file in configs/ is read, and those that need nothing but files are run, small."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import kontrast
+from kontrast.artifacts.pack import Pack
+from kontrast.config import from_dict, load_yaml
+from kontrast.errors import LeakageError
+from kontrast.stages.finetune import FinetuneConfig
+from kontrast.stages.prepare import PrepareConfig
+from kontrast.stages.pretrain import PretrainConfig
+from kontrast.stages.probe import ProbeConfig
+from kontrast.stages.study import Study, _filled, cells_of
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted((ROOT / "configs" / "study").glob("*.yaml"))
+CHEXPERT = ROOT / "configs" / "study" / "chexpert.yaml"
+SEED_SPLITS = ROOT.parent / "shared" / "data" / "chexpert_labels" / "seed"
+
+
+@pytest.fixture(autouse=True)
+def own_key(tmp_path, monkeypatch):
+    monkeypatch.setenv("KONTRAST_KEY", str(tmp_path / "patient.key"))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_is_read(path):
+    plan = from_dict(Study, load_yaml(path), where=path.name)
+    assert cells_of(plan)
+    for options in plan.prepare.values():
+        from_dict(PrepareConfig, {k: v for k, v in options.items() if k != "source"}, where=path.name)
+    for arm in plan.arms.values():
+        from_dict(PretrainConfig, plan.pretrain | arm.pretrain, where=path.name)
+    from_dict(ProbeConfig, plan.probe, where=path.name)
+    from_dict(FinetuneConfig, plan.finetune, where=path.name)
+
+
+def test_chexpert_is_the_experiment_that_it_says():
+    plan = from_dict(Study, load_yaml(CHEXPERT))
+    assert {arm.method for arm in plan.arms.values()} >= {"moco", "simclr", "byol", "swav"}
+    assert plan.fractions == (0.1, 0.5, 1.0)
+    assert plan.encoder == "resnet50" and plan.arms["densenet121"].encoder == "densenet121"
+    cells = [cell.protocol for cell in cells_of(plan)]
+    # the counts in the file's comment: 7 arms fine-tuned, 6 probed; 3 fractions, 3 seeds
+    assert cells.count("finetune") == 63 and cells.count("probe") == 54
+
+
+def prepare_as(path, out, **changes):
+    """Run the `prepare` section of a study file."""
+    (options,) = load_yaml(path)["prepare"].values()
+    options = {name: _filled(value) for name, value in (options | changes).items()}
+    return kontrast.prepare(options.pop("source"), out=out, **options)
+
+
+@pytest.fixture
+def split_by_image(tmp_path, monkeypatch):
+    """A phantom whose tables were divided by image, as the first version divided CheXpert."""
+    kontrast.phantom(tmp_path / "chexpert", patients=40, size=32)
+    table = pd.read_csv(tmp_path / "chexpert" / "CheXpert-v1.0-small" / "train.csv")
+    test = np.random.default_rng(0).random(len(table)) < 0.4
+    (tmp_path / "splits").mkdir()
+    table[~test].to_csv(tmp_path / "splits" / "train_split.csv", index=False)
+    table[test].to_csv(tmp_path / "splits" / "test_split.csv", index=False)
+    monkeypatch.setenv("CHEXPERT", str(tmp_path / "chexpert"))
+    monkeypatch.setenv("SPLITS", str(tmp_path / "splits"))
+    patient = table["Path"].str.extract(r"(patient\d+)")[0]
+    return table["Path"], patient, test
+
+
+def test_chexpert_refuses_splits_by_image_and_repairs_them_when_told(split_by_image, tmp_path):
+    paths, patient, test = split_by_image
+    with pytest.raises(LeakageError, match="repair-splits|share patients"):
+        prepare_as(CHEXPERT, tmp_path / "pack", size=32)
+    assert not (tmp_path / "pack" / "card.json").exists()
+
+    pack = Pack.open(prepare_as(CHEXPERT, tmp_path / "pack", size=32, repair_splits=True))
+    both = set(patient[test]) & set(patient[~test])
+    moved = pd.read_csv(tmp_path / "pack" / "moved.csv")
+    assert both and sorted(moved["source"]) == sorted(paths[test & patient.isin(both)])
+    assert set(moved["from"]) == {"test"} and set(moved["to"]) == {"train"}
+    assert len(pack) == len(paths)
+    left = paths[test & ~patient.isin(both)]
+    assert sorted(pack.table["source"].iloc[pack.rows("test")]) == sorted(left)
+
+
+@pytest.mark.skipif(not SEED_SPLITS.is_dir(), reason="the first version's split files are not here")
+def test_the_first_versions_own_files_are_accepted(tmp_path, monkeypatch):
+    """Both files as they are; images exist for the first rows of each, and for all of their patients."""
+    tables = [pd.read_csv(SEED_SPLITS / f"{part}_split.csv") for part in ("train", "test")]
+    patients = [table["Path"].str.extract(r"(patient\d+)")[0] for table in tables]
+    chosen = set(patients[1][:40]) | set(patients[0][:20])
+    there = [table["Path"][ids.isin(chosen)] for table, ids in zip(tables, patients, strict=True)]
+    rng = np.random.default_rng(0)
+    for path in pd.concat(there):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / path), rng.integers(0, 255, (20, 24), dtype=np.uint8))
+    monkeypatch.setenv("CHEXPERT", str(tmp_path))
+    monkeypatch.setenv("SPLITS", str(SEED_SPLITS))
+    with pytest.raises(LeakageError):
+        prepare_as(CHEXPERT, tmp_path / "pack", size=16)
+    pack = Pack.open(prepare_as(CHEXPERT, tmp_path / "pack", size=16, repair_splits=True))
+    both = set(patients[0]) & set(patients[1]) & chosen
+    moved = pd.read_csv(tmp_path / "pack" / "moved.csv")
+    wanted = there[1][patients[1].isin(both)[there[1].index]]
+    assert sorted(moved["source"]) == sorted(wanted) and len(moved) > 10
+    assert len(pack) == sum(map(len, there))
+
+
+@pytest.mark.slow
+def test_chexpert_runs_small(split_by_image, tmp_path):
+    values = load_yaml(CHEXPERT)
+    values["prepare"]["chexpert"] |= {"size": 32, "repair_splits": True}
+    values |= {
+        "encoder": "resnet18", "arms": {name: values["arms"][name] for name in ("random", "moco")},
+        "fractions": [1.0], "seeds": [0], "replicates": 50,
+        "pretrain": {"epochs": 1, "batch_size": 16}, "finetune": {"epochs": 1, "batch_size": 16},
+        "findings": ["Lung Opacity", "Pleural Effusion", "Support Devices"],
+    }  # fmt: skip
+    study = tmp_path / "small.yaml"
+    study.write_text(yaml.safe_dump(values))
+    made = kontrast.study(study, out=tmp_path / "run")
+    assert made.status == "done" and made.summary["cells"] == 4
+    table = pd.read_csv(tmp_path / "run" / "cells.csv")
+    assert set(table["arm"]) == {"random", "moco"} and set(table["protocol"]) == {"probe", "finetune"}
+    assert (tmp_path / "run" / "packs" / "chexpert" / "moved.csv").is_file()
+
+
+@pytest.mark.slow
+def test_the_demo_study_runs_as_its_comment_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    shutil.copytree(ROOT / "configs" / "study", tmp_path / "configs" / "study")
+    kontrast.phantom("runs/xrays", patients=40, size=64)
+    made = kontrast.study("configs/study/demo.yaml", out="runs/demo-study")
+    assert made.summary["cells"] == 4
+    page = kontrast.report("runs/demo-study", out="runs/demo-study.html")
+    assert "simclr" in Path(page).read_text(encoding="utf-8")
