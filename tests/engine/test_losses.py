@@ -44,6 +44,13 @@ def test_focal_focuses_each_cell(gamma: float) -> None:
         assert focal(logits, targets, weights, gamma=0).item() == pytest.approx(bce(logits, targets, weights).item())
 
 
+def test_a_weak_focus_has_a_gradient_where_the_model_is_sure() -> None:
+    logits = torch.tensor([[20.0, -20.0, 200.0, -200.0]], requires_grad=True)
+    targets = torch.tensor([[1.0, 0.0, 1.0, 0.0]])
+    (gradient,) = torch.autograd.grad(focal(logits, targets, torch.ones_like(targets), gamma=0.5), logits)
+    assert torch.isfinite(gradient).all()
+
+
 def test_an_ignored_cell_has_no_gradient() -> None:
     logits, targets, weights = cells(2)
     logits.requires_grad_()

@@ -36,9 +36,9 @@ def focal(
     """
     logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
     loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none", pos_weight=pos_weight)
-    p = torch.sigmoid(logits)
-    p_t = targets * p + (1 - targets) * (1 - p)
-    return _masked_mean((1 - p_t) ** gamma * loss, weights)
+    # 1 - p_t from both sigmoids: 1 - sigmoid(20) is 0 in float32, where a power below 1 has no finite slope
+    missed = targets * torch.sigmoid(-logits) + (1 - targets) * torch.sigmoid(logits)
+    return _masked_mean(missed.clamp_min(torch.finfo(missed.dtype).tiny) ** gamma * loss, weights)
 
 
 LOSSES = {"bce": bce, "focal": focal}

@@ -142,18 +142,19 @@ def finetune(
     device = resolve_device(config.device)
     classifier = Classifier(net, spec, task.findings)
     if config.start_head == "probe":
-        _probe_first(classifier, task, device)
+        _probe_first(classifier, task, device, min(config.batch_size, len(task.train)))
     result, best = _train(classifier, task, config, taken.folder, device)
     summary = _close(classifier, task, result, best, config, taken.folder, device, asked, parents, seen + task.seen())
     return Outcome("finetune", Path(out), "done", summary)
 
 
-def _probe_first(classifier: "Classifier", task: "Labelled", device: "torch.device") -> None:
+def _probe_first(classifier: "Classifier", task: "Labelled", device: "torch.device", batch_size: int) -> None:
     from kontrast.engine.features import embed
-    from kontrast.engine.finetuning import start_head
+    from kontrast.engine.finetuning import settle_statistics, start_head
     from kontrast.engine.linear import fit_path
     from kontrast.engine.probing import best_of
 
+    settle_statistics(classifier, task, device, batch_size)
     train, val = (
         embed(classifier.encoder, classifier.spec, task.pack, rows, device) for rows in (task.train, task.val)
     )
