@@ -167,7 +167,7 @@ def test_usage_entropy() -> None:
 @pytest.mark.parametrize("steps", [1, 340, 100_000])
 def test_fit_config(images: int, batch: int, steps: int) -> None:
     config, why = SwAV.fit_config(SwAVConfig(), images=images, steps=steps, batch_size=batch, size=64)
-    assert {name for name, _, _ in why} == {"prototypes", "freeze_steps", "queue_length", "queue_start"}
+    assert {name for name, _, _ in why} == {"prototypes", "local_views", "freeze_steps", "queue_length", "queue_start"}
     K, L = config.prototypes, config.queue_length
     assert isinstance(K, int) and isinstance(L, int)
     assert 32 <= K <= 3000 and (images / 30 >= K or K == 32)
@@ -199,3 +199,9 @@ def test_a_short_run_has_no_queue_and_no_more_prototypes_than_a_batch_can_balanc
     longer, _ = SwAV.fit_config(SwAVConfig(), images=12_062, steps=47 * 100, batch_size=256, size=64)
     assert longer.queue_length == 2816
     assert longer.prototypes == 402
+
+
+@pytest.mark.parametrize(("size", "locals_"), [(64, 0), (96, 0), (112, 6), (224, 6)])
+def test_local_crops_need_pixels(size: int, locals_: int) -> None:
+    config, _ = SwAV.fit_config(SwAVConfig(), images=12_062, steps=470, batch_size=256, size=size)
+    assert config.local_views == locals_

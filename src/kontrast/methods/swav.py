@@ -35,8 +35,8 @@ ASSIGN = (0, 1)  # crops that are assigned to prototypes: the global ones; a sma
 class SwAVConfig:
     """What of SwAV can be chosen."""
 
-    local_views: int = 6
-    """Small crops beside the two global ones; 0 to 6 or so, each costs about a fifth of a global one."""
+    local_views: int | Auto = "auto"
+    """Small crops beside the two global ones, each at about a fifth of their cost; auto: 6, below 112 px none."""
     dim: int = 128
     """Size of the space in which images meet prototypes."""
     prototypes: int | Auto = "auto"
@@ -104,7 +104,7 @@ class SwAV(Method):
     def __init__(self, encoder: nn.Module, config: SwAVConfig = SwAVConfig()) -> None:
         super().__init__()
         self.config = config
-        self.views = ViewSpec(globals=len(ASSIGN), locals=config.local_views)
+        self.views = ViewSpec(globals=len(ASSIGN), locals=resolved(config.local_views, 6))
         self.freeze_steps = resolved(config.freeze_steps, 313)
         self.queue_start = resolved(config.queue_start, 0)
         width = feature_dim(encoder)
@@ -170,6 +170,14 @@ class SwAV(Method):
             K = max(32, min(3000, images // 30, few))
             why = f"one for about 30 of {images} images, 32 to 3000; the paper has 3000"
             found.append(("prototypes", K, "half a batch, which balances them without a queue" if few == K else why))
+        if config.local_views == "auto":
+            # At 64 px a local crop has 24 px: one place of a ResNet's last map. Six such crops cannot predict an
+            # assignment and pull every prediction to uniform: the loss stayed at ln K until they were left out.
+            found.append(
+                ("local_views", 6, "as the paper has")
+                if size >= 112
+                else ("local_views", 0, f"at {size} px they would have {round(size * 3 / 7)} px and show too little")
+            )
         if config.freeze_steps == "auto":
             why = "an epoch, at most a tenth of the run: features are random at first"
             found.append(("freeze_steps", min(epoch, tenth), why))
