@@ -9,20 +9,19 @@ from kontrast.engine.comparison import compare, crossvalidate, gather, out_of_fo
 from kontrast.metrics.evaluation import score_table
 
 
-def evaluation(folder, pack: Pack, probabilities: np.ndarray):
-    """A finished evaluation of a Pack's test split."""
+def evaluation(folder, pack: Pack, probabilities: np.ndarray, findings: tuple[str, ...] | None = None):
+    """A finished evaluation of a Pack's test split, for its first findings."""
+    findings = findings or pack.findings
     rows = pack.rows("test")
     truth = pack.table.iloc[rows]
-    y = np.nan_to_num(np.where(pack.labels(rows) == 1, 1.0, 0.0))
+    y = np.nan_to_num(np.where(pack.labels(rows) == 1, 1.0, 0.0))[:, : len(findings)]
     policy = {"uncertain": "zeros", "blank": "negative"}
     scores = score_table(
-        y, probabilities, pack.findings, patients=list(truth["patient_id"]), label_policy=policy, split="test",
+        y, probabilities, findings, patients=list(truth["patient_id"]), label_policy=policy, split="test",
         replicates=50,
     )  # fmt: skip
     taken = claim(folder, "evaluation", config={})
-    write_evaluation(
-        taken.folder, truth=truth, predictions=probabilities, findings=pack.findings, scores=scores, config={}
-    )
+    write_evaluation(taken.folder, truth=truth, predictions=probabilities, findings=findings, scores=scores, config={})
     return folder, y
 
 
@@ -43,7 +42,24 @@ def test_differences_are_of_the_means_over_seeds_and_favour_the_better(tmp_path)
     assert found["value"] == pytest.approx(means["good"] - means["base"], abs=1e-12)
     assert found["low"] > 0 and found["p"] < 0.05
     assert found["seeds"] == 2
-    assert found["sd_over_seeds"] >= 0
+    each = [table.set_index(["arm", "seed"])["auroc"][arm] for arm in ("good", "base")]
+    assert found["sd_over_seeds"] == pytest.approx((each[0] - each[1]).std(ddof=1), abs=1e-12)
+    one = compare({key: folder for key, folder in folders.items() if key[3] == 0}, "base", replicates=50).iloc[0]
+    assert np.isnan(one["sd_over_seeds"])
+
+
+def test_a_seed_that_could_learn_fewer_findings_weighs_as_much(tmp_path) -> None:
+    pack = Pack.open(make_pack(tmp_path / "pack", n=160, splits=(0.4, 0.1)))
+    rng = np.random.default_rng(0)
+    folders = {}
+    for arm in ("good", "base"):
+        for seed, names in ((0, pack.findings), (1, pack.findings[:1])):
+            y = (pack.labels(pack.rows("test")) == 1).astype(float)[:, : len(names)]
+            p = 1 / (1 + np.exp(-((arm == "good") * y + rng.normal(size=y.shape))))
+            folders[arm, "probe", 0.5, seed], _ = evaluation(tmp_path / f"{arm}{seed}", pack, p, names)
+    means = gather(folders).groupby("arm")["auroc"].mean()
+    found = compare(folders, "base", replicates=50).iloc[0]
+    assert found["value"] == pytest.approx(means["good"] - means["base"], abs=1e-12)
 
 
 def test_every_image_is_scored_by_a_probe_that_never_met_its_patient() -> None:

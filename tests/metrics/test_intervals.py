@@ -93,6 +93,22 @@ def test_paired_difference_of_equal_models_and_of_far_ones() -> None:
     assert intervals.paired_difference(y, s, -s)["value"] == pytest.approx(2 * scores.auroc(y, s) - 1)
 
 
+def test_paired_difference_of_groups_is_the_mean_of_their_differences() -> None:
+    tables = [clustered(seed, 20) for seed in (7, 8, 9)]
+    y, one = (np.stack([t[i] for t in tables], axis=1) for i in (0, 1))
+    two = one + np.random.default_rng(0).normal(size=one.shape)
+    ours = intervals.paired_difference(y, one, two, tables[0][2], groups=[0, 0, 1], replicates=40, seed=2)
+
+    def naive(rows: np.ndarray) -> float:
+        gaps = [roc_auc_score(y[rows, f], one[rows, f]) - roc_auc_score(y[rows, f], two[rows, f]) for f in range(3)]
+        return ((gaps[0] + gaps[1]) / 2 + gaps[2]) / 2
+
+    assert ours["value"] == pytest.approx(naive(np.arange(len(y))), abs=1e-12)
+    draws = np.random.default_rng(2)
+    drawn = [np.concatenate([np.arange(3 * p, 3 * p + 3) for p in draws.integers(0, 20, size=20)]) for _ in range(40)]
+    assert [ours["low"], ours["high"]] == pytest.approx(list(np.quantile([naive(r) for r in drawn], [0.025, 0.975])))
+
+
 def test_paired_difference_of_macro_leaves_undefined_findings_and_ignored_rows_out() -> None:
     y, s, patient = clustered(5, 30)
     table = np.stack([y, np.zeros_like(y), np.where(np.arange(len(y)) % 4 == 0, np.nan, y)], axis=1)

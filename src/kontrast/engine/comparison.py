@@ -50,8 +50,8 @@ def compare(
     """Each arm less the baseline, paired: the same test cases, the same resampled patients, the same seeds.
 
     The difference is of macro AUROC, averaged over seeds; its interval is of the test sample alone. The spread over
-    seeds is another thing and stands apart (`sd_over_seeds`). Findings that one of the two could not learn at a seed
-    are left out of that seed for both.
+    seeds is another thing and stands apart (`sd_over_seeds`, n - 1 in the denominator, NaN for one seed). Findings
+    that one of the two could not learn at a seed are left out of that seed for both.
 
     Returns:
         One row a (protocol, fraction, arm): `value, low, high, p, seeds, findings, sd_over_seeds`.
@@ -85,9 +85,13 @@ def _paired(pairs: Sequence[tuple[Evaluation, Evaluation]], replicates: int) -> 
         names |= set(both)
     patients = pairs[0][0].truth["patient_id"].to_numpy()
     columns = [np.concatenate(part, axis=1) for part in (y, one, two)]
-    found = paired_difference(columns[0], columns[1], columns[2], list(patients), replicates=replicates)
+    seeds = np.repeat(np.arange(len(pairs)), [part.shape[1] for part in y])  # some seeds could learn fewer findings
+    found = paired_difference(
+        columns[0], columns[1], columns[2], list(patients), groups=list(seeds), replicates=replicates
+    )
     kept = {name: found.get(name) for name in ("value", "low", "high", "p")}
-    return kept | {"seeds": len(pairs), "findings": len(names), "sd_over_seeds": float(np.std(each))}
+    spread = float(np.std(each, ddof=1)) if len(each) > 1 else np.nan
+    return kept | {"seeds": len(pairs), "findings": len(names), "sd_over_seeds": spread}
 
 
 def scored_targets(evaluation: Evaluation, findings: Sequence[str]) -> np.ndarray:

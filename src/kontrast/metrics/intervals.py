@@ -105,6 +105,7 @@ def paired_difference(
     patients: Sequence[Any] | None = None,
     metric: str = "auroc",
     *,
+    groups: Sequence[int] | None = None,
     replicates: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -116,6 +117,8 @@ def paired_difference(
         second: the second model's.
         patients: (n,) whose rows are resampled together; None: rows are resampled.
         metric: `auroc` or `ap`.
+        groups: (F,) which columns belong together (the findings of one training); the difference is then of the means
+            over groups of the groups' means, so that a group of many columns weighs no more than one of few.
         replicates: bootstrap replicates; both models are scored on the same ones.
         seed: of the draws.
 
@@ -134,14 +137,18 @@ def paired_difference(
     if targets.ndim == 1:
         targets, one, two = targets[:, None], one[:, None], two[:, None]
     units, total = index_units(np.arange(len(targets)) if patients is None else patients)
+    label = np.zeros(targets.shape[1], dtype=np.int64) if groups is None else np.asarray(groups)
     models = [[_ranks(targets[:, f], s[:, f], units, total) for f in range(targets.shape[1])] for s in (one, two)]
-    models = [[r for r in ranks if np.isfinite(_score(r, metric, np.ones((total, 1)))[0])] for ranks in models]
+    both = [f for f, r in enumerate(models[0]) if np.isfinite(_score(r, metric, np.ones((total, 1)))[0])]
+
+    def mean(ranks: list[Ranks], w: Array) -> Array:
+        values = np.stack([_score(ranks[f], metric, w) for f in both])
+        return mean_defined(np.stack([mean_defined(values[label[both] == g]) for g in np.unique(label[both])]))
 
     def difference(w: Array) -> Array:
-        means = [mean_defined(np.stack([_score(r, metric, w) for r in ranks])) for ranks in models]
-        return (means[0] - means[1])[None]
+        return (mean(models[0], w) - mean(models[1], w))[None]
 
-    if not models[0]:
+    if not both:
         return interval(np.nan, np.empty(0), "a class is missing in every finding") | {"p": None}
     drawn = bootstrap(difference, total, replicates=replicates, seed=seed)[0]
     result = interval(float(difference(np.ones((total, 1)))[0, 0]), drawn)
