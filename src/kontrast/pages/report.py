@@ -1,31 +1,31 @@
 """The report: one self-contained HTML page from any artifacts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from kontrast import __version__
-from kontrast.artifacts.card import CARD, Card, card_hash, read_card
+from kontrast.artifacts.card import CARD, CLAIM, Card, card_hash, read_card
+from kontrast.artifacts.encoder import WORDS
 from kontrast.errors import UsageError
-from kontrast.pages import sections
+from kontrast.pages import figures, results, sections
+from kontrast.pages.sections import Found
 
-KINDS = ("study", "pack", "encoder", "evaluation", "classifier", "explanation", "audit", "embedding", "phantom")
+KINDS = ("study", "evaluation", "pack", "encoder", "classifier", "explanation", "audit", "embedding", "phantom")
 MANY = 8
-"""Above this many evaluations a study's grid tells the story; their tables would bury it."""
-
-Found = tuple[str, Path, Card, str]
-"""Name, folder, card, SHA-256 of the card."""
+"""Above this many evaluations within a study its grid tells the story; their tables would bury it."""
 
 
 def find_artifacts(folders: Sequence[Path]) -> list[Found]:
-    """The artifacts named, and those below them (a study holds many), each once, named so that they differ.
+    """The artifacts named, and those below them (a study holds many), each once, named so that those of a kind differ.
 
     Raises:
         UsageError: a folder that neither is nor holds an artifact.
-        ArtifactError: a damaged card.
+        ArtifactError: an unfinished artifact, or a damaged card.
     """
     found: dict[Path, Card] = {}
     for folder in folders:
+        if (folder / CLAIM).is_file():
+            read_card(folder)
         cards = sorted(folder.rglob(CARD)) if folder.is_dir() else []
         if not cards:
             raise UsageError(
@@ -33,11 +33,17 @@ def find_artifacts(folders: Sequence[Path]) -> list[Found]:
             )
         for card in cards:
             found.setdefault(card.parent.resolve(), read_card(card.parent))
-    names = _names(list(found))
-    return [(name, path, card, card_hash(path)) for name, (path, card) in zip(names, found.items(), strict=True)]
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    named = []
+    for kind in sorted({card.kind for card in found.values()}, key=lambda kind: (order.get(kind, len(order)), kind)):
+        paths = [path for path, card in found.items() if card.kind == kind]
+        named += [
+            Found(name, path, found[path], card_hash(path)) for name, path in zip(_names(paths), paths, strict=True)
+        ]
+    return named
 
 
-def _names(paths: list[Path]) -> list[str]:
+def _names(paths: Sequence[Path]) -> list[str]:
     """The shortest tail of each path that no other has."""
     names = []
     for path in paths:
@@ -54,43 +60,79 @@ def render(found: Sequence[Found], title: str) -> str:
     Args:
         found: from `find_artifacts`.
         title: its heading.
+
+    Raises:
+        ArtifactError: a file is not what its card says.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    by_kind: dict[str, list[Found]] = {kind: [] for kind in KINDS}
-    for one in found:
-        by_kind.setdefault(one[2].kind, []).append(one)
-    evaluations = {name: (path, card) for name, path, card, _ in by_kind["evaluation"]}
-    if by_kind["study"] and len(evaluations) > MANY:
-        evaluations = {}
-    encoders = {name: (path, card) for name, path, card, _ in by_kind["encoder"]}
-    packs = [sections.pack_section(path, card) for _, path, card, _ in by_kind["pack"]]
+    of = {kind: [one for one in found if one.card.kind == kind] for kind in KINDS}
+    evaluations, hidden = _shown_evaluations(of["evaluation"], of["study"])
+    arms = _arms(of)
+    baseline = next((one.card.config["baseline"] for one in of["study"]), "random")
+    colours = figures.palette(list(dict.fromkeys(arms.values())), baseline)
     environment = Environment(
         loader=PackageLoader("kontrast", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template("report.html.j2").render(
         title=title,
         version=__version__,
-        warnings=_warnings(by_kind),
-        studies=[sections.study_section(path, card) for _, path, card, _ in by_kind["study"]],
-        packs=packs,
-        training=sections.training_section(encoders) if encoders else {"rows": [], "figures": []},
-        evaluations=sections.evaluation_section(evaluations),
-        explanations=[sections.explanation_section(path, card) for _, path, card, _ in by_kind["explanation"]],
-        audits=[sections.audit_section(path) for _, path, _, _ in by_kind["audit"]],
+        warnings=_warnings(of),
+        hidden=hidden,
+        studies=[
+            results.study_section(one, {arm: (colours[arm], "o") for arm in one.card.config["arms"]})
+            for one in of["study"]
+        ],
+        packs=[sections.pack_section(one) for one in of["pack"]],
+        training=sections.training_section(
+            of["encoder"], figures.looks({o.name: arms[o.sha] for o in of["encoder"]}, colours)
+        ),
+        evaluations=results.evaluation_section(
+            evaluations,
+            {one.sha: one for one in of["classifier"]},
+            figures.looks({one.name: arms[one.sha] for one in evaluations}, colours),
+        ),
+        explanations=[sections.explanation_section(one) for one in of["explanation"]],
+        audits=[sections.audit_section(one) for one in of["audit"]],
         provenance=sections.provenance(found),
     )
 
 
-def _warnings(by_kind: dict[str, list[Any]]) -> list[str]:
-    texts = []
-    for name, _, card, _ in by_kind["pack"]:
-        if not card.content["patients_known"]:
-            texts.append(
-                f"{name} names no patients: whether its people are also in other sets or splits is unknown, not none."
-            )
-    for name, _, card, _ in by_kind["evaluation"]:
-        note = card.content.get("summary", {}).get("note")
+def _shown_evaluations(evaluations: Sequence[Found], studies: Sequence[Found]) -> tuple[list[Found], int]:
+    """The evaluations with tables of their own, and how many a study's grid stands for."""
+    within = [one for one in evaluations if any(study.path in one.path.parents for study in studies)]
+    if len(within) <= MANY:
+        return list(evaluations), 0
+    return [one for one in evaluations if one not in within], len(within)
+
+
+def _arms(of: Mapping[str, Sequence[Found]]) -> dict[str, str]:
+    """What each artifact's weights began with, by which it is coloured: SHA-256 of a card → encoder's name or word.
+
+    A study's arms, which have no card, come first under their own names.
+    """
+    arms = {f"arm {arm}": arm for study in of["study"] for arm in study.card.config["arms"]}
+    arms |= {one.sha: one.name for one in of["encoder"]}
+    for one in of["classifier"]:
+        start = one.card.config.get("start")
+        behind = next((p.sha256 for p in one.card.parents if p.role == "encoder"), None)
+        arms[one.sha] = start if start in WORDS else arms.get(str(behind), str(behind))
+    for one in of["evaluation"]:
+        behind = next((p.sha256 for p in one.card.parents if p.role == "classifier"), None)
+        arms[one.sha] = arms.get(str(behind), one.name)
+    return arms
+
+
+def _warnings(of: Mapping[str, Sequence[Found]]) -> list[str]:
+    texts = [
+        f"The Pack {one.name} names no patients: "
+        "whether its people are also in other sets or splits is unknown, not none."
+        for one in of["pack"]
+        if not one.card.content["patients_known"]
+    ]
+    notes: dict[str, list[str]] = {}
+    for one in of["evaluation"]:
+        note = one.card.content.get("summary", {}).get("note")
         if note:
-            texts.append(f"{name}: {note}")
-    return texts
+            notes.setdefault(note, []).append(one.name)
+    return texts + [f"{', '.join(names[:4])}{' …' if len(names) > 4 else ''}: {note}." for note, names in notes.items()]

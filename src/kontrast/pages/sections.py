@@ -1,67 +1,97 @@
-"""The parts of a report, one function for each kind of artifact: files in, plain values for the template out."""
+"""The parts of a report about data, training, maps and provenance: files in, plain values for the template out."""
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from kontrast.artifacts.card import Card
+from kontrast.artifacts.card import Card, verify_files
 from kontrast.artifacts.evaluation import decimal
 from kontrast.pages import figures
 
-SAMPLES = 8
-"""Images shown of a Pack."""
+SAMPLES, SAMPLE_SIDE, OVERLAY_SIDE = 8, 224, 448
+"""Images shown of a Pack, and the longest sides of pictures on the page, in pixels."""
 
 
-def pack_section(folder: Path, card: Card) -> dict[str, Any]:
+class Found(NamedTuple):
+    """An artifact on the page: a name that no other of its kind has, its folder, card and the SHA-256 of the card."""
+
+    name: str
+    path: Path
+    card: Card
+    sha: str
+
+
+def read_json(folder: Path, name: str) -> Any:
+    """A JSON file of an artifact, as its card vouches for it.
+
+    Raises:
+        ArtifactError: the file is missing or was changed.
+    """
+    verify_files(folder, [name])
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def with_interval(found: Mapping[str, Any] | None) -> dict[str, str]:
+    """`{"text": ".874", "range": "[.812, .921]"}`; a dash for what is undefined."""
+    found = found or {}
+    known = found.get("value") is not None and found.get("low") is not None
+    return {
+        "text": decimal(found.get("value")),
+        "range": f"[{decimal(found['low'])}, {decimal(found['high'])}]" if known else "",
+    }
+
+
+def pack_section(found: Found) -> dict[str, Any]:
     """Counts, prevalence and sample images of a Pack."""
     from kontrast.artifacts.pack import Pack
 
-    pack = Pack.open(folder, verify=False)
-    content = card.content
-    counts = {}
-    for name in pack.findings:
-        values = pack.table[name]
-        counts[name] = {
-            "1": int((values == 1).sum()),
-            "0": int((values == 0).sum()),
-            "-1": int((values == -1).sum()),
-            "blank": int(values.isna().sum()),
-        }
+    pack = Pack.open(found.path, verify=False)
+    content, config = found.card.content, found.card.config
+    counts = {name: _label_counts(pack.table[name].to_numpy(float)) for name in pack.findings}
     rows = pack.rows("train")
-    shown = rows[np.linspace(0, len(rows) - 1, min(SAMPLES, len(rows))).astype(int)] if len(rows) else rows
-    treatment = {k: card.config.get(k) for k in ("denoise", "equalize", "views", "dtype")}
+    shown = rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLES).round().astype(int))] if len(rows) else rows
+    treatment = {k: config[k] for k in ("denoise", "equalize", "views", "dtype") if config.get(k) is not None}
     return {
-        "name": folder.name,
+        "name": found.name,
         "splits": content["splits"],
         "rows": content["rows"],
         "size": content["size"],
-        "layout": content["layout"],
+        "layout": content.get("layout", "unknown"),
+        "masks": list(pack.mask_names),
         "patients_known": content["patients_known"],
-        "treatment": ", ".join(f"{k} {v}" for k, v in treatment.items() if v is not None),
+        "treatment": ", ".join(f"{k} {v}" for k, v in treatment.items()),
         "counts": counts,
         "prevalence": figures.prevalence(counts) if counts else None,
-        "rejects": _count_rows(folder / "rejects.csv"),
+        "rejects": _count_rows(found.path / "rejects.csv"),
         "moved": content.get("moved", 0),
-        "preview": _picture(folder / "preview.png"),
-        "images": [figures.data_uri(_grey8(image)) for image in pack.images(shown)],
+        "preview": picture(found, "preview.png"),
+        "images": [figures.data_uri(_grey8(image), most=SAMPLE_SIDE) for image in pack.images(shown)],
     }
+
+
+def _label_counts(values: np.ndarray) -> dict[str, int]:
+    counts = {word: int((values == number).sum()) for word, number in (("1", 1), ("0", 0), ("-1", -1))}
+    return counts | {"blank": int(np.isnan(values).sum())}
 
 
 def _grey8(image: np.ndarray) -> np.ndarray:
     return image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
 
 
-def _picture(path: Path) -> str | None:
+def picture(found: Found, name: str, most: int | None = None) -> str | None:
+    """A picture of an artifact as a data address, encoded anew so that nothing but its pixels comes along."""
     import cv2
 
-    if not path.is_file():
+    path = found.path / name
+    if name not in found.card.files or not path.is_file():
         return None
     image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    return None if image is None else figures.data_uri(image)
+    return None if image is None else figures.data_uri(image, most=most)
 
 
 def _count_rows(path: Path) -> int:
@@ -72,205 +102,182 @@ def _count_rows(path: Path) -> int:
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`, thinned to about 400 for drawing."""
+    """The lines of a run's `metrics.jsonl`, thinned to about 400 for drawing; the last stays."""
     path = folder / "metrics.jsonl"
     if not path.is_file():
         return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-    return lines[:: max(1, len(lines) // 400)]
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    step = max(1, -(-len(lines) // 400))
+    return lines[::-step][::-1]
 
 
-def training_section(encoders: Mapping[str, tuple[Path, Card]]) -> dict[str, Any]:
-    """How each encoder was pretrained, and its curves."""
-    runs = {name: history(folder) for name, (folder, _) in encoders.items()}
-    runs = {name: lines for name, lines in runs.items() if lines}
-    drawn = [
-        figures.training(runs, key, label)
-        for key, label in (
-            ("loss", "loss"),
-            ("feature_std_ratio", "feature spread (1 = whole sphere)"),
-            ("effective_rank", "effective rank of features"),
-        )
-    ]
+WATCHED = {"feature_std_ratio": "spread of features (1: whole sphere)", "effective_rank": "effective rank of features"}
+"""What is drawn of a pretraining run beside its loss."""
+
+
+def training_section(encoders: Sequence[Found], seen: Mapping[str, figures.Look]) -> dict[str, Any]:
+    """How each encoder was pretrained, its curves and its views."""
+    runs = {one.name: lines for one in encoders if (lines := history(one.path))}
     rows = []
-    for name, (folder, card) in encoders.items():
-        content = card.content
+    for one in encoders:
+        network, summary, plan = (one.card.content.get(key) or {} for key in ("encoder", "summary", "plan"))
+        spread, rank = (summary.get(key) for key in ("feature_std_ratio", "effective_rank"))
         rows.append(
             {
-                "name": name,
-                "method": content.get("method"),
-                "encoder": content["encoder"]["name"],
-                "size": content["encoder"]["size"],
-                "steps": content.get("steps"),
-                "images": content.get("images_seen"),
-                "speed": content.get("images_per_second"),
-                "views": _picture(folder / "views.png"),
+                "name": one.name,
+                "method": _method(one),
+                "network": network.get("name"),
+                "size": network.get("size"),
+                "images": summary.get("images"),
+                "patients": summary.get("patients"),
+                "epochs": _number(summary.get("epochs"), 3),
+                "steps": summary.get("steps"),
+                "batch": plan.get("batch_size"),
+                "images_seen": summary.get("images_seen"),
+                "loss": _number(summary.get("loss"), 3),
+                "chance": _number(summary.get("below_chance"), 3),
+                "spread": _number(spread, 2),
+                "rank": _number(rank, 3),
+                "views": picture(one, "views.png"),
             }
         )
-    return {"rows": rows, "figures": [f for f in drawn if f]}
+    return {"rows": rows, "curves": _curves(runs, {one.name: _method(one) for one in encoders}, seen),
+            "several": len({_method(one) for one in encoders}) > 1}  # fmt: skip
 
 
-def evaluation_section(evaluations: Mapping[str, tuple[Path, Card]]) -> dict[str, Any]:
-    """Tables and intervals of evaluations; drawn together when there are few."""
-    tables, drawn = [], {}
-    for name, (folder, _) in evaluations.items():
-        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        tables.append({"name": name, "scores": scores, "rows": _score_rows(scores)})
-        drawn[name] = {finding: entry["auroc"] for finding, entry in scores["findings"].items()}
-    return {"tables": tables, "forest": figures.forest(drawn) if 0 < len(drawn) <= 6 else None}
+def _method(encoder: Found) -> str:
+    return str((encoder.card.content.get("summary") or {}).get("method") or "unknown")
 
 
-def _score_rows(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = []
-    entries = [*scores["findings"].items(), ("macro", scores["macro"])]
-    if "competition" in scores:
-        entries.append(("macro of CheXpert's 5", scores["competition"]))
-    for name, entry in entries:
-        row: dict[str, Any] = {"name": name, "n": entry.get("n"), "positives": entry.get("positives")}
-        row["prevalence"] = decimal(entry.get("prevalence"))
-        row["threshold"] = decimal(entry.get("threshold"))
-        for score in ("auroc", "ap", "f1", "kappa", "sensitivity", "specificity"):
-            row[score] = with_interval(entry.get(score, {}))
-        row["notes"] = "; ".join(
-            text for text in (entry["auroc"].get("reason"), entry.get("note"), entry.get("threshold_reason")) if text
-        )
-        rows.append(row)
-    return rows
+def _curves(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]],
+    method_of: Mapping[str, str],
+    seen: Mapping[str, figures.Look],
+) -> list[Any]:
+    """Losses and features over the steps. Losses of different methods get scales of their own."""
+    methods = dict.fromkeys(method_of[name] for name in runs)
+    if len(methods) < 2:
+        return [figures.training(runs, {"loss": "loss"} | WATCHED, seen)]
+    losses = {
+        name: [{"step": line["step"], method_of[name]: line.get("loss")} for line in lines]
+        for name, lines in runs.items()
+    }
+    return [
+        figures.training(losses, {method: f"loss of {method}" for method in methods}, seen),
+        figures.training(runs, WATCHED, seen),
+    ]
 
 
-def with_interval(found: Mapping[str, Any]) -> str:
-    """`.874 [.812, .921]`; a dash for what is undefined."""
-    text = decimal(found.get("value"))
-    if found.get("low") is not None:
-        text += f" [{decimal(found['low'])}, {decimal(found['high'])}]"
-    return text
+def _number(value: float | None, digits: int) -> str | None:
+    """A number to some significant digits, never in powers of ten."""
+    if value is None:
+        return None
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
-def explanation_section(folder: Path, card: Card) -> dict[str, Any]:
+def explanation_section(found: Found) -> dict[str, Any]:
     """Localisation scores beside the centre's, and a few overlays of each finding."""
-    findings = []
-    for name, found in card.content["findings"].items():
-        pictures = [picture for p in found.get("pictures", [])[:4] if (picture := _picture(folder / p))]
-        row = {key: with_interval(found.get(key) or {}) for key in ("hit", "iou", "centre_hit", "centre_iou")}
-        findings.append({"name": name, "n": found.get("n"), "pictures": pictures, **row})
+    content = found.card.content
+    rows = []
+    for name, one in content["findings"].items():
+        drawn = (picture(found, place, OVERLAY_SIDE) for place in one.get("pictures", [])[:4])
+        scores = {key: with_interval(one.get(key)) for key in ("hit", "centre_hit", "iou", "centre_iou")}
+        reason = None if one["hit"]["value"] is not None else one["hit"].get("reason")
+        rows.append({"name": name, "n": one["n"], "reason": reason, "pictures": [uri for uri in drawn if uri]} | scores)
     keys = ("method", "encoder", "map", "split", "threshold", "order", "overlap")
-    return {"name": folder.name, "findings": findings, **{key: card.content.get(key) for key in keys}}
+    return {"name": found.name, "findings": rows, **{key: content[key] for key in keys}}
 
 
-def study_section(folder: Path, card: Card) -> dict[str, Any]:
-    """The grid's table, curves, differences and folds."""
-    cells = _read_csv(folder / "cells.csv")
-    differences = {(d["protocol"], d["fraction"], d["arm"]): d for d in _read_csv(folder / "differences.csv")}
-    baseline = card.config["baseline"]
-    groups: dict[tuple[str, str, str], list[float]] = {}
-    for cell in cells:
-        key = (cell["protocol"], cell["fraction"], cell["arm"])
-        groups.setdefault(key, []).append(float(cell["auroc"]) if cell["auroc"] else np.nan)
-    rows: list[dict[str, Any]] = []
-    curves: dict[str, dict[str, list[tuple[float, float, float, float]]]] = {}
-    for (protocol, fraction, arm), values in groups.items():
-        defined = [v for v in values if np.isfinite(v)]
-        if defined:
-            point = (float(fraction), float(np.mean(defined)), min(defined), max(defined))
-            curves.setdefault(protocol, {}).setdefault(arm, []).append(point)
-        spread = f"{decimal(float(np.mean(defined)))} ± {decimal(float(np.std(defined)))}" if defined else "–"
-        rows.append(
-            {
-                "arm": arm, "protocol": protocol, "labels": f"{100 * float(fraction):g} %", "seeds": len(values),
-                "auroc": spread, "difference": _difference(differences.get((protocol, fraction, arm))),
-            }
-        )  # fmt: skip
-    rows.sort(
-        key=lambda r: (r["protocol"] != "probe", float(r["labels"][:-2]), list(card.config["arms"]).index(r["arm"]))
-    )
-    drawn = [
-        figures.efficiency({arm: sorted(points) for arm, points in by_arm.items()}, baseline, protocol)
-        for protocol, by_arm in curves.items()
+def audit_section(found: Found) -> dict[str, Any]:
+    """What splits share, what is unknown, what metadata alone scores, and a Classifier's subgroups."""
+    audit = read_json(found.path, "audit.json")
+    shared = [
+        {"where": f"{name}: {' / '.join(row['splits'])}", **_units(row), "allowed": False}
+        for name, pack in audit["packs"].items()
+        for row in pack["between_splits"]
     ]
-    found = folder / "folds.json"
-    folds = json.loads(found.read_text(encoding="utf-8")) if found.is_file() else None
+    for row in audit["between_packs"]:
+        where = " / ".join(f"{p} {s}" for p, s in zip(row["packs"], row["splits"], strict=True))
+        shared.append({"where": where, **_units(row), "allowed": row["splits"] == ["train", "train"]})
+    floors = [
+        {"pack": pack, "from": name, "auroc": with_interval(entry["scores"]["macro"]["auroc"])}
+        for pack, baselines in audit["metadata"].items()
+        if "reason" not in baselines
+        for name, entry in baselines.items()
+    ]
+    classifier = audit["classifier"] or {}
+    notes = [
+        f"{name}: {pack['repeated_images']:,} images are copies of others"
+        for name, pack in audit["packs"].items()
+        if pack["repeated_images"]
+    ]
+    notes += [f"{pack}: no floor ({b['reason']})" for pack, b in audit["metadata"].items() if "reason" in b]
+    groups: list[dict[str, Any]] = []
+    for pack, entry in classifier.items():
+        notes += [f"{pack}, {split}: {met['text']} of the Classifier" for split, met in entry["overlap"].items()]
+        if "reason" in entry["subgroups"]:
+            notes.append(f"{pack}: no scores by subgroup ({entry['subgroups']['reason']})")
+            continue
+        scored, left_out = _subgroups(pack if len(classifier) > 1 else "", entry["subgroups"])
+        groups += scored
+        notes += [f"{reason.capitalize()}: {', '.join(names)}" for reason, names in left_out.items()]
     return {
-        "name": folder.name, "baseline": baseline, "rows": rows, "curves": drawn, "folds": _folds(folds),
-        "left_out": card.content["summary"].get("left_out", []), "config": card.config,
+        "name": found.name, "shared": shared, "floors": floors, "groups": groups, "notes": notes,
+        "policy": audit["label_policy"],
     }  # fmt: skip
 
 
-def _folds(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    rows = [
-        {"arm": arm, "auroc": with_interval(entry["macro"]), "difference": _difference(found["differences"].get(arm))}
-        for arm, entry in found["arms"].items()
-    ]
-    drawn = figures.forest({arm: entry["findings"] for arm, entry in found["arms"].items()})
-    return {**{k: found[k] for k in ("folds", "images", "patients", "findings")}, "rows": rows, "forest": drawn}
+def _units(row: Mapping[str, Any]) -> dict[str, int | None]:
+    return {unit: row[unit] for unit in ("patients", "studies", "images")}
 
 
-def _difference(found: Mapping[str, Any] | None) -> str:
-    if found is None or found["value"] in (None, ""):
-        return ""
-    text = f"{float(found['value']):+.3f}"
-    if found["low"] not in (None, ""):
-        text += f" [{float(found['low']):+.3f}, {float(found['high']):+.3f}], p = {float(found['p']):.3f}"
-    return text
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
-def provenance(found: Sequence[tuple[str, Path, Card, str]]) -> list[dict[str, Any]]:
-    """Each artifact: name, kind, hash of its card, parents, version and settings."""
-    return [
-        {
-            "name": name,
-            "kind": card.kind,
-            "sha": sha[:12],
-            "parents": ", ".join(f"{p.role} {p.sha256[:12]}" for p in card.parents),
-            "version": card.version,
-            "config": json.dumps(card.config, indent=1, ensure_ascii=False),
-        }
-        for name, _, card, sha in found
-    ]
-
-
-def audit_section(folder: Path) -> dict[str, Any]:
-    """What splits share, what is unknown, and what metadata alone scores."""
-    found = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
-    shared = [
-        {"where": f"{name}: {' / '.join(row['splits'])}", **{u: row.get(u) for u in ("patients", "studies", "images")}}
-        for name, pack in found["packs"].items()
-        for row in pack["between_splits"]
-    ]
-    for row in found["between_packs"]:
-        where = " / ".join(f"{p} {s}" for p, s in zip(row["packs"], row["splits"], strict=True))
-        shared.append({"where": where, **{u: row.get(u) for u in ("patients", "studies", "images")}})
-    floors = []
-    for pack, baselines in found["metadata"].items():
-        if "reason" in baselines:
-            continue
-        for name, entry in baselines.items():
-            floors.append({"pack": pack, "from": name, "auroc": with_interval(entry["scores"]["macro"]["auroc"])})
-    groups = []
-    for entry in (found.get("classifier") or {}).values():
-        groups += _subgroups(entry.get("subgroups") or {})
-    met = [
-        {"pack": pack, "split": split, "text": overlap["text"]}
-        for pack, entry in (found.get("classifier") or {}).items()
-        for split, overlap in entry["overlap"].items()
-    ]
-    return {"name": folder.name, "shared": shared, "floors": floors, "groups": groups, "met": met}
-
-
-def _subgroups(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = []
+def _subgroups(pack: str, found: Mapping[str, Mapping[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
+    """The subgroups that were scored, and the others by the reason why not."""
+    rows: list[dict[str, Any]] = []
+    left_out: dict[str, list[str]] = {}
     for attribute, groups in found.items():
-        if not isinstance(groups, Mapping):
-            continue
-        for group, entry in groups.items():
-            scores = entry.get("scores", entry) if isinstance(entry, Mapping) else {}
-            macro = scores.get("macro", {}).get("auroc") if isinstance(scores, Mapping) else None
-            if macro:
-                rows.append({"group": f"{attribute}: {group}", "n": scores.get("rows"), "auroc": with_interval(macro)})
+        for group, scores in groups.items():
+            name = f"{pack + ', ' if pack else ''}{attribute}: {group}"
+            if "macro" in scores:
+                rows.append({"group": name, "n": scores["rows"], "auroc": with_interval(scores["macro"]["auroc"])})
+            else:
+                left_out.setdefault(scores["reason"], []).append(f"{name} ({scores['rows']})")
+    return rows, left_out
+
+
+FOLDERS = re.compile(r"(?<![\w.$}~-])(?:~|[A-Za-z]:)?(?:[\\/]+[^\\/\s\"'<>|:*?]+)*[\\/]+(?=[^\\/\s\"'])")
+"""The folders of a full path within other words."""
+
+
+def without_folders(value: Any) -> Any:
+    """Settings with full paths cut to their last part: where things lie on a machine is nobody else's business."""
+    if isinstance(value, Mapping):
+        return {without_folders(k): without_folders(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(v) for v in value]
+    if not isinstance(value, str):
+        return value
+    for kind in (PurePosixPath, PureWindowsPath):
+        if kind(value).is_absolute() or value.startswith(("~/", "~\\", "\\\\")):
+            return "…/" + kind(value).name
+    return FOLDERS.sub("…/", value)
+
+
+def provenance(found: Sequence[Found]) -> list[dict[str, Any]]:
+    """Each artifact: name, kind, hash of its card, what it was made from, version and settings."""
+    names = {one.sha: f"{one.card.kind} {one.name}" for one in found}
+    rows = []
+    for one in found:
+        made_from = [(p.role, p.sha256) for p in one.card.parents]
+        made_from += [(p["role"], p["sha256"]) for p in one.card.content.get("inputs", [])]
+        rows.append(
+            {
+                "name": one.name,
+                "kind": one.card.kind,
+                "sha": one.sha[:12],
+                "parents": [{"name": names.get(sha, role), "sha": sha[:12]} for role, sha in made_from],
+                "version": one.card.version,
+                "config": json.dumps(without_folders(one.card.config), indent=1, ensure_ascii=False),
+            }
+        )
     return rows

@@ -23,9 +23,10 @@ def report(*folders: Path, out: Path, title: str = "kontrast report", dry_run: b
 
     Raises:
         UsageError: nothing to show, or --out is no .html file.
+        ArtifactError: an artifact is unfinished, or a file is not what its card says.
         OutputError: --out exists with another content.
     """
-    from kontrast.artifacts.card import atomic
+    from kontrast.artifacts.card import atomic, disk_errors
     from kontrast.pages.report import find_artifacts, render
 
     out = Path(out)
@@ -35,16 +36,19 @@ def report(*folders: Path, out: Path, title: str = "kontrast report", dry_run: b
     kinds: dict[str, int] = {}
     for _, _, card, _ in found:
         kinds[card.kind] = kinds.get(card.kind, 0) + 1
-    console.say("Reporting on " + ", ".join(f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in kinds.items()) + ".")
+    plural = {"study": "studies"}
+    words = [f"{n} {kind if n == 1 else plural.get(kind, kind + 's')}" for kind, n in kinds.items()]
+    console.say(f"Reporting on {', '.join(words)}.")
     if dry_run:
         return Outcome("report", out, "planned", {"artifacts": kinds})
-    page = render(found, title).encode("utf-8", "surrogateescape")
+    page = render(found, title).encode("utf-8", "replace")
     if out.is_file() and out.read_bytes() == page:
         console.say(f"{out} is already done.")
         return Outcome("report", out, "already done", {"artifacts": kinds})
     if out.exists():
         raise OutputError(f"--out {out} exists with another content.", fix="Name another file, or remove that one.")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
     with atomic(out) as stream:
         stream.write(page)
     return Outcome("report", out, "done", {"artifacts": kinds, "bytes": len(page)})
