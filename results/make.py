@@ -103,7 +103,7 @@ def grid_section(study: str) -> list[str]:
                     row.append("–")
                     continue
                 mean = sum(values) / len(values)
-                spread = (sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5
+                spread = (sum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1)) ** 0.5
                 gap = difference(gaps.get((protocol, mine[0]["fraction"], arm)))
                 row.append(f"{mean:.3f} ± {spread:.3f}" + (f"<br>{gap}" if gap else ""))
             rows.append(row)
