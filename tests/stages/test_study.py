@@ -2,13 +2,14 @@ import csv
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
 import kontrast
 from helpers import make_pack
 from kontrast.errors import UsageError
-from kontrast.stages.study import Study, cells_of
+from kontrast.stages.study import Study, _say, cells_of
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +111,14 @@ def test_an_optional_arm_without_weights_is_left_out_and_said(pack, tmp_path, ca
     made = kontrast.study(write(tmp_path, pack, arms=arms, fractions=[1.0]), out=tmp_path / "s")
     assert made.summary["left_out"] == ["imagenet"]
     assert "imagenet is left out" in capsys.readouterr().err
+
+
+def test_the_table_has_the_sample_sd_and_does_without_an_interval(capsys) -> None:
+    place = {"protocol": "probe", "fraction": 1.0}
+    cells = [place | {"arm": arm, "auroc": value} for arm, value in (("a", 0.6), ("a", 0.7), ("a", 0.8), ("b", 0.5))]
+    gaps = [place | {"arm": "a", "value": 0.2, "low": None, "high": None, "p": None}]
+    _say(pd.DataFrame(cells), pd.DataFrame(gaps))
+    shown = capsys.readouterr()
+    lines = (shown.out + shown.err).splitlines()
+    assert any("0.700 ± 0.100" in line and "+0.200" in line and "[" not in line for line in lines)
+    assert any("0.500" in line and "±" not in line for line in lines)

@@ -279,9 +279,11 @@ def _say(table: Any, differences: Any) -> None:
     rows = []
     for (protocol, fraction, arm), part in table.groupby(["protocol", "fraction", "arm"], sort=False):
         values = part["auroc"].dropna()
-        spread = f"{values.mean():.3f} ± {values.std(ddof=0):.3f}" if len(values) else "–"
+        spread = f"{values.mean():.3f}" if len(values) else "–"
+        spread += f" ± {values.std():.3f}" if len(values) > 1 else ""  # of one seed there is none
         found = differences.query("protocol == @protocol and fraction == @fraction and arm == @arm")
-        gain = "" if found.empty or found["value"].isna().all() else "{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+        gain = "" if found.empty or found["value"].isna().all() else "{value:+.3f}"
+        gain += " [{low:+.3f}, {high:+.3f}]" if gain and found["low"].notna().all() else ""
         rows.append([arm, protocol, f"{100 * fraction:g} %", spread, gain.format(**found.iloc[0]) if gain else ""])
     console.table(
         "Macro AUROC on test (mean ± SD over seeds)", ["arm", "protocol", "labels", "AUROC", "less baseline"], rows
