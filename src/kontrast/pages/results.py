@@ -184,7 +184,7 @@ def _values(cells: Sequence[Mapping[str, str]], arm: str, protocol: str, fractio
 def _spread(values: Sequence[float]) -> dict[str, str]:
     if not values:
         return {"text": "–", "sd": ""}
-    sd = f"± {decimal(float(np.std(values)))}" if len(values) > 1 else ""
+    sd = f"± {decimal(float(np.std(values, ddof=1)))}" if len(values) > 1 else ""
     return {"text": decimal(float(np.mean(values))), "sd": sd}
 
 
