@@ -1,12 +1,14 @@
 """The command line: a table of commands, each the Python function of the same name."""
 
+import codecs
+import io
 import signal
 import sys
 import traceback
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from kontrast import COMMANDS, __version__, console
-from kontrast.errors import KontrastError
+from kontrast.errors import KontrastError, UsageError
 from kontrast.types import Outcome
 
 
@@ -17,10 +19,14 @@ def build_app():  # type: ignore[no-untyped-def]
     app = App(
         name="kontrast",
         version=__version__,
-        help="Unlabelled medical images and a handful of labels in, a tested classifier out.",
+        help="Unlabelled medical images and a handful of labels in, a tested classifier out.\n\n"
+        "Every command takes --dry-run (say what would be done), --json (one JSON object on standard output, all else "
+        "on standard error) and --debug (tracebacks).",
         help_format="plaintext",
         result_action="return_value",
         suppress_keyboard_interrupt=False,  # main says that the work resumes
+        exit_on_error=False,  # main says what is wrong, as for any other mistake
+        print_error=False,
     )
     for name, summary in COMMANDS.items():
         app.command(f"kontrast.stages.{name}:{name}", name=name, help=summary, sort_key=list(COMMANDS).index(name))
@@ -32,13 +38,13 @@ def main(argv: list[str] | None = None) -> NoReturn:
     words = list(sys.argv[1:] if argv is None else argv)
     as_json, debug = ("--json" in words), ("--debug" in words)
     words = [word for word in words if word not in ("--json", "--debug")]
-    if as_json:
-        console.configure(stream=sys.stderr)
+    _bear_any_text()
+    console.configure(stream=sys.stderr if as_json else None)
     # A closed pipe (`kontrast scan … | head`) ends the program quietly, as for any Unix tool.
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        outcome = build_app()(words)
+        outcome = _run(words)
     except KontrastError as error:
         if debug:
             traceback.print_exc()
@@ -63,3 +69,28 @@ def main(argv: list[str] | None = None) -> NoReturn:
     elif isinstance(outcome, Outcome) and outcome.out is not None and outcome.status != "planned":
         print(outcome.out)
     sys.exit(outcome.exit_code if isinstance(outcome, Outcome) else 0)
+
+
+def _run(words: list[str]) -> Any:
+    """What the command returns.
+
+    Raises:
+        UsageError: words that are no command or option, or do not fit one.
+    """
+    app = build_app()
+    from cyclopts import CycloptsError
+
+    try:
+        return app(words)
+    except CycloptsError as error:
+        command = " ".join(["kontrast", *(error.command_chain or ())])
+        problem = " ".join(str(error).split())
+        raise UsageError(problem, fix=f"See `{command} --help`.") from None
+
+
+def _bear_any_text() -> None:
+    """Print what the terminal's encoding lacks as `?`, and file names that are no UTF-8 as the bytes they are."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            utf8 = codecs.lookup(stream.encoding).name == "utf-8"
+            stream.reconfigure(errors="surrogateescape" if utf8 else "replace")

@@ -102,7 +102,7 @@ def read_card(folder: PathLike, kind: str | None = None) -> Card:
     """
     folder = Path(folder)
     path = folder / CARD
-    what = f"{_article(kind)} {kind}" if kind else "an artifact"
+    what = f"{article(kind)} {kind}" if kind else "an artifact"
     if not folder.is_dir():
         raise ArtifactError(
             f"Expected {what} at {folder}, but there is no such folder.", fix="Check the path; see `kontrast --help`."
@@ -126,7 +126,7 @@ def read_card(folder: PathLike, kind: str | None = None) -> Card:
         ) from None
     if kind is not None and card.kind != kind:
         raise ArtifactError(
-            f"Expected {what} at {folder}, but it is {_article(card.kind)} {card.kind}.",
+            f"Expected {what} at {folder}, but it is {article(card.kind)} {card.kind}.",
             fix=f"Name the folder of {what}.",
         )
     if card.protocol > PROTOCOLS.get(card.kind, 0):
@@ -235,7 +235,7 @@ def _refuse_other(folder: Path, found: dict[str, Any], wanted: dict[str, Any], s
     how = "a finished" if state == "done" else "an unfinished"
     if found.get("kind") != wanted["kind"]:
         raise OutputError(
-            f"--out {folder} holds {how} {found.get('kind')}, not {_article(wanted['kind'])} {wanted['kind']}.",
+            f"--out {folder} holds {how} {found.get('kind')}, not {article(wanted['kind'])} {wanted['kind']}.",
             fix="Name another --out.",
         )
     old, new = found.get("config", {}), wanted["config"]
@@ -303,5 +303,6 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def _article(noun: str | None) -> str:
+def article(noun: str | None) -> str:
+    """`a` or `an`, as the noun wants."""
     return "an" if noun and noun[0] in "aeiou" else "a"

@@ -13,7 +13,7 @@ import pandas as pd
 from torch import Tensor
 
 from kontrast import console
-from kontrast.artifacts.card import Card, Parent, parent, read_card, sha256_file, verify_files, write_card
+from kontrast.artifacts.card import Card, Parent, article, parent, read_card, sha256_file, verify_files, write_card
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.safe import open_weights, write_weights
 from kontrast.artifacts.seen import COLUMNS, SEEN, Seen
@@ -149,7 +149,7 @@ def _from_artifact(folder: Path, encoder: str | None, size: int | None) -> tuple
     card = read_card(folder)
     if card.kind not in ("encoder", "classifier"):
         raise ArtifactError(
-            f"Expected an encoder at {folder}, but it is a {card.kind}.",
+            f"Expected an encoder at {folder}, but it is {article(card.kind)} {card.kind}.",
             fix="Name the folder of an encoder or classifier, a weights file, `random` or `imagenet`.",
         )
     spec = EncoderSpec(**card.content["encoder"])

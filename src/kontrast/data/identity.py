@@ -46,11 +46,15 @@ def key_path() -> Path:
     return Path(named) if named else Path("~/.config/kontrast/patient.key").expanduser()
 
 
-def load_key(path: PathLike | None = None) -> Key:
+def load_key(path: PathLike | None = None, *, make: bool = True) -> Key:
     """Read a key file: 64 hexadecimal digits.
 
     The default file is made on first use, readable by its owner alone. A file named here must exist: a mistyped
     name would otherwise silently make every overlap with earlier Packs unknown.
+
+    Args:
+        path: the file; None for the default one.
+        make: False gives a passing key where the default file is missing, and writes nothing (for a dry run).
 
     Raises:
         UsageError: a named file that is missing, or a file that holds no key.
@@ -59,6 +63,9 @@ def load_key(path: PathLike | None = None) -> Key:
     file = key_path() if path is None else Path(path)
     try:
         if path is None and not file.exists():
+            if not make:
+                console.say(f"Would make a patient key, {file}.")
+                return Key(secrets.token_bytes(32))
             _make(file)
         return Key(_parse(file))
     except FileNotFoundError:

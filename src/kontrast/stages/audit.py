@@ -62,6 +62,7 @@ def audit(
         dry_run: say what would be done, write nothing.
     """
     from kontrast.artifacts.card import claim, parent, read_card, write_card, write_json
+    from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.data.labels import targets
     from kontrast.engine.auditing import between, repeated_images, within
@@ -94,11 +95,12 @@ def audit(
         for j in range(i + 1, len(opened))
         for row in between(opened[i], opened[j])
     ]
-    found["metadata"] = {name: _baseline(pack, config) for name, pack in zip(names, opened, strict=True)}
-    found["classifier"] = _classifier(config, names, opened)
-    write_json(taken.folder / AUDIT, found)
-    summary = _summary(found)
-    write_card(taken.folder, "audit", config=asked, parents=parents, content={"summary": summary}, files=[AUDIT])
+    with locked(taken.folder):
+        found["metadata"] = {name: _baseline(pack, config) for name, pack in zip(names, opened, strict=True)}
+        found["classifier"] = _classifier(config, names, opened)
+        write_json(taken.folder / AUDIT, found)
+        summary = _summary(found)
+        write_card(taken.folder, "audit", config=asked, parents=parents, content={"summary": summary}, files=[AUDIT])
     _say(found, summary)
     return Outcome("audit", Path(out), "done", summary)
 

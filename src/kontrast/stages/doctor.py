@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from kontrast import console
+from kontrast.config import verb
 from kontrast.errors import KontrastError, UsageError
 from kontrast.types import Outcome
 
@@ -44,11 +45,19 @@ class Check:
     fix: str = ""
 
 
-def doctor() -> Outcome:
+@verb
+def doctor(*, dry_run: bool = False) -> Outcome:
     """Say what this machine can do, and how to mend what it cannot.
 
     Changes nothing and looks at no images. Exit code 1 when a check fails; warnings leave it 0.
+
+    Args:
+        dry_run: name the checks, make none.
     """
+    if dry_run:
+        names = [_name(check) for check in CHECKS]
+        console.say(f"Would check {', '.join(names)}.")
+        return Outcome("doctor", None, "planned", {"checks": names})
     checks = []
     for check in CHECKS:
         found = _guarded(check)
@@ -65,11 +74,16 @@ def doctor() -> Outcome:
 
 def _guarded(check: Callable[[], Check]) -> Check:
     """A check that itself breaks is a finding, not the end of the visit."""
-    name = check.__name__.removeprefix("_check_").replace("_", " ")
     try:
         return check()
     except Exception as error:
-        return Check(name, "FAIL", f"could not be looked at ({type(error).__name__})", "Install kontrast again.")
+        return Check(
+            _name(check), "FAIL", f"could not be looked at ({type(error).__name__})", "Install kontrast again."
+        )
+
+
+def _name(check: Callable[[], Check]) -> str:
+    return check.__name__.removeprefix("_check_").replace("_", " ")
 
 
 def version_of(package: str) -> str | None:

@@ -78,6 +78,7 @@ def evaluate(
     from kontrast.artifacts.card import claim, parent, read_card
     from kontrast.artifacts.classifier import load_classifier
     from kontrast.artifacts.evaluation import say_scores, write_evaluation
+    from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.data.labels import targets
     from kontrast.engine.features import predict
@@ -100,19 +101,21 @@ def evaluate(
     if dry_run:
         console.say(f"Would score {len(rows):,} images of {config.split} for {', '.join(model.findings)}.")
         return Outcome("evaluate", Path(out), "planned", {"rows": len(rows), "findings": list(model.findings)} | marks)
-    probabilities = predict(model, data, rows, resolve_device(config.device), config.batch_size)
-    _check_finite(probabilities)
-    table = data.table.iloc[rows].reset_index(drop=True)
-    scores = score_table(
-        np.where(w > 0, y, np.nan), probabilities, model.findings,
-        patients=table["patient_id"].to_numpy() if data.patients_known else None,
-        thresholds=card.content["thresholds"], split=config.split, replicates=config.replicates, seed=config.seed,
-        label_policy={"uncertain": config.uncertain, "blank": config.blank},
-    ) | marks  # fmt: skip
-    done = write_evaluation(
-        taken.folder, truth=table, predictions=probabilities, findings=model.findings, scores=scores, config=asked,
-        parents=parents, content={"seed": config.seed, "patients_known": data.patients_known, "key_id": data.key_id},
-    )  # fmt: skip
+    with locked(taken.folder):
+        probabilities = predict(model, data, rows, resolve_device(config.device), config.batch_size)
+        _check_finite(probabilities)
+        table = data.table.iloc[rows].reset_index(drop=True)
+        scores = score_table(
+            np.where(w > 0, y, np.nan), probabilities, model.findings,
+            patients=table["patient_id"].to_numpy() if data.patients_known else None,
+            thresholds=card.content["thresholds"], split=config.split, replicates=config.replicates, seed=config.seed,
+            label_policy={"uncertain": config.uncertain, "blank": config.blank},
+        ) | marks  # fmt: skip
+        done = write_evaluation(
+            taken.folder, truth=table, predictions=probabilities, findings=model.findings, scores=scores,
+            config=asked, parents=parents,
+            content={"seed": config.seed, "patients_known": data.patients_known, "key_id": data.key_id},
+        )  # fmt: skip
     say_scores(scores)
     return Outcome("evaluate", Path(out), "done", done.content["summary"])
 

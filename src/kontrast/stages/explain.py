@@ -81,6 +81,7 @@ def explain(
     """
     from kontrast.artifacts.card import claim, parent, read_card, write_card
     from kontrast.artifacts.classifier import load_classifier
+    from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.explaining import map_shape, sample
 
@@ -108,24 +109,25 @@ def explain(
         console.warn(
             f"the maps of this encoder have {places[0]}×{places[1]} places: they can point no finer than that."
         )
-    results, files = _explain(model, data, samples, taken.folder, total, config)
-    summary = {
-        name: {"n": found["n"], "hit": found["hit"]["value"], "iou": found["iou"]["value"]}
-        for name, found in results.items()
-    }
-    content: dict[str, Any] = {
-        "method": "Grad-CAM on the last map before pooling",
-        "encoder": model.spec.name,
-        "map": list(places),
-        "split": config.split,
-        "threshold": config.threshold,
-        "order": "drawn at random from the images labelled 1, those with a known place first",
-        "patients_known": data.patients_known,
-        "overlap": overlap,
-        "findings": results,
-        "summary": {"findings": summary},
-    }
-    write_card(taken.folder, "explanation", config=asked, parents=parents, content=content, files=files)
+    with locked(taken.folder):
+        results, files = _explain(model, data, samples, taken.folder, total, config)
+        summary = {
+            name: {"n": found["n"], "hit": found["hit"]["value"], "iou": found["iou"]["value"]}
+            for name, found in results.items()
+        }
+        content: dict[str, Any] = {
+            "method": "Grad-CAM on the last map before pooling",
+            "encoder": model.spec.name,
+            "map": list(places),
+            "split": config.split,
+            "threshold": config.threshold,
+            "order": "drawn at random from the images labelled 1, those with a known place first",
+            "patients_known": data.patients_known,
+            "overlap": overlap,
+            "findings": results,
+            "summary": {"findings": summary},
+        }
+        write_card(taken.folder, "explanation", config=asked, parents=parents, content=content, files=files)
     _say(results)
     return Outcome("explain", Path(out), "done", content["summary"])
 

@@ -117,9 +117,13 @@ def finetune(
     Raises:
         TrainingError: no finding has both classes among the labels used, or the loss is not finite.
     """
+    import contextlib
+
+    from kontrast import distributed
     from kontrast.artifacts.card import claim, parents_of, read_card
     from kontrast.artifacts.classifier import Classifier
     from kontrast.artifacts.encoder import load_encoder, source_name
+    from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.precision import resolve_device
     from kontrast.engine.supervision import labelled
@@ -127,8 +131,8 @@ def finetune(
     data = Pack.open(pack)
     parents = parents_of(encoder=encoder, pack=pack)
     asked = to_dict(config) | {"start": source_name(encoder)}
-    taken = claim(out, "classifier", config=asked, parents=parents, dry_run=dry_run)
-    if taken.state == "done":
+    # A look first: a mistake that only shows later must not leave the folder taken.
+    if claim(out, "classifier", config=asked, parents=parents, dry_run=True).state == "done":
         console.say(f"{out} is already done.")
         return Outcome("finetune", Path(out), "already done", read_card(out).content["summary"])
     task = labelled(
@@ -140,11 +144,13 @@ def finetune(
         return Outcome("finetune", Path(out), "planned", task.counts())
     net, spec, seen = load_encoder(encoder, encoder=config.encoder, size=config.size, seed=config.seed, pack=data)
     device = resolve_device(config.device)
-    classifier = Classifier(net, spec, task.findings)
-    if config.start_head == "probe":
-        _probe_first(classifier, task, device, min(config.batch_size, len(task.train)))
-    result, best = _train(classifier, task, config, taken.folder, device)
-    summary = _close(classifier, task, result, best, config, taken.folder, device, asked, parents, seen + task.seen())
+    folder = claim(out, "classifier", config=asked, parents=parents).folder
+    with locked(folder) if distributed.is_main() else contextlib.nullcontext():
+        classifier = Classifier(net, spec, task.findings)
+        if config.start_head == "probe":
+            _probe_first(classifier, task, device, min(config.batch_size, len(task.train)))
+        result, best = _train(classifier, task, config, folder, device)
+        summary = _close(classifier, task, result, best, config, folder, device, asked, parents, seen + task.seen())
     return Outcome("finetune", Path(out), "done", summary)
 
 

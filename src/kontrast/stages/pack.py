@@ -3,14 +3,15 @@
 from pathlib import Path
 
 from kontrast import console
-from kontrast.config import choose
+from kontrast.config import choose, verb
 from kontrast.errors import ArtifactError, UsageError
 from kontrast.types import Outcome
 
 ACTIONS = ("verify", "merge", "subset", "export")
 
 
-def pack(action: str, pack: Path, /) -> Outcome:
+@verb
+def pack(action: str, pack: Path, /, *, dry_run: bool = False) -> Outcome:
     """Care of Packs: verify one.
 
     `verify` compares every file's checksum with the card, whatever the Pack's size, and names each damaged file with
@@ -19,6 +20,7 @@ def pack(action: str, pack: Path, /) -> Outcome:
     Args:
         action: verify (merge, subset and export come later).
         pack: the Pack.
+        dry_run: say what would be compared, read no image.
 
     Raises:
         ArtifactError: files are missing, cut short or changed.
@@ -29,13 +31,18 @@ def pack(action: str, pack: Path, /) -> Outcome:
             f"`kontrast pack {action}` comes later; verify is there now.",
             fix="To choose or join images, prepare another Pack from the source; pretrain takes several Packs.",
         )
-    return _verify(Path(pack))
+    return _verify(Path(pack), dry_run)
 
 
-def _verify(folder: Path) -> Outcome:
+def _verify(folder: Path, dry_run: bool) -> Outcome:
     from kontrast.artifacts.card import read_card
     from kontrast.artifacts.pack import damages
 
+    card = read_card(folder, "pack")
+    total = sum(file["bytes"] for file in card.files.values())
+    if dry_run:
+        console.say(f"Would compare {len(card.files)} files ({total / 2**20:,.1f} MiB) of {folder} with its card.")
+        return Outcome("pack", folder, "planned", {"files": len(card.files), "rows": card.content["rows"]})
     found = damages(folder)
     for damage in found:
         held = "" if damage.first is None else f" It holds images {damage.first:,} to {damage.last:,} (from 0)."
@@ -47,8 +54,6 @@ def _verify(folder: Path) -> Outcome:
             f"{len(found)} of the files of {folder} are not what its card says; at most {rows:,} images are affected.",
             fix="Restore those files from a copy, or prepare the Pack again into another folder.",
         )
-    card = read_card(folder, "pack")
-    total = sum(file["bytes"] for file in card.files.values())
     console.say(
         f"{folder} is whole: {card.content['rows']:,} images, {len(card.files)} files, {total / 2**20:,.1f} MiB."
     )

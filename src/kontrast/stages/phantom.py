@@ -86,6 +86,7 @@ def _write(
     out: Path, cohort: list[tuple[str, int]], wanted: dict[str, object], config: PhantomConfig, *, resumed: bool
 ) -> Outcome:
     from kontrast.artifacts.card import atomic, disk_errors, write_card
+    from kontrast.artifacts.lock import locked
     from kontrast.data.phantom.write import ROOT, prepare_folders, write_patient, write_tables
 
     if resumed:
@@ -95,14 +96,15 @@ def _write(
         with atomic(path) as stream:
             stream.write(content)
 
-    with disk_errors(out), console.progress("phantom", len(cohort), "patients") as line:
-        prepare_folders(out)
-        for part, number in cohort:
-            write_patient(out, part, number, seed=config.seed, size=config.size, image_format=config.format)
-            line.update()
-    summary = write_tables(out, cohort, seed=config.seed, image_format=config.format, write=write)
-    tables = ["truth.csv", *(f"{ROOT}/{name}" for name in ("train.csv", "valid.csv", "masks/legend.json"))]
-    write_card(out, "phantom", config=wanted, content=summary, files=tables)
+    with locked(out):
+        with disk_errors(out), console.progress("phantom", len(cohort), "patients") as line:
+            prepare_folders(out)
+            for part, number in cohort:
+                write_patient(out, part, number, seed=config.seed, size=config.size, image_format=config.format)
+                line.update()
+        summary = write_tables(out, cohort, seed=config.seed, image_format=config.format, write=write)
+        tables = ["truth.csv", *(f"{ROOT}/{name}" for name in ("train.csv", "valid.csv", "masks/legend.json"))]
+        write_card(out, "phantom", config=wanted, content=summary, files=tables)
     console.say(
         f"{summary['images']} images of {summary['studies']} studies and {summary['patients']} patients "
         f"({summary['train_images']} train, {summary['valid_images']} valid), {config.size} px."

@@ -130,7 +130,7 @@ def prepare(
     if state == "done" and not src.exists():
         console.warn(f"{src} is not there any more, so it cannot be compared with {out}.")
         return Outcome("prepare", out, "already done", summary(Pack.open(out, verify=False)))
-    key = load_key(config.key)
+    key = load_key(config.key, make=not dry_run)
     records, table, moved = _rows(src, config)
     if state == "done":
         _refuse_changed(src, out, read_card(out).content, table, key)

@@ -76,6 +76,7 @@ def probe(
     from kontrast.artifacts.card import claim, parents_of, read_card
     from kontrast.artifacts.classifier import save_classifier
     from kontrast.artifacts.encoder import load_encoder, source_name
+    from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.precision import resolve_device
     from kontrast.engine.probing import fit_probe
@@ -84,8 +85,8 @@ def probe(
     data = Pack.open(pack)
     parents = parents_of(encoder=encoder, pack=pack)
     asked = to_dict(config) | {"start": source_name(encoder)}
-    taken = claim(out, "classifier", config=asked, parents=parents, dry_run=dry_run)
-    if taken.state == "done":
+    # A look first: a mistake that only shows later must not leave the folder taken.
+    if claim(out, "classifier", config=asked, parents=parents, dry_run=True).state == "done":
         console.say(f"{out} is already done.")
         return Outcome("probe", Path(out), "already done", read_card(out).content["summary"])
     task = labelled(
@@ -97,15 +98,17 @@ def probe(
         return Outcome("probe", Path(out), "planned", task.counts())
     net, spec, seen = load_encoder(encoder, encoder=config.encoder, size=config.size, seed=config.seed, pack=data)
     device = resolve_device(config.device)
-    fitted = fit_probe(
-        net, spec, task, device=device, batch_size=config.batch_size, neighbours=config.neighbours,
-        rule=config.threshold_rule,
-    )  # fmt: skip
-    say_validation(fitted.summary["val"], {"kNN": fitted.summary["val_knn"]})
-    summary = task.counts() | fitted.summary
-    content = {"summary": summary, "protocol": "probe", "label_policy": task.policy}
-    save_classifier(
-        taken.folder, fitted.classifier, thresholds=fitted.thresholds, config=asked, parents=parents,
-        content=content, seen=seen + task.seen(),
-    )  # fmt: skip
+    folder = claim(out, "classifier", config=asked, parents=parents).folder
+    with locked(folder):
+        fitted = fit_probe(
+            net, spec, task, device=device, batch_size=config.batch_size, neighbours=config.neighbours,
+            rule=config.threshold_rule,
+        )  # fmt: skip
+        say_validation(fitted.summary["val"], {"kNN": fitted.summary["val_knn"]})
+        summary = task.counts() | fitted.summary
+        content = {"summary": summary, "protocol": "probe", "label_policy": task.policy}
+        save_classifier(
+            folder, fitted.classifier, thresholds=fitted.thresholds, config=asked, parents=parents,
+            content=content, seen=seen + task.seen(),
+        )  # fmt: skip
     return Outcome("probe", Path(out), "done", summary)

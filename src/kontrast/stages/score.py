@@ -65,6 +65,7 @@ def score(
     from kontrast.artifacts.card import claim, read_card, sha256_file
     from kontrast.artifacts.evaluation import say_scores, write_evaluation
     from kontrast.artifacts.foreign import match, read_thresholds
+    from kontrast.artifacts.lock import locked
     from kontrast.data.labels import targets
     from kontrast.metrics.evaluation import score_table
 
@@ -84,17 +85,18 @@ def score(
     if dry_run:
         console.say(f"Would score {len(y):,} rows for {', '.join(matched.findings)}.")
         return Outcome("score", Path(out), "planned", {"rows": len(y), "findings": list(matched.findings)})
-    scores: dict[str, Any] = score_table(
-        np.where(w > 0, y, np.nan), matched.scores, matched.findings,
-        patients=matched.truth["patient_id"].to_numpy() if matched.patients_known else None,
-        thresholds=limits, split=_one(matched.truth["split"]), replicates=config.replicates, seed=config.seed,
-        label_policy={"uncertain": config.uncertain, "blank": config.blank},
-    )  # fmt: skip
-    scores["note"] = "; ".join(matched.notes)
-    done = write_evaluation(
-        taken.folder, truth=matched.truth, predictions=matched.scores, findings=matched.findings, scores=scores,
-        config=asked, content={"seed": config.seed, "patients_known": matched.patients_known},
-    )  # fmt: skip
+    with locked(taken.folder):
+        scores: dict[str, Any] = score_table(
+            np.where(w > 0, y, np.nan), matched.scores, matched.findings,
+            patients=matched.truth["patient_id"].to_numpy() if matched.patients_known else None,
+            thresholds=limits, split=_one(matched.truth["split"]), replicates=config.replicates, seed=config.seed,
+            label_policy={"uncertain": config.uncertain, "blank": config.blank},
+        )  # fmt: skip
+        scores["note"] = "; ".join(matched.notes)
+        done = write_evaluation(
+            taken.folder, truth=matched.truth, predictions=matched.scores, findings=matched.findings, scores=scores,
+            config=asked, content={"seed": config.seed, "patients_known": matched.patients_known},
+        )  # fmt: skip
     say_scores(scores)
     return Outcome("score", Path(out), "done", done.content["summary"])
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ class Cell:
 
 
 @verb
-def study(file: Path, /, *, out: Path, jobs: int = 1, dry_run: bool = False) -> Outcome:
+def study(file: Path, /, *, out: Path, jobs: int = 1, seed: int | None = None, dry_run: bool = False) -> Outcome:
     """Run the grid: methods × weights × label fractions × seeds.
 
     Every cell is an artifact of its own under --out, so an interrupted study goes on where it stopped.
@@ -109,18 +109,22 @@ def study(file: Path, /, *, out: Path, jobs: int = 1, dry_run: bool = False) -> 
         file: the study, YAML (see configs/study/).
         out: folder for everything the study makes.
         jobs: cells at a time; each gets its share of the cores.
+        seed: run the grid with this seed alone; left out: with each of the file's `seeds`.
         dry_run: print the plan.
 
     Raises:
         UsageError: a word in the file that is not known.
     """
     from kontrast.artifacts.card import claim, read_card
+    from kontrast.artifacts.lock import locked
 
+    require(jobs >= 1, f"--jobs should be at least 1, got {jobs}.", "Leave it out for 1.")
     file, out = Path(file), Path(out)
     plan = from_dict(Study, load_yaml(file), where=file.name)
+    if seed is not None:
+        plan = replace(plan, seeds=(seed,))
     asked = to_dict(plan)
-    taken = claim(out, "study", config=asked, dry_run=dry_run)
-    if taken.state == "done":
+    if claim(out, "study", config=asked, dry_run=True).state == "done":
         console.say(f"{out} is already done.")
         return Outcome("study", out, "already done", read_card(out).content["summary"])
     cells = cells_of(plan)
@@ -129,11 +133,14 @@ def study(file: Path, /, *, out: Path, jobs: int = 1, dry_run: bool = False) -> 
         for cell in cells:
             console.say(f"  {cell.name}")
         return Outcome("study", out, "planned", {"cells": [cell.name for cell in cells]})
-    packs = _prepare(plan, out)
-    encoders = _pretrain(plan, packs, out)
-    cells = [cell for cell in cells if cell.arm in encoders]
-    _run(cells, encoders, jobs, lambda cell: run_cell(plan, cell, packs[plan.pack], encoders[cell.arm], out))
-    return _finish(plan, cells, packs, encoders, out, asked)
+    _check_inputs(plan)
+    claim(out, "study", config=asked)
+    with locked(out):
+        packs = _prepare(plan, out)
+        encoders = _pretrain(plan, packs, out)
+        cells = [cell for cell in cells if cell.arm in encoders]
+        _run(cells, encoders, jobs, lambda cell: run_cell(plan, cell, packs[plan.pack], encoders[cell.arm], out))
+        return _finish(plan, cells, packs, encoders, out, asked)
 
 
 def cells_of(plan: Study) -> list[Cell]:
@@ -145,6 +152,18 @@ def cells_of(plan: Study) -> list[Cell]:
         for name, arm in plan.arms.items()
         for protocol in (arm.protocols or plan.protocols)
     ]
+
+
+def _check_inputs(plan: Study) -> None:
+    """Refuse a source or Pack that is not there before the folder is claimed: the mended file is another study."""
+    from kontrast.artifacts.card import read_card
+
+    for name, options in plan.prepare.items():
+        source = Path(_filled(options.get("source", name)))
+        require(source.exists(), f"prepare: {name}: there is no {source}.", "Name the folder with the images.")
+    for name in (plan.pack, *plan.pretrain_packs):
+        if name not in plan.prepare:
+            read_card(_filled(name), "pack")
 
 
 def _prepare(plan: Study, out: Path) -> dict[str, Path]:
@@ -247,16 +266,17 @@ def _finish(
     plan: Study, cells: list[Cell], packs: dict[str, Path], encoders: dict[str, str], out: Path, asked: dict[str, Any]
 ) -> Outcome:
     """Gather the tables of the grid from the evaluations' files, and close the study."""
-    from kontrast.artifacts.card import parents_of, write_card, write_json
+    from kontrast.artifacts.card import atomic, parents_of, write_card, write_json
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.comparison import compare, crossvalidate, gather
 
     folders = {(c.arm, c.protocol, c.fraction, c.seed): out / "evaluations" / c.name for c in cells}
     table = gather(folders)
     differences = compare(folders, plan.baseline, replicates=plan.replicates)
-    table.to_csv(out / "cells.csv", index=False)
-    differences.to_csv(out / "differences.csv", index=False)
     files = ["cells.csv", "differences.csv"]
+    for name, lines in zip(files, (table, differences), strict=True):
+        with atomic(out / name) as stream:
+            stream.write(lines.to_csv(index=False, lineterminator="\n").encode())
     if plan.folds:
         console.say(f"\n== {plan.folds} folds on frozen features")
         named = {name: plan.arms[name].encoder or plan.encoder for name in encoders}

@@ -1,0 +1,18 @@
+"""One small input of every kind for all contracts, and a home that tests may write to."""
+
+import pytest
+import torch
+
+from contracts.commands import World
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """Made once; nothing may change in it."""
+    root = tmp_path_factory.mktemp("world")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in another order would not agree bit for bit
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KONTRAST_KEY", str(root / "patient.key"))
+        yield World(root)
+    torch.set_num_threads(before)
