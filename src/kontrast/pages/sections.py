@@ -257,9 +257,10 @@ def without_folders(value: Any) -> Any:
         return [without_folders(v) for v in value]
     if not isinstance(value, str):
         return value
-    for kind in (PurePosixPath, PureWindowsPath):
-        if kind(value).is_absolute() or value.startswith(("~/", "~\\", "\\\\")):
-            return "…/" + kind(value).name
+    if value.startswith(("/", "~/")):
+        return "…/" + PurePosixPath(value).name
+    if PureWindowsPath(value).is_absolute() or value.startswith("~\\"):
+        return "…/" + PureWindowsPath(value).name
     return FOLDERS.sub("…/", value)
 
 

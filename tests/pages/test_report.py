@@ -1,0 +1,208 @@
+"""The page: whole, safe to open, readable without its figures, and the same each time."""
+
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+
+from helpers import make_pack
+from kontrast.artifacts.card import card_hash, parent, write_card
+from kontrast.artifacts.pack import Pack
+from kontrast.errors import ArtifactError, UsageError
+from kontrast.pages import report
+from pages.conftest import add_encoder, add_evaluation, add_study
+
+CANARY = "<script>alert('x')</script>"
+CELLS = [(arm, "probe", 0.1, seed, 0.6 + seed / 10) for arm in ("random", "moco") for seed in (0, 1)]
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, the words, the headings; raises where elements are not closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.words, self.open = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """One artifact of each kind that has a section, with a canary for a name wherever a name may be chosen."""
+    folder = tmp_path_factory.mktemp("a secret place") / "john_doe"
+    pack = make_pack(folder / "chest", n=60, size=16, findings=(CANARY, "Bar"))
+    encoder = add_encoder(folder / "encoders" / "moco", pack)
+    add_encoder(folder / "encoders" / "swav", pack, CANARY)
+    (folder / "c").mkdir()
+    content = {
+        "protocol": "probe",
+        "summary": {"label_fraction": 0.5, "train_images": 1111, "train_patients": 222, "val_images": 3},
+    }
+    write_card(
+        folder / "c", "classifier", config={"start": "artifact"}, parents=[parent("encoder", encoder)], content=content
+    )
+    add_evaluation(
+        folder / "scores" / "half", pack, parents=[parent("classifier", folder / "c")], note="flatters " + CANARY
+    )
+    add_evaluation(folder / "scores" / "other", pack, seed=1)
+    add_study(folder / "study", CELLS, arms=("random", "moco", CANARY))
+    found = {
+        "hit": {"value": 0.5, "low": 0.4, "high": 0.6},
+        "iou": {"value": None, "low": None, "high": None, "reason": CANARY},
+    }
+    content = {
+        "method": CANARY, "encoder": "resnet18", "map": [4, 4], "split": "test", "threshold": 0.5, "order": "drawn",
+        "overlap": "none", "findings": {CANARY: {"n": 3, "pictures": [], **found}},
+    }  # fmt: skip
+    (folder / "explanation").mkdir()
+    write_card(folder / "explanation", "explanation", config={}, content=content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(world):
+    return report.render(report.find_artifacts([world]), "A title " + CANARY)
+
+
+def test_every_section_is_there_and_every_link_leads_to_one(page):
+    parsed = Page(page)
+    ids = [attrs["id"] for _, attrs in parsed.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert {a["href"] for a in parsed.all("a")} == {
+        f"#{i}" for i in ("study", "scores", "data", "pretraining", "where", "provenance")
+    }
+    assert {"study", "scores", "data", "pretraining", "where", "provenance"} <= set(ids)
+
+
+def test_a_name_is_never_more_than_words(page):
+    parsed = Page(page)
+    assert not parsed.all("script") and "<script" not in page
+    assert CANARY in "".join(parsed.words)
+    assert not any(name.startswith("on") for _, attrs in parsed.elements for name in attrs)
+    assert not any(tag in ("iframe", "object", "embed", "form", "base", "link") for tag, _ in parsed.elements)
+
+
+def test_the_page_asks_nobody_for_anything(page):
+    parsed = Page(page)
+    (policy,) = (m["content"] for m in parsed.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy and "script" not in policy and "*" not in policy
+    assert all(img["src"].startswith("data:image/") for img in parsed.all("img"))
+    assert "http:" not in page and "https:" not in page and "//" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", page)
+    assert not re.search(r"url\((?!#f)|@import", page)
+
+
+def test_nobody_and_no_place_is_named(page, world):
+    data = Pack.open(world / "chest")
+    for secret in (
+        "secret",
+        "john_doe",
+        str(world),
+        "of images/",
+        *data.table["source"],
+        *data.table["patient_id"],
+        *data.table["image_id"],
+    ):
+        assert secret not in page, secret
+    assert "…/of images" in page and "…/before" in page
+
+
+def test_headings_come_in_order_and_pictures_have_words(page):
+    parsed = Page(page)
+    levels = [int(tag[1]) for tag, _ in parsed.elements if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert all(len(img["alt"]) > 8 for img in parsed.all("img")) and parsed.all("img")
+    assert all(svg["role"] == "img" and len(svg["aria-label"]) > 10 for svg in parsed.all("svg")) and parsed.all("svg")
+    assert parsed.all("html") == [{"lang": "en"}]
+    assert all(th["scope"] in ("col", "row") for th in parsed.all("th"))
+
+
+def test_what_stands_behind_a_score_is_said(page):
+    words = " ".join("".join(Page(page).words).split())
+    assert "linear probe on frozen features, 50 % of labels: 1,111 images of 222 patients" in words
+    assert "half: flatters" in words and "0 patients shared" in words
+    assert "Left out, because their weights were not at hand: imagenet." in words
+
+
+def test_the_same_artifacts_give_the_same_page(page, world):
+    assert report.render(report.find_artifacts([world]), "A title " + CANARY) == page
+
+
+def test_undefined_is_a_dash_with_its_reason(tmp_path):
+    pack = make_pack(tmp_path / "p", n=12, size=16, unclear=0, splits=(0.6, 0.3))  # one test patient: one class
+    add_evaluation(tmp_path / "e", pack)
+    parsed = Page(report.render(report.find_artifacts([tmp_path / "e"]), "t"))
+    words = " ".join(" ".join(parsed.words).split())
+    assert "–" in words and re.search(r"no (positive|negative) among \d+ labelled images", words)
+    assert not re.search(r"\bnan\b|\bNone\b|\bnull\b", words, flags=re.IGNORECASE)
+
+
+def test_artifacts_are_found_once_and_named_apart(world):
+    found = report.find_artifacts([world, world / "chest", world / "scores"])
+    assert len({one.path for one in found}) == len(found) == 8
+    named = {(one.card.kind, one.name) for one in found}
+    assert len(named) == 8 and {("encoder", "moco"), ("evaluation", "half"), ("pack", "chest")} <= named
+    assert [one.card.kind for one in found][:2] == ["study", "evaluation"]
+    assert all(one.sha == card_hash(one.path) for one in found)
+    paths = [world / "a" / "x", world / "b" / "x", world / "y"]
+    assert report._names(paths) == ["a/x", "b/x", "y"]
+
+
+def test_arms_keep_their_colour_from_encoder_to_scores(world):
+    found = report.find_artifacts([world])
+    of = {kind: [one for one in found if one.card.kind == kind] for kind in report.KINDS}
+    arms = report._arms(of)
+    by_name = {(one.card.kind, one.name): arms.get(one.sha) for one in found}
+    assert by_name["encoder", "moco"] == by_name["classifier", "c"] == by_name["evaluation", "half"] == "moco"
+    assert by_name["evaluation", "other"] == "other"
+
+
+def test_a_study_hides_its_evaluations_but_no_others(world, tmp_path):
+    pack = world / "chest"
+    add_study(tmp_path / "s", CELLS)
+    for i in range(report.MANY + 1):
+        add_evaluation(tmp_path / "s" / "evaluations" / str(i), pack, seed=i)
+    add_evaluation(tmp_path / "alone", pack, seed=99)
+    found = report.find_artifacts([tmp_path])
+    shown, hidden = report._shown_evaluations(
+        [one for one in found if one.card.kind == "evaluation"], [one for one in found if one.card.kind == "study"]
+    )
+    assert [one.name for one in shown] == ["alone"] and hidden == report.MANY + 1
+    assert f"{hidden} evaluations of the study" in report.render(found, "t")
+
+
+def test_unknown_patients_are_a_warning(tmp_path):
+    make_pack(tmp_path / "p", n=12, size=16, patients_known=False)
+    page = report.render(report.find_artifacts([tmp_path]), "t")
+    assert "names no patients" in page and "unknown, not none" in page
+
+
+def test_nothing_and_unfinished_things_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="is no artifact and holds none"):
+        report.find_artifacts([tmp_path])
+    with pytest.raises(UsageError, match="is no artifact and holds none"):
+        report.find_artifacts([tmp_path / "nowhere"])
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="unfinished"):
+        report.find_artifacts([tmp_path])

@@ -1,0 +1,171 @@
+"""The sections say what the artifacts' files say, and nothing about where they lie."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import kontrast
+from helpers import make_pack
+from kontrast.artifacts.card import write_card
+from kontrast.artifacts.pack import Pack
+from kontrast.errors import ArtifactError
+from kontrast.pages import sections
+from pages.conftest import add_encoder, add_evaluation, found
+
+SEEN = {"moco": ("#0072B2", "o"), "swav": ("#D55E00", "o")}
+
+
+def test_a_pack_is_counted(pack):
+    section = sections.pack_section(found(pack))
+    data = Pack.open(pack)
+    assert (
+        section["rows"] == 60
+        and section["splits"] == data.card.content["splits"]
+        and section["masks"] == ["Disc", "Bar"]
+    )
+    for name in data.findings:
+        values = data.table[name]
+        counts = section["counts"][name]
+        assert counts == {
+            "1": (values == 1).sum(), "0": (values == 0).sum(), "-1": (values == -1).sum(),
+            "blank": values.isna().sum(),
+        }  # fmt: skip
+        assert sum(counts.values()) == 60
+    assert len(section["images"]) == sections.SAMPLES and section["preview"] is None
+
+
+@pytest.mark.parametrize("options", [{"dtype": "uint16"}, {"findings": ()}, {"splits": (0.0, 0.5)}, {"n": 3}])
+def test_unusual_packs(tmp_path, options):
+    section = sections.pack_section(found(make_pack(tmp_path / "p", **{"n": 12, "size": 16} | options)))
+    assert (section["prevalence"] is None) == (options.get("findings") == ())
+    assert len(section["images"]) == min(sections.SAMPLES, section["splits"]["train"]["images"])
+
+
+def test_only_files_of_the_card_are_shown(pack, tmp_path):
+    encoder = add_encoder(tmp_path / "moco", pack)
+    assert sections.picture(found(encoder), "views.png").startswith("data:image/png;base64,")
+    shutil.copy(encoder / "views.png", encoder / "other.png")
+    assert sections.picture(found(encoder), "other.png") is None
+    assert sections.picture(found(encoder), "../moco/views.png") is None
+    (encoder / "views.png").write_bytes(b"no picture")
+    assert sections.picture(found(encoder), "views.png") is None
+
+
+def test_pretraining_says_what_the_card_says(pack, tmp_path):
+    encoder = found(add_encoder(tmp_path / "moco", pack))
+    section = sections.training_section([encoder], SEEN)
+    (row,) = section["rows"]
+    assert not section["several"] and row["views"]
+    assert {k: v for k, v in row.items() if k != "views"} == {
+        "name": "moco", "method": "moco", "network": "resnet18", "size": 32, "images": 1234, "patients": 56,
+        "epochs": "2.5", "steps": 10, "batch": 77, "images_seen": 98765, "loss": "3.1", "chance": "0.75",
+        "spread": "0.32", "rank": "14.2",
+    }  # fmt: skip
+    (drawing,) = section["curves"]
+    assert "effective rank" in drawing and "loss of" not in drawing
+
+
+def test_losses_of_methods_do_not_share_a_scale(pack, tmp_path):
+    both = [found(add_encoder(tmp_path / name, pack, name)) for name in ("moco", "swav")]
+    section = sections.training_section(both, SEEN)
+    assert section["several"] and "loss of moco" in section["curves"][0] and "loss of swav" in section["curves"][0]
+    assert "loss" not in section["curves"][1]
+
+
+def test_an_encoder_that_says_nothing(tmp_path):
+    (tmp_path / "e").mkdir()
+    write_card(tmp_path / "e", "encoder", config={}, content={"encoder": {"name": "resnet50", "size": 224}})
+    section = sections.training_section([found(tmp_path / "e")], {"e": SEEN["moco"]})
+    (row,) = section["rows"]
+    assert row["network"] == "resnet50" and row["steps"] is None and row["loss"] is None and row["method"] == "unknown"
+    assert not any(section["curves"])
+
+
+def test_history_is_thinned_and_ends_at_the_end(tmp_path):
+    assert sections.history(tmp_path) == []
+    (tmp_path / "metrics.jsonl").write_text("".join(f'{{"step": {i}, "loss": 1}}\n' for i in range(1, 1002)))
+    steps = [line["step"] for line in sections.history(tmp_path)]
+    assert len(steps) <= 400 and steps[-1] == 1001 and len(set(np.diff(steps))) == 1
+
+
+def test_numbers_in_words():
+    assert [sections._number(v, 3) for v in (None, 12345.6, 0.012345, 3.14159, 0.0)] == [
+        None,
+        "12,346",
+        "0.0123",
+        "3.14",
+        "0",
+    ]
+    assert sections.with_interval({"value": None, "low": None, "high": None}) == {"text": "–", "range": ""}
+    assert sections.with_interval({"value": 0.8741, "low": 0.81249, "high": 1.0}) == {
+        "text": ".874",
+        "range": "[.812, 1.00]",
+    }
+    assert sections.with_interval(None)["text"] == "–"
+
+
+def test_changed_files_are_not_quoted(pack, tmp_path):
+    folder = add_evaluation(tmp_path / "e", pack)
+    scores = json.loads((folder / "scores.json").read_text())
+    assert sections.read_json(folder, "scores.json") == scores
+    scores["macro"]["auroc"]["value"] = 0.999
+    (folder / "scores.json").write_text(json.dumps(scores))
+    with pytest.raises(ArtifactError, match=r"scores\.json"):
+        sections.read_json(folder, "scores.json")
+
+
+def test_an_audit_says_what_is_shared_and_what_is_unknown(tmp_path):
+    same = make_pack(tmp_path / "a", n=60, size=16)
+    other = make_pack(tmp_path / "b", n=60, size=16, seed=1, patients_known=False)
+    kontrast.audit(same, other, out=tmp_path / "audit", replicates=20)
+    section = sections.audit_section(found(tmp_path / "audit"))
+    audit = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert len(section["shared"]) == 6 + 9
+    within = {row["where"]: row for row in section["shared"]}
+    assert within["a: train / val"]["patients"] == 0 and within["a train / b test"]["patients"] is None
+    assert [row["where"] for row in section["shared"] if row["allowed"]] == ["a train / b train"]
+    floor = audit["metadata"]["a"]["view, age, sex"]["scores"]["macro"]["auroc"]
+    assert section["floors"][0] == {"pack": "a", "from": "view, age, sex", "auroc": sections.with_interval(floor)}
+    assert section["groups"] == []
+
+
+def test_subgroups_and_those_too_small():
+    scored = {"rows": 80, "macro": {"auroc": {"value": 0.7, "low": 0.6, "high": 0.8}}}
+    small = {"rows": 3, "reason": "fewer than 50 images: not scored"}
+    rows, left_out = sections._subgroups("", {"sex": {"F": scored, "M": small}, "view": {"AP": small}})
+    assert rows == [{"group": "sex: F", "n": 80, "auroc": {"text": ".700", "range": "[.600, .800]"}}]
+    assert left_out == {"fewer than 50 images: not scored": ["sex: M (3)", "view: AP (3)"]}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("/home/mary/data/x.csv", "…/x.csv"),
+        ("/home/mary/my data/x y.csv", "…/x y.csv"),
+        (r"C:\Users\mary\x.csv", "…/x.csv"),
+        (r"\\server\share\x.csv", "…/x.csv"),
+        ("~/x/y", "…/y"),
+        ("weights of /srv/a/b.pth, 3", "weights of …/b.pth, 3"),
+        ("runs/nih/pack", "runs/nih/pack"),
+        ("$DATA/chexpert", "$DATA/chexpert"),
+        ("bacteria/*", "bacteria/*"),
+        ("1/2", "1/2"),
+        ("zeros,Edema=ignore", "zeros,Edema=ignore"),
+        (3, 3),
+        (None, None),
+        ({"/a/b": ["/c/d", {"e": "/f/g"}]}, {"…/b": ["…/d", {"e": "…/g"}]}),
+    ],
+)
+def test_folders_are_left_out(value, shown):
+    assert sections.without_folders(value) == shown
+
+
+def test_provenance_names_parents_that_are_on_the_page(pack, tmp_path):
+    encoder = found(add_encoder(tmp_path / "moco", pack))
+    sha = encoder.card.parents[0].sha256
+    rows = sections.provenance([sections.Found("chest", pack, found(pack).card, sha), encoder])
+    assert rows[1]["parents"] == [{"name": "pack chest", "sha": sha[:12]}]
+    assert rows[1]["config"] == '{\n "init": "…/before"\n}'
+    assert sections.provenance([encoder])[0]["parents"] == [{"name": "pack", "sha": sha[:12]}]
