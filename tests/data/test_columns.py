@@ -107,3 +107,12 @@ def test_real_tables():
     assert (roles.path, roles.study, len(roles.findings), roles.classes) == ("image", "follow_up", 14, None)
     roles = recognise(read_table(SHARED / "kermany_224" / "labels.csv"), {})
     assert (roles.path, roles.patient, roles.classes) == ("image", "patient_id", "subtype")
+
+
+def test_numbers_are_not_taken_for_files_that_bear_numbers():
+    # files 0.png, 1.png …: labels would be paired with whatever images bear their value
+    stems = {str(i) for i in range(12)}
+    table = pd.DataFrame({"path": ["a/x.png", "a/y.png", "a/z.png"], "Edema": ["1", "0", "1"], "row": ["0", "1", "2"]})
+    assert recognise(table, {}, stems).path == "path"
+    assert recognise(table[["Edema"]], {}, stems).path is None
+    assert recognise(table[["row", "Edema"]], {}, stems).path == "row"

@@ -217,7 +217,7 @@ def claim(
         raise OutputError(f"--out {folder} is a file.", fix="Name a folder that does not exist yet.")
     for name, state in ((CARD, "done"), (CLAIM, "resume")):
         if (folder / name).is_file():
-            _refuse_other(folder, json.loads((folder / name).read_text(encoding="utf-8")), wanted, state)
+            _refuse_other(folder, _described(folder / name), wanted, state)
             return Claim(folder, state)  # type: ignore[arg-type]
     if folder.is_dir() and any(folder.iterdir()):
         raise OutputError(
@@ -229,6 +229,19 @@ def claim(
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / CLAIM, wanted)
     return Claim(folder, "new")
+
+
+def _described(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("config"), dict):
+        raise OutputError(
+            f"--out {path.parent} holds a damaged {path.name}: what is in it cannot be told.",
+            fix="Name another --out, or restore or delete the folder.",
+        )
+    return found
 
 
 def _refuse_other(folder: Path, found: dict[str, Any], wanted: dict[str, Any], state: str) -> None:

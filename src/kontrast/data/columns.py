@@ -155,9 +155,22 @@ def _column(name: str, table: pd.DataFrame) -> str:
 
 def _by_files(table: pd.DataFrame, stems: Collection[str]) -> str | None:
     """The column whose words are most often names of files that exist."""
-    shares = {name: table[name].map(stem).isin(stems).mean() for name in table.columns} if stems else {}
+    shares = {
+        name: table[name].map(stem).isin(stems).mean()
+        for name in table.columns
+        # Labels and ages are numbers too, and files may be called 0.png and 1.png: numbers that repeat name no files.
+        if not (_bare_numbers(table[name]) and table[name].duplicated().any())
+    }
     best = max(shares, key=lambda name: shares[name], default=None)
-    return best if best is not None and shares[best] > 0.05 else None
+    if not stems or best is None or shares[best] <= 0.05:
+        return None
+    # A running number beside a column that is called a path is no path, even where files bear numbers.
+    named = _find("path", table, (), []) if _bare_numbers(table[best]) else None
+    return named or best
+
+
+def _bare_numbers(column: pd.Series) -> bool:
+    return bool(column.str.fullmatch(r"-?\d*\.?\d*").all())
 
 
 def _find(role: str, table: pd.DataFrame, taken: Collection[str], notes: list[str]) -> str | None:
