@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -91,6 +92,8 @@ def from_dict(cls: type[C], values: Mapping[str, Any], *, where: str = "") -> C:
                 f"{prefix}{name!r} is no option here.",
                 fix=(f"Did you mean {guess!r}? " if guess else "") + f"Options: {', '.join(names)}.",
             )
+    # The outcome of a command, or a Path, stands for its path wherever one may be named, also in fields of text.
+    values = {n: os.fspath(v) if isinstance(v, os.PathLike) else v for n, v in values.items()}
     several = {f.name for f in dataclasses.fields(cls) if "tuple[" in str(f.type)}  # type: ignore[arg-type]
     # One value where several may stand: `labels="labels.csv"` is `labels=("labels.csv",)`.
     values = {

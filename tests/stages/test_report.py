@@ -1,0 +1,211 @@
+"""`kontrast report` on what the other commands really write."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+import kontrast
+from kontrast.artifacts.evaluation import decimal
+from kontrast.errors import ArtifactError, OutputError, UsageError
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+class Tables(HTMLParser):
+    """Rows of cells of each table, by the heading above it."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tables, self._heading, self._cell, self._in = {}, "", None, ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag in ("h2", "h3"):
+            self._in, self._heading = tag, ""
+        elif tag == "table":
+            self.tables.setdefault(self._heading, []).append([])
+        elif tag == "tr":
+            self.tables[self._heading][-1].append([])
+        elif tag in ("td", "th"):
+            self._cell = []
+
+    def handle_endtag(self, tag):
+        if tag in ("h2", "h3"):
+            self._in = ""
+        elif tag in ("td", "th"):
+            self.tables[self._heading][-1][-1].append("|".join(self._cell))
+            self._cell = None
+
+    def handle_data(self, data):
+        if self._in:
+            self._heading += data
+        elif self._cell is not None:
+            self._cell.append(data)
+
+
+def make_source(folder, people=24):
+    """Two pictures a person, by name, with two findings that can be seen."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(2 * people):
+        name = f"DOE^JOHN{i // 2:02d}"
+        image = rng.integers(60, 120, (40, 30)).astype(np.uint8)
+        bright, low = i // 2 % 2, i // 4 % 2
+        image[:12, :12] += np.uint8(120 * bright)
+        image[-8:] += np.uint8(120 * low)
+        path = folder / name / f"scan{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), image)
+        split = ("train", "train", "val", "test")[i // 2 % 8 // 2]
+        rows.append(
+            {
+                "path": f"{name}/scan{i}.png", "patient_id": name, "split": split, "sex": "FM"[i // 2 % 2],
+                "age": 40 + i % 30, "Edema": bright, "Fracture <b>": low,
+            }
+        )  # fmt: skip
+    pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hidden place")
+    pack = kontrast.prepare(make_source(folder / "src"), out=folder / "chest", size=32, workers=1)
+    classifier = kontrast.probe("random", pack, out=folder / "classifier", encoder="resnet18")
+    kontrast.evaluate(classifier, pack, out=folder / "scores", replicates=50)
+    kontrast.explain(classifier, pack, out=folder / "maps", images=2, replicates=20)
+    kontrast.audit(pack, out=folder / "audit", classifier=classifier, replicates=20)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(made, tmp_path_factory):
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    names = ("chest", "classifier", "scores", "maps", "audit")
+    outcome = kontrast.report(*(made / name for name in names), out=out, title="Two findings")
+    assert outcome.status == "done" and outcome.summary["bytes"] == out.stat().st_size
+    assert outcome.summary["artifacts"] == dict.fromkeys(
+        ["evaluation", "pack", "classifier", "explanation", "audit"], 1
+    )
+    return out.read_text(encoding="utf-8")
+
+
+def test_every_number_is_that_of_scores_json(made, page):
+    scores = json.loads((made / "scores" / "scores.json").read_text())
+    header, *rows = Tables(page).tables["scores"][0]
+    keys = ["auroc", "ap", "f1", "kappa", "sensitivity", "specificity"]
+    assert [row[0] for row in rows] == ["Edema", "Fracture <b>", "macro"]
+    for row in rows:
+        entry = scores["findings"].get(row[0], scores["macro"])
+        if row[0] != "macro":
+            assert row[1:4] == [str(entry["n"]), str(entry["positives"]), decimal(entry["prevalence"])]
+            assert row[-1] == decimal(entry["threshold"])
+        for column, key in enumerate(keys, start=4):
+            shown, one = row[column], entry[key]
+            interval = "" if one["low"] is None else f"|[{decimal(one['low'])}, {decimal(one['high'])}]"
+            assert shown == decimal(one["value"]) + interval, (row[0], header[column])
+    assert scores["macro"]["auroc"]["value"] is not None
+
+
+def test_maps_and_audit_are_what_was_written(made, page):
+    tables = Tables(page).tables
+    found = json.loads((made / "maps" / "card.json").read_text())["content"]["findings"]
+    maps = {row[0]: row[1:] for row in tables["Where it looks"][0][1:]}
+    assert maps == {name: [str(one["n"]), "–", "–", "–", "–"] for name, one in found.items()}
+    assert f"Edema: {found['Edema']['hit']['reason']}." in page
+    assert page.count("beside its heat map") == sum(len(one["pictures"]) for one in found.values()) == 4
+    audit = json.loads((made / "audit" / "audit.json").read_text())
+    shared = {row[0]: row[1:] for row in tables["What splits share"][0][1:]}
+    assert shared == {
+        f"chest: {' / '.join(row['splits'])}": [str(row[unit]) for unit in ("patients", "studies", "images")]
+        for row in audit["packs"]["chest"]["between_splits"]
+    }
+    floors = tables["What metadata alone would score on test"][0][1:]
+    values = [one["scores"]["macro"]["auroc"]["value"] for one in audit["metadata"]["chest"].values()]
+    assert [row[2].split("|")[0] for row in floors] == [decimal(value) for value in values]
+
+
+def test_before_and_after_preparation_are_shown(page):
+    assert "before preparation, and below them the same after it" in page
+
+
+def test_no_patient_and_no_place_is_on_the_page(made, page):
+    page = re.sub(r"base64,[A-Za-z0-9+/=]+", "", page)  # pictures, in which any three letters may come up
+    table = pd.read_csv(made / "chest" / "table.csv", dtype=str)
+    for secret in (
+        "DOE",
+        "JOHN",
+        "hidden place",
+        str(made),
+        *table["image_id"],
+        *table["patient_id"],
+        *table["sha256"],
+    ):
+        assert secret not in page
+
+
+def test_again_it_is_done_and_another_page_is_not_overwritten(made, tmp_path):
+    out = tmp_path / "new folder" / "report.html"
+    assert kontrast.report(made / "scores", out=out).status == "done"
+    before = out.read_bytes()
+    assert kontrast.report(made / "scores", out=out).status == "already done"
+    with pytest.raises(OutputError, match="exists with another content"):
+        kontrast.report(made / "scores", made / "chest", out=out)
+    assert out.read_bytes() == before
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(OutputError, match="exists"):
+        kontrast.report(made / "scores", out=tmp_path / "folder.html")
+
+
+def test_a_plan_writes_nothing(made, tmp_path):
+    outcome = kontrast.report(made / "scores", made / "chest", out=tmp_path / "r.html", dry_run=True)
+    assert outcome.status == "planned" and outcome.summary["artifacts"] == {"evaluation": 1, "pack": 1}
+    assert not list(tmp_path.iterdir())
+
+
+def test_mistakes_in_words(made, tmp_path):
+    with pytest.raises(UsageError, match="Nothing to report on"):
+        kontrast.report(out=tmp_path / "r.html")
+    with pytest.raises(UsageError, match="should be a page"):
+        kontrast.report(made / "scores", out=tmp_path / "r.pdf")
+    with pytest.raises(UsageError, match="is no artifact"):
+        kontrast.report(tmp_path, out=tmp_path / "r.html")
+    shutil.copytree(made / "scores", tmp_path / "scores")
+    path = tmp_path / "scores" / "scores.json"
+    path.write_text(path.read_text().replace("0.", "0.9", 1))
+    with pytest.raises(ArtifactError, match=r"scores\.json"):
+        kontrast.report(tmp_path / "scores", out=tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine to look at the page with")
+def test_a_browser_shows_it(made, tmp_path, page):
+    (tmp_path / "r.html").write_text(page, encoding="utf-8")
+    quiet = [
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]  # fmt: skip
+    url = (tmp_path / "r.html").as_uri()
+    shot = [f"--screenshot={tmp_path / 'r.png'}", "--window-size=1200,3000", url]
+    subprocess.run([str(CHROMIUM), *quiet, *shot], check=True, capture_output=True, timeout=120)
+    picture = cv2.imread(str(tmp_path / "r.png"))
+    assert picture.shape == (3000, 1200, 3)
+    for part in np.array_split(picture, 4):  # words, figures and films all the way down
+        assert part.std() > 10
+    margins = np.concatenate([picture[:, :40], picture[:, -40:]], axis=1)
+    assert (margins == 255).all(), "something hangs over the page's edge"
+    paper = [f"--print-to-pdf={tmp_path / 'r.pdf'}", "--no-pdf-header-footer", url]
+    subprocess.run([str(CHROMIUM), *quiet, *paper], check=True, capture_output=True, timeout=120)
+    data = (tmp_path / "r.pdf").read_bytes()
+    boxes = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", data)
+    assert {tuple(round(float(v)) for v in box) for box in boxes} <= {(595, 842), (596, 842), (595, 841)}
+    assert 1 <= len(boxes) < 12
