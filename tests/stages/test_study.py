@@ -8,7 +8,7 @@ import yaml
 
 import kontrast
 from helpers import make_pack
-from kontrast.errors import UsageError
+from kontrast.errors import DataError, UsageError
 from kontrast.stages.study import Study, _say, cells_of
 
 
@@ -122,3 +122,12 @@ def test_the_table_has_the_sample_sd_and_does_without_an_interval(capsys) -> Non
     lines = (shown.out + shown.err).splitlines()
     assert any("0.700 ± 0.100" in line and "+0.200" in line and "[" not in line for line in lines)
     assert any("0.500" in line and "±" not in line for line in lines)
+
+
+def test_a_study_refused_before_it_made_anything_leaves_its_folder_free(pack, tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    broken = write(tmp_path, pack, prepare={"raw": {"source": str(tmp_path / "empty")}}, pack="raw")
+    with pytest.raises(DataError):
+        kontrast.study(broken, out=tmp_path / "s")
+    made = kontrast.study(write(tmp_path, pack, arms={"random": {}}, fractions=[1.0]), out=tmp_path / "s")
+    assert made.status == "done"

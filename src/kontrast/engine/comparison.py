@@ -25,28 +25,43 @@ from kontrast.metrics.scores import auroc
 SCORED = ("auroc", "ap", "f1", "kappa")
 
 
-def gather(evaluations: Mapping[tuple[str, str, float, int], Path]) -> pd.DataFrame:
-    """One row a cell: its place in the grid and its macro scores on test, NaN where undefined.
+Cells = Mapping[tuple[str, str, float, int], Path]
+"""(arm, protocol, fraction, seed) → the folder of its evaluation."""
 
-    Args:
-        evaluations: (arm, protocol, fraction, seed) → folder.
+
+def common_findings(evaluations: Cells) -> list[str]:
+    """The findings that every cell could learn and be scored on, so that means over them compare like with like.
+
+    At a small fraction a rare finding may have no positive label and be left out of that cell; a mean over what is
+    left would mix the gain of more labels with a change of findings. Empty where the cells share none.
+    """
+    shared: list[str] | None = None
+    for folder in evaluations.values():
+        found = read_evaluation(folder)
+        scored = [f for f in found.findings if found.scores["findings"][f]["auroc"]["value"] is not None]
+        shared = scored if shared is None else [f for f in shared if f in scored]
+    return shared or []
+
+
+def gather(evaluations: Cells) -> pd.DataFrame:
+    """One row a cell: its place in the grid, how many findings it learnt, and scores on test averaged over the
+    findings common to all cells (`common` of them); NaN where undefined.
     """
     rows = []
+    names = common_findings(evaluations)
     for (arm, protocol, fraction, seed), folder in evaluations.items():
         found = read_evaluation(folder)
         row: dict[str, Any] = {"arm": arm, "protocol": protocol, "fraction": fraction, "seed": seed}
-        row["findings"] = len(found.findings)
-        for name in SCORED:
-            for part in ("value", "low", "high"):
-                value = found.scores["macro"][name][part]
-                row[name if part == "value" else f"{name}_{part}"] = np.nan if value is None else value
+        row |= {"findings": len(found.findings), "common": len(names)}
+        for score in SCORED:
+            values = [found.scores["findings"][name][score]["value"] for name in names]
+            defined = [value for value in values if value is not None]
+            row[score] = float(np.mean(defined)) if defined else np.nan
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def compare(
-    evaluations: Mapping[tuple[str, str, float, int], Path], baseline: str, *, replicates: int = 1000
-) -> pd.DataFrame:
+def compare(evaluations: Cells, baseline: str, *, replicates: int = 1000) -> pd.DataFrame:
     """Each arm less the baseline, paired: the same test cases, the same resampled patients, the same seeds.
 
     The difference is of macro AUROC, averaged over seeds; its interval is of the test sample alone. The spread over
@@ -57,6 +72,7 @@ def compare(
         One row a (protocol, fraction, arm): `value, low, high, p, seeds, findings, sd_over_seeds`.
     """
     rows = []
+    names = common_findings(evaluations)
     places = dict.fromkeys((p, f, a) for a, p, f, _ in evaluations if a != baseline)
     for protocol, fraction, arm in places:
         pairs = [
@@ -64,30 +80,27 @@ def compare(
             for (a, p, f, seed), folder in evaluations.items()
             if (a, p, f) == (arm, protocol, fraction) and (baseline, protocol, fraction, seed) in evaluations
         ]
-        if pairs:
-            found = _paired(pairs, replicates)
+        if pairs and names:
+            found = _paired(pairs, names, replicates)
             rows.append({"protocol": protocol, "fraction": fraction, "arm": arm, "baseline": baseline, **found})
     columns = ["protocol", "fraction", "arm", "baseline", "value", "low", "high", "p", "seeds", "findings"]
     return pd.DataFrame(rows, columns=[*columns, "sd_over_seeds"])
 
 
-def _paired(pairs: Sequence[tuple[Evaluation, Evaluation]], replicates: int) -> dict[str, Any]:
-    y, one, two, each, names = [], [], [], [], set()
+def _paired(pairs: Sequence[tuple[Evaluation, Evaluation]], names: Sequence[str], replicates: int) -> dict[str, Any]:
+    y, one, two, each = [], [], [], []
     for first, second in pairs:
         if list(first.predictions["image_id"]) != list(second.predictions["image_id"]):
             raise DataError("Two evaluations of one study scored different images.", fix="Run the study anew.")
-        both = [name for name in first.findings if name in second.findings]
-        truth = scored_targets(first, both)
-        y.append(truth)
-        one.append(first.predictions[both].to_numpy())
-        two.append(second.predictions[both].to_numpy())
-        each.append(_macro(truth, one[-1]) - _macro(truth, two[-1]))
-        names |= set(both)
+        y.append(scored_targets(first, names))
+        one.append(first.predictions[list(names)].to_numpy())
+        two.append(second.predictions[list(names)].to_numpy())
+        each.append(_macro(y[-1], one[-1]) - _macro(y[-1], two[-1]))
     patients = pairs[0][0].truth["patient_id"].to_numpy()
-    columns = [np.concatenate(part, axis=1) for part in (y, one, two)]
-    seeds = np.repeat(np.arange(len(pairs)), [part.shape[1] for part in y])  # some seeds could learn fewer findings
+    seeds = np.repeat(np.arange(len(pairs)), len(names))
+    stacked = [np.concatenate(part, axis=1) for part in (y, one, two)]
     found = paired_difference(
-        columns[0], columns[1], columns[2], list(patients), groups=list(seeds), replicates=replicates
+        stacked[0], stacked[1], stacked[2], list(patients), groups=list(seeds), replicates=replicates
     )
     kept = {name: found.get(name) for name in ("value", "low", "high", "p")}
     spread = float(np.std(each, ddof=1)) if len(each) > 1 else np.nan

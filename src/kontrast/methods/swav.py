@@ -164,10 +164,9 @@ class SwAV(Method):
         # The queue helps once embeddings move slowly: the paper starts it at epoch 15. Before, its stale keys fill the
         # prototypes and leave a few to the batch (seen here: the share in use fell from .95 to .36 within 100 steps).
         short = steps < 30 * epoch
-        K = config.prototypes
-        if K == "auto":
-            few = batch_size // 2 if short else 3000
-            K = max(32, min(3000, images // 30, few))
+        few = batch_size // 2 if short else 3000
+        K = max(32, min(3000, images // 30, few)) if config.prototypes == "auto" else config.prototypes
+        if config.prototypes == "auto":
             why = f"one for about 30 of {images} images, 32 to 3000; the paper has 3000"
             found.append(("prototypes", K, "half a batch, which balances them without a queue" if few == K else why))
         if config.local_views == "auto":

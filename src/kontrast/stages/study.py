@@ -115,7 +115,7 @@ def study(file: Path, /, *, out: Path, jobs: int = 1, seed: int | None = None, d
     Raises:
         UsageError: a word in the file that is not known.
     """
-    from kontrast.artifacts.card import claim, read_card
+    from kontrast.artifacts.card import CARD, CLAIM, claim, read_card
     from kontrast.artifacts.lock import locked
 
     require(jobs >= 1, f"--jobs should be at least 1, got {jobs}.", "Leave it out for 1.")
@@ -136,7 +136,13 @@ def study(file: Path, /, *, out: Path, jobs: int = 1, seed: int | None = None, d
     _check_inputs(plan)
     claim(out, "study", config=asked)
     with locked(out):
-        packs = _prepare(plan, out)
+        try:
+            packs = _prepare(plan, out)
+        except KontrastError:
+            # Refused before anything was made (a patient in two splits, say): the mended file may use the folder.
+            if not any(out.rglob(CARD)):
+                (out / CLAIM).unlink(missing_ok=True)
+            raise
         encoders = _pretrain(plan, packs, out)
         cells = [cell for cell in cells if cell.arm in encoders]
         _run(cells, encoders, jobs, lambda cell: run_cell(plan, cell, packs[plan.pack], encoders[cell.arm], out))
