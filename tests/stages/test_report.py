@@ -58,7 +58,8 @@ def make_source(folder, people=24):
         name = f"DOE^JOHN{i // 2:02d}"
         image = rng.integers(60, 120, (40, 30)).astype(np.uint8)
         bright, low = i // 2 % 2, i // 4 % 2
-        image[:12, :12] += np.uint8(120 * bright)
+        seen = bright if i // 2 % 5 else 1 - bright  # not always what it seems: scores that differ from each other
+        image[:12, :12] += np.uint8(120 * seen)
         image[-8:] += np.uint8(120 * low)
         path = folder / name / f"scan{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +102,7 @@ def test_every_number_is_that_of_scores_json(made, page):
     scores = json.loads((made / "scores" / "scores.json").read_text())
     header, *rows = Tables(page).tables["scores"][0]
     keys = ["auroc", "ap", "f1", "kappa", "sensitivity", "specificity"]
+    assert header[4:-1] == ["AUROC", "average precision", "F1", "kappa", "sensitivity", "specificity"]
     assert [row[0] for row in rows] == ["Edema", "Fracture <b>", "macro"]
     for row in rows:
         entry = scores["findings"].get(row[0], scores["macro"])
@@ -111,7 +113,8 @@ def test_every_number_is_that_of_scores_json(made, page):
             shown, one = row[column], entry[key]
             interval = "" if one["low"] is None else f"|[{decimal(one['low'])}, {decimal(one['high'])}]"
             assert shown == decimal(one["value"]) + interval, (row[0], header[column])
-    assert scores["macro"]["auroc"]["value"] is not None
+    values = [scores["findings"]["Edema"][key]["value"] for key in keys]
+    assert None not in values and len(set(values[:4])) == 4, "the columns could be mixed up unseen"
 
 
 def test_maps_and_audit_are_what_was_written(made, page):
