@@ -202,7 +202,8 @@ def _legend(figure: "Figure", panels: "Sequence[Axes]", names: int) -> None:
     parts = [part for axes in panels for part in zip(*axes.get_legend_handles_labels(), strict=True)]
     once = {words: handle for handle, words in parts}
     if names > 1:
-        figure.legend(list(once.values()), list(once), loc="outside upper left", ncols=4)
+        columns = 8 if max(map(len, once)) <= 10 and len(panels) > 1 else 3
+        figure.legend(list(once.values()), list(once), loc="outside upper left", ncols=columns)
 
 
 @styled
