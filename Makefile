@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-all lint types format docs results clean
+.PHONY: help demo test test-all lint types format results clean
 
 help:
 	@echo "make demo      install, then the whole flow on generated radiographs (minutes, offline after the install)"
@@ -49,6 +49,9 @@ types: $(VENV)/installed-test
 format: $(VENV)/installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+results: $(VENV)/installed
+	$(BIN)/python results/make.py
 
 clean:
 	rm -rf $(VENV) kontrast-demo .pytest_cache .mypy_cache .ruff_cache

@@ -27,11 +27,14 @@ def collect(study: Path) -> None:
         shutil.rmtree(target)
     kept = [study / name for name in ("card.json", "cells.csv", "differences.csv", "folds.json")]
     kept += [*study.glob("evaluations/*/*/scores.json"), *study.glob("encoders/*/card.json")]
-    kept += study.glob("packs/*/card.json")
+    kept += [*study.glob("encoders/*/metrics.jsonl"), *study.glob("packs/*/card.json")]
     for path in kept:
         copy = target / path.relative_to(study)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        if path.name in ("scores.json", "card.json", "folds.json"):
+        if path.name == "metrics.jsonl":
+            lines = path.read_text(encoding="utf-8").splitlines()
+            copy.write_text("\n".join([*lines[:-1:5], lines[-1]]) + "\n", encoding="utf-8")
+        elif path.name in ("scores.json", "card.json", "folds.json"):
             content = json.loads(path.read_text(encoding="utf-8"))
             copy.write_text(json.dumps(_lean(content), separators=(",", ":")) + "\n", encoding="utf-8")
         else:
@@ -79,8 +82,8 @@ def folds_section(study: str) -> list[str]:
     ]
     policy = found["label_policy"]
     return [
-        f"Linear probes on frozen features in {found['folds']} patient-grouped folds over the {found['images']:,} images of "
-        f"{found['patients']:,} patients that no encoder had met (validation and test); findings: "
+        f"Linear probes on frozen features in {found['folds']} patient-grouped folds over the {found['images']:,} images "
+        f"of {found['patients']:,} patients that no encoder had met (validation and test); findings: "
         f"{', '.join(found['findings'])}; uncertain = {policy['uncertain']}, blank = {policy['blank']}.",
         "",
         *table(["start", "macro AUROC [95 %]", f"less {found['baseline']} [95 %]"], rows),
@@ -97,7 +100,9 @@ def grid_section(study: str) -> list[str]:
         for arm in dict.fromkeys(c["arm"] for c in cells):
             row = [arm]
             for fraction in fractions:
-                mine = [c for c in cells if (c["arm"], c["protocol"], float(c["fraction"])) == (arm, protocol, fraction)]
+                mine = [
+                    c for c in cells if (c["arm"], c["protocol"], float(c["fraction"])) == (arm, protocol, fraction)
+                ]
                 values = [float(c["auroc"]) for c in mine if c["auroc"]]
                 if not values:
                     row.append("–")
@@ -117,9 +122,14 @@ def encoders_section() -> list[str]:
     rows = []
     for path in sorted((HERE / "nih" / "encoders").glob("*/card.json")):
         content = read_json(path)["content"]
-        rows.append([path.parent.name, content["encoder"]["name"], f"{content['encoder']['size']} px",
-                     f"{content['steps']:,}", f"{content['images_seen']:,}"])  # fmt: skip
-    return table(["method", "network", "images", "steps", "images seen"], rows)
+        lines = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
+        chance = lines[-1]["loss"] + lines[-1]["below_chance"]
+        rank = [f"{line['effective_rank']:.0f}" for line in (lines[0], lines[len(lines) // 8], lines[-1])]
+        rows.append([path.parent.name, f"{content['plan']['steps']:,}", f"{content['summary']['images_seen']:,}",
+                     f"{lines[-1]['loss']:.2f} ({chance:.2f})", f"{lines[-1]['feature_std_ratio']:.2f}",
+                     " → ".join(rank)])  # fmt: skip
+    return table(["method", "steps", "images seen", "last loss (of an encoder that tells nothing apart)",
+                  "feature spread", "effective rank: first, after an eighth, last"], rows)  # fmt: skip
 
 
 def chexpert_section() -> list[str]:
