@@ -82,7 +82,7 @@ def folds_section(study: str) -> list[str]:
     ]
     policy = found["label_policy"]
     return [
-        f"Linear probes on frozen features in {found['folds']} patient-grouped folds over the {found['images']:,} images "
+        f"Linear probes on frozen features in {found['folds']} patient-grouped folds over {found['images']:,} images "
         f"of {found['patients']:,} patients that no encoder had met (validation and test); findings: "
         f"{', '.join(found['findings'])}; uncertain = {policy['uncertain']}, blank = {policy['blank']}.",
         "",
