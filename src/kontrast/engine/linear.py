@@ -9,9 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 PENALTIES: tuple[float, ...] = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)
 """L2 penalties per labelled image that are tried, strongest first."""
+
+SMALL = 2**24
+"""Below this many feature values one BLAS thread is used: thousands of tiny products spend their time waiting for the
+other threads, most of all on a shared machine (a demo's probe took over a minute with two, a second with one)."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,13 @@ def fit_path(
     prior = np.clip((share * targets).sum(0), 1e-4, 1 - 1e-4)
     flat = np.concatenate([np.zeros(count * width), np.log(prior / (1 - prior))])
     path = []
-    for penalty in penalties:
-        flat = minimize(
-            objective, flat, args=(penalty,), jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-10}
-        ).x
-        W, b = flat[: count * width].reshape(count, width) / std, flat[count * width :]
-        path.append(Linear(weight=W, bias=b - W @ mean, penalty=penalty))
+    with threadpool_limits(1 if x.size < SMALL else None, user_api="blas"):
+        for penalty in penalties:
+            flat = minimize(
+                objective, flat, args=(penalty,), jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-10}
+            ).x
+            W, b = flat[: count * width].reshape(count, width) / std, flat[count * width :]
+            path.append(Linear(weight=W, bias=b - W @ mean, penalty=penalty))
     return path
 
 
