@@ -149,6 +149,18 @@ def _config_parameter(function: Callable[..., Any]) -> tuple[str, type, Any] | N
     return None
 
 
+def check_options(function: Callable[..., Any], options: Mapping[str, Any], *, where: str = "") -> None:
+    """Check options of a command without running it.
+
+    Raises:
+        UsageError: a name that is no option of it, or a value that does not fit.
+    """
+    found = _config_parameter(function)
+    if found is not None:
+        _, cls, default = found
+        from_dict(cls, {f.name: getattr(default, f.name) for f in dataclasses.fields(cls)} | dict(options), where=where)
+
+
 def verb(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a stage's function take its configuration's fields as flat keywords, as the command line does.
 

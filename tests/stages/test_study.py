@@ -8,6 +8,7 @@ import yaml
 
 import kontrast
 from helpers import make_pack
+from kontrast.config import from_dict
 from kontrast.errors import DataError, UsageError
 from kontrast.stages.study import Study, _say, cells_of
 
@@ -71,7 +72,6 @@ def test_cell_by_cell_it_resumes_and_cells_side_by_side_are_the_same(pack, tmp_p
 
 
 def test_the_grid_is_arms_by_protocols_by_fractions_by_seeds() -> None:
-    from kontrast.config import from_dict
 
     plan = from_dict(
         Study,
@@ -117,7 +117,8 @@ def test_the_table_has_the_sample_sd_and_does_without_an_interval(capsys) -> Non
     place = {"protocol": "probe", "fraction": 1.0}
     cells = [place | {"arm": arm, "auroc": value} for arm, value in (("a", 0.6), ("a", 0.7), ("a", 0.8), ("b", 0.5))]
     gaps = [place | {"arm": "a", "value": 0.2, "low": None, "high": None, "p": None}]
-    _say(pd.DataFrame(cells), pd.DataFrame(gaps))
+    plan = from_dict(Study, {"pack": "p", "arms": {"random": {}}})
+    _say(pd.DataFrame(cells), pd.DataFrame(gaps), plan)
     shown = capsys.readouterr()
     lines = (shown.out + shown.err).splitlines()
     assert any("0.700 ± 0.100" in line and "+0.200" in line and "[" not in line for line in lines)
@@ -131,3 +132,18 @@ def test_a_study_refused_before_it_made_anything_leaves_its_folder_free(pack, tm
         kontrast.study(broken, out=tmp_path / "s")
     made = kontrast.study(write(tmp_path, pack, arms={"random": {}}, fractions=[1.0]), out=tmp_path / "s")
     assert made.status == "done"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"finetune": {"epohcs": 3}}, "epohcs"),
+        ({"arms": {"random": {}, "m": {"method": "mocco"}}}, "mocco"),
+        ({"arms": {"random": {"start": "nowhere"}}}, "nowhere"),
+        ({"arms": {"random": {}, "m": {"method": "moco", "optional": True, "pretrain": {"epochs": 0}}}}, "epochs"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_is_trained(pack, tmp_path, change, says) -> None:
+    with pytest.raises(UsageError, match=says):
+        kontrast.study(write(tmp_path, pack, **change), out=tmp_path / "s")
+    assert not list((tmp_path / "s").rglob("*.safetensors"))

@@ -64,7 +64,7 @@ class Labelled:
         counts = self.counts()
         console.say(
             f"Training on {counts['train_images']:,} images of {counts['train_patients']:,} patients "
-            f"({self.fraction:.4g} of the training patients); choosing on {counts['val_images']:,} of validation."
+            f"({100 * self.fraction:.4g} % of the training patients); choosing on {counts['val_images']:,} of val."
         )
         console.say(f"Labels: uncertain = {self.policy['uncertain']}, blank = {self.policy['blank']}.")
         if not self.pack.patients_known:

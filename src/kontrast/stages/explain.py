@@ -23,7 +23,7 @@ TABLE, PICTURES = "localisation.csv", "overlays"
 class ExplainConfig:
     """What is explained, and how it is scored."""
 
-    finding: tuple[str, ...] = ()
+    finding: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
     """Findings to explain; none given: each of the Classifier's that the split has a positive image of."""
     split: Literal["train", "val", "test"] = "test"
     """Whose images."""

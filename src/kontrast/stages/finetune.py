@@ -40,7 +40,7 @@ class FinetuneConfig:
     """What -1 means: zeros, ones, ignore or soft; per finding as `zeros,Edema=ones`."""
     blank: Literal["negative", "ignore"] = "negative"
     """What a blank label means: the finding is absent, or nothing is known."""
-    findings: tuple[str, ...] = ()
+    findings: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
     """Findings to learn; all that have both classes among the training labels when left out."""
     epochs: int | None = None
     """Passes over the drawn images; left out: 15, or as many as make 200 steps."""

@@ -21,7 +21,7 @@ class ProbeConfig:
     """What -1 means: zeros, ones, ignore or soft; per finding as `zeros,Edema=ones`."""
     blank: Literal["negative", "ignore"] = "negative"
     """What a blank label means: the finding is absent, or nothing is known."""
-    findings: tuple[str, ...] = ()
+    findings: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
     """Findings to learn; all that have both classes among the training labels when left out."""
     threshold_rule: Literal["f1", "youden"] = "f1"
     """How thresholds are chosen on the validation split."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from kontrast import console
 from kontrast.config import choose, from_dict, load_yaml, require, to_dict, verb
-from kontrast.errors import KontrastError
+from kontrast.errors import KontrastError, UsageError
 from kontrast.types import Outcome
 
 PROTOCOLS = ("probe", "finetune")
@@ -127,6 +127,7 @@ def study(file: Path, /, *, out: Path, jobs: int = 1, seed: int | None = None, d
     if claim(out, "study", config=asked, dry_run=True).state == "done":
         console.say(f"{out} is already done.")
         return Outcome("study", out, "already done", read_card(out).content["summary"])
+    _check_words(plan, file.name)
     cells = cells_of(plan)
     console.say(f"{len(plan.arms)} arms, {len(cells)} trainings; fractions {plan.fractions}, seeds {plan.seeds}.")
     if dry_run:
@@ -158,6 +159,21 @@ def cells_of(plan: Study) -> list[Cell]:
         for name, arm in plan.arms.items()
         for protocol in (arm.protocols or plan.protocols)
     ]
+
+
+def _check_words(plan: Study, where: str) -> None:
+    """Refuse a wrong option before hours are spent: those of `finetune` are first used after all pretraining."""
+    import kontrast
+    from kontrast.config import check_options
+
+    for name, options in plan.prepare.items():
+        given = {k: v for k, v in options.items() if k != "source"}
+        check_options(kontrast.prepare, given, where=f"{where}: prepare: {name}")
+    for name, arm in plan.arms.items():
+        method = {"method": arm.method} if arm.method else {}
+        check_options(kontrast.pretrain, method | plan.pretrain | arm.pretrain, where=f"{where}: arms: {name}")
+    for verb_name in PROTOCOLS:
+        check_options(getattr(kontrast, verb_name), getattr(plan, verb_name), where=f"{where}: {verb_name}")
 
 
 def _check_inputs(plan: Study) -> None:
@@ -205,26 +221,31 @@ def _pretrain(plan: Study, packs: dict[str, Path], out: Path) -> dict[str, str]:
     encoders = {}
     for name, arm in plan.arms.items():
         try:
-            if arm.method is None:
-                _weights_exist(arm, plan)
-                encoders[name] = _filled(arm.start)
-                continue
-            console.say(f"\n== pretrain {name}")
-            options = {"method": arm.method, "encoder": arm.encoder or plan.encoder, "init": _filled(arm.start)}
-            made = pretrain(*sources, out=out / "encoders" / name, **(options | plan.pretrain | arm.pretrain))
-            encoders[name] = str(Path(made))
-        except KontrastError as error:
+            _weights_exist(arm, plan)
+        except UsageError as error:
+            # Missing weights alone make an optional arm disappear; any other error of its own must be seen.
             if not arm.optional:
                 raise
             console.warn(f"arm {name} is left out: {error.problem}")
+            continue
+        if arm.method is None:
+            encoders[name] = _filled(arm.start)
+            continue
+        console.say(f"\n== pretrain {name}")
+        options = {"method": arm.method, "encoder": arm.encoder or plan.encoder, "init": _filled(arm.start)}
+        made = pretrain(*sources, out=out / "encoders" / name, **(options | plan.pretrain | arm.pretrain))
+        encoders[name] = str(Path(made))
     return encoders
 
 
 def _weights_exist(arm: Arm, plan: Study) -> None:
-    if arm.start == "imagenet":
-        from kontrast.nn.weights import find_imagenet
+    from kontrast.nn.weights import find_imagenet
 
+    start = _filled(arm.start)
+    if start == "imagenet":
         find_imagenet(arm.encoder or plan.encoder)
+    elif start != "random":
+        require(Path(start).exists(), f"start: there is no {start}.", "Name weights, `random` or `imagenet`.")
 
 
 def _run(cells: list[Cell], encoders: dict[str, str], jobs: int, work: Callable[[Cell], Any]) -> None:
@@ -297,11 +318,11 @@ def _finish(
     used = {"pack": packs[plan.pack]} | {f"encoder {name}": folder for name, folder in encoders.items()}
     inputs = [asdict(one) for one in parents_of(**used)]
     write_card(out, "study", config=asked, content={"summary": summary, "inputs": inputs}, files=files)
-    _say(table, differences)
+    _say(table, differences, plan)
     return Outcome("study", out, "done", summary)
 
 
-def _say(table: Any, differences: Any) -> None:
+def _say(table: Any, differences: Any, plan: Study) -> None:
     rows = []
     for (protocol, fraction, arm), part in table.groupby(["protocol", "fraction", "arm"], sort=False):
         values = part["auroc"].dropna()
@@ -314,3 +335,4 @@ def _say(table: Any, differences: Any) -> None:
     console.table(
         "Macro AUROC on test (mean ± SD over seeds)", ["arm", "protocol", "labels", "AUROC", "less baseline"], rows
     )
+    console.say(f"Labels: uncertain = {plan.uncertain.replace('soft', 'ignore')}, blank = {plan.blank}.")

@@ -42,7 +42,7 @@ def recipe(name: str, method: str, size: int) -> Recipe:
     Raises:
         UsageError: a name that is not known.
     """
-    choose(name, RECIPES, "--views")
+    choose(name, RECIPES, "--recipe")
     choose(method, METHODS, "The method")
     if method == "eval":
         return Recipe(name, (View(size=size),))  # type: ignore[arg-type]

@@ -86,7 +86,8 @@ def _labels(table: pd.DataFrame, overrides: Mapping[str, str]) -> tuple[pd.DataF
     notes = [f"findings = NIH's 14 from Finding Labels (text mining, about 90 % right): {', '.join(NIH_FINDINGS)}"]
     others = sorted(set().union(*sets) - known)
     if others:
-        notes.append(f"unknown words in Finding Labels, left out: {', '.join(others[:5])}")
+        # Only their number: a shifted column would put names into messages and the card.
+        notes.append(f"{len(others)} unknown words in Finding Labels are left out")
     # The same rules as for any table of 1 and 0: choose, rename, suggest.
     chosen = {role: overrides[role] for role in ("finding", "rename") if role in overrides}
     text = labels.map(lambda value: "" if value != value else str(int(value)))
