@@ -1,9 +1,11 @@
 """From planned rows to a Pack: shard after shard, in as many processes as wanted, always to the same bytes."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +185,8 @@ def _run(plan: Plan, chunks: Sequence[list[str]], workers: int) -> Generator[lis
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    pool = Parallel(n_jobs=workers, backend="loky", initializer=start_worker, return_as="generator", batch_size=1)
+    begin = partial(start_worker, os.getpid())
+    pool = Parallel(n_jobs=workers, backend="loky", initializer=begin, return_as="generator", batch_size=1)
     jobs = pool(delayed(prepare_images)(plan.src, chunk, plan.treatment, plan.masks) for chunk in chunks)
     try:
         yield from jobs

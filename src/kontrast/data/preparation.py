@@ -115,13 +115,15 @@ def prepare_images(
     return out
 
 
-def start_worker() -> None:
+def start_worker(parent: int) -> None:
     """Set up a process that works beside others: one thread, and an end soon after that of the process it works for.
 
     That one may be killed and tell nobody; its workers would otherwise wait for more for five minutes.
+
+    Args:
+        parent: id of the process it works for; asked of the system here, it could be that of whoever inherits orphans.
     """
     cv2.setNumThreads(1)
-    parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
