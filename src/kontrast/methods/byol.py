@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from kontrast.config import require
-from kontrast.methods.method import Auto, Decision, Method, Step, feature_dim, resolved
+from kontrast.methods.method import UNKNOWN, About, Auto, Decision, Method, Step, feature_dim, resolved
 from kontrast.nn.ema import MomentumCopy
 from kontrast.nn.heads import mlp
 from kontrast.nn.numerics import full_precision, unit
@@ -84,7 +84,7 @@ class BYOL(Method):
     def _student(self) -> nn.Sequential:
         return nn.Sequential(self.encoder, self.projector)
 
-    def step(self, views: Sequence[Tensor]) -> Step:
+    def step(self, views: Sequence[Tensor], about: About = UNKNOWN) -> Step:
         """Each view predicts the target's projection of the other."""
         x1, x2 = views  # (b, 1, H, W) each; each is a pass of its own, with its own batch-norm statistics
         h1, h2 = self.encoder(x1), self.encoder(x2)  # (b, F)

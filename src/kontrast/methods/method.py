@@ -31,6 +31,24 @@ class Step:
     logs: Mapping[str, Tensor | float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class About:
+    """What is known of a batch beside its views. No label is ever among it.
+
+    Attributes:
+        patients: (b,) int64, one number a patient over all Packs, on the views' device; None where no patients are
+            known. Images of one patient are no honest negatives of each other.
+        masks: (g, b, N) bool for the g global views of methods that hide patches, N patches a view, True = hidden;
+            None for all others.
+    """
+
+    patients: Tensor | None = None
+    masks: Tensor | None = None
+
+
+UNKNOWN = About()
+
+
 class Method(nn.Module, ABC):
     """An encoder and what a method trains around it.
 
@@ -71,16 +89,17 @@ class Method(nn.Module, ABC):
         """
 
     @abstractmethod
-    def step(self, views: Sequence[Tensor]) -> Step:
+    def step(self, views: Sequence[Tensor], about: About = UNKNOWN) -> Step:
         """The loss of one batch.
 
         Args:
             views: one tensor (b, 1, H, W) a view, normalised, global views first; row i shows image i in each.
+            about: what else is known of the b images.
         """
 
-    def forward(self, views: Sequence[Tensor]) -> Step:
+    def forward(self, views: Sequence[Tensor], about: About = UNKNOWN) -> Step:
         """`step`, under the name by which DDP calls it."""
-        return self.step(views)
+        return self.step(views, about)
 
     def before_step(self, progress: float) -> None:
         """Called before `step`; `progress` is the share of the run that is done, 0 to 1."""

@@ -22,7 +22,17 @@ from torch.nn import functional as F
 
 from kontrast.config import require
 from kontrast.distributed import world_size
-from kontrast.methods.method import Auto, Decision, Method, Step, contrast_accuracy, feature_dim, resolved
+from kontrast.methods.method import (
+    UNKNOWN,
+    About,
+    Auto,
+    Decision,
+    Method,
+    Step,
+    contrast_accuracy,
+    feature_dim,
+    resolved,
+)
 from kontrast.nn.batchnorm import check_groups, dealt, split_batchnorm
 from kontrast.nn.ema import MomentumCopy
 from kontrast.nn.heads import mlp
@@ -103,7 +113,7 @@ class MoCo(Method):
     def _student(self) -> nn.Sequential:
         return nn.Sequential(self.encoder, self.projector)
 
-    def step(self, views: Sequence[Tensor]) -> Step:
+    def step(self, views: Sequence[Tensor], about: About = UNKNOWN) -> Step:
         """The query from the first view, the key from the second; one direction, as published."""
         x_q, x_k = views  # (b, 1, H, W) each
         h = self.encoder(x_q)  # (b, F)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from kontrast.config import require
 from kontrast.distributed import gather_with_grad, rank, world_size
-from kontrast.methods.method import Decision, Method, Step, contrast_accuracy, feature_dim
+from kontrast.methods.method import UNKNOWN, About, Decision, Method, Step, contrast_accuracy, feature_dim
 from kontrast.nn.heads import batchnorm_without_shift, mlp
 from kontrast.nn.numerics import full_precision, unit
 from kontrast.views.params import ViewSpec
@@ -93,7 +93,7 @@ class SimCLR(Method):
         )
         self._batch = 0
 
-    def step(self, views: Sequence[Tensor]) -> Step:
+    def step(self, views: Sequence[Tensor], about: About = UNKNOWN) -> Step:
         """Both views in one pass."""
         x = torch.cat(list(views))  # (2b, 1, H, W): one pass, so that both views share batch-norm statistics
         h = self.encoder(x)  # (2b, F)

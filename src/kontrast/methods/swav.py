@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from kontrast.config import require
 from kontrast.distributed import rank, world_size
-from kontrast.methods.method import Auto, Decision, Method, Step, feature_dim, resolved
+from kontrast.methods.method import UNKNOWN, About, Auto, Decision, Method, Step, feature_dim, resolved
 from kontrast.nn.heads import mlp
 from kontrast.nn.numerics import full_precision, unit
 from kontrast.nn.queue import Queue
@@ -116,7 +116,7 @@ class SwAV(Method):
         self.steps: Tensor
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # how many were taken
 
-    def step(self, views: Sequence[Tensor]) -> Step:
+    def step(self, views: Sequence[Tensor], about: About = UNKNOWN) -> Step:
         """Assign the global crops, let every other crop predict the assignments."""
         with torch.no_grad():
             self.prototypes.weight.copy_(unit(self.prototypes.weight))
