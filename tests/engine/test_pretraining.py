@@ -23,7 +23,7 @@ from kontrast.errors import UsageError
 from kontrast.methods.method import Step
 from kontrast.nn.encoders import EncoderSpec
 from kontrast.views.params import ViewSpec
-from kontrast.views.recipes import recipe
+from kontrast.views.recipes import XRAY
 
 CPU = torch.device("cpu")
 
@@ -41,7 +41,7 @@ class Echo(torch.nn.Module):
     def before_step(self, progress):
         self.calls.append(("before", progress))
 
-    def step(self, views):
+    def step(self, views, about):
         self.calls.append(("step", views))
         return Step(views[0].mean(), views[0].flatten(1))
 
@@ -64,7 +64,7 @@ def _batch(first=0, last=6):
 def test_views_are_normalised_and_the_same_however_the_batch_is_shared():
     spec = EncoderSpec("resnet18", 16, mean=0.4, std=0.2)
     whole, parts = Echo(), Echo()
-    views = recipe("xray", "swav", 16)
+    views = XRAY.at(16)
     SelfSupervised(whole, views, spec).step(_batch(), 0.25, generator(0, 4))
     for first, last in ((0, 3), (3, 6)):
         SelfSupervised(parts, views, spec).step(_batch(first, last), 0.25, generator(0, 4))
@@ -163,7 +163,7 @@ def test_the_views_shown_are_those_of_the_first_step(tmp_path, dtype):
     pack = Pack.open(make_pack(tmp_path / "p", n=40, size=VIEWS_CELL, dtype=dtype))
     batches = Batches([(pack, pack.rows("train"))], 8, 3, CPU)
     echo = Echo()
-    model = SelfSupervised(echo, recipe("xray", "swav", VIEWS_CELL), EncoderSpec("resnet18", VIEWS_CELL, mean=0, std=1))
+    model = SelfSupervised(echo, XRAY.at(VIEWS_CELL), EncoderSpec("resnet18", VIEWS_CELL, mean=0, std=1))
     model.step(batches.at(0), 0.0, generator(3, 0))
     seen = next(call[1] for call in echo.calls if call[0] == "step")
     assert write_views(tmp_path, model, batches) == ["views.png"]

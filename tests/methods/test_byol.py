@@ -127,3 +127,11 @@ def test_bad_values_are_refused() -> None:
         BYOLConfig(momentum=2)
     with pytest.raises(UsageError, match="--hidden-dim"):
         BYOLConfig(hidden_dim=0)
+
+
+def test_natural_views_are_the_papers() -> None:
+    one, two = BYOL.natural.global_views
+    assert (one.blur, one.solarize, two.blur, two.solarize) == (1.0, 0.0, 0.1, 0.2)
+    for view in (one, two):
+        assert (view.scale, view.brightness, view.contrast, view.jitter) == ((0.08, 1.0), 0.4, 0.4, 0.8)
+        assert (view.flip, view.rotate) == (0.5, 0)

@@ -188,3 +188,9 @@ def test_what_the_user_chose_is_kept_or_refused() -> None:
 
 def test_chance_loss() -> None:
     assert moco(queue_length=65536).chance_loss() == pytest.approx(11.0904, abs=1e-4)
+
+
+def test_natural_views_are_the_papers() -> None:
+    (view,) = MoCo.natural.global_views
+    assert (view.scale, view.brightness, view.contrast, view.jitter) == ((0.2, 1.0), 0.4, 0.4, 0.8)
+    assert (view.flip, view.blur, view.solarize, view.rotate) == (0.5, 0.5, 0, 0)

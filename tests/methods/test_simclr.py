@@ -96,3 +96,9 @@ def test_nothing_is_automatic_and_bad_values_are_refused() -> None:
         SimCLRConfig(temperature=-1)
     with pytest.raises(UsageError, match="--layers"):
         SimCLRConfig(layers=0)
+
+
+def test_natural_views_are_the_papers() -> None:
+    (view,) = SimCLR.natural.global_views
+    assert (view.scale, view.brightness, view.contrast, view.jitter) == ((0.08, 1.0), 0.8, 0.8, 0.8)
+    assert (view.flip, view.blur, view.solarize, view.rotate) == (0.5, 0.5, 0, 0)

@@ -205,3 +205,12 @@ def test_a_short_run_has_no_queue_and_no_more_prototypes_than_a_batch_can_balanc
 def test_local_crops_need_pixels(size: int, locals_: int) -> None:
     config, _ = SwAV.fit_config(SwAVConfig(), images=12_062, steps=470, batch_size=256, size=size)
     assert config.local_views == locals_
+
+
+def test_natural_views_are_the_papers() -> None:
+    natural = SwAV.natural.at(224)
+    (view,), local = natural.global_views, natural.local_view
+    assert (view.scale, view.brightness, view.contrast, view.jitter) == ((0.14, 1.0), 0.8, 0.8, 0.8)
+    assert (view.flip, view.blur, view.rotate) == (0.5, 0.5, 0)
+    assert local is not None and local.scale == (0.05, 0.14) and local.size == 96
+    assert local.sigma[1] / 224 * local.size == pytest.approx(2.0), "blurred by as many of its own pixels"

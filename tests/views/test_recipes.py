@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from kontrast.errors import UsageError
 from kontrast.views.params import View, ViewSpec
-from kontrast.views.recipes import Recipe, local_size, make_views, recipe
+from kontrast.views.recipes import FINETUNE, XRAY, Recipe, local_size, make_views
 
 
 def seeded(seed=0):
@@ -23,49 +22,27 @@ def test_locals_are_whole_patches(size, local):
     assert local_size(size) == local and local % (16 if size >= 128 else 8) == 0
 
 
-@pytest.mark.parametrize("method", ["moco", "simclr", "byol", "swav"])
-def test_xray_views_keep_the_finding_in_the_picture(method):
-    made = recipe("xray", method, 64)
+def test_xray_views_keep_the_finding_in_the_picture():
+    made = XRAY.at(64)
     for view in made.global_views:
         assert view.scale == (0.5, 1.0) and view.rotate == 10 and view.brightness == view.contrast == 0.4
         assert view.blur <= 0.1 and view.solarize == view.erase == 0
-    if made.local_view:
-        assert made.local_view.scale[0] >= 0.15 and made.local_view.size < 64
+    assert made.local_view.scale[0] >= 0.15 and made.local_view.size < 64
 
 
 def test_fine_tuning_is_mild_and_does_not_mirror():
-    (view,) = recipe("xray", "finetune", 64).global_views
+    (view,) = FINETUNE["xray"].at(64).global_views
     assert view.flip == 0 and view.rotate == 5 and view.scale == (0.8, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("method", "low", "jitter"), [("moco", 0.2, 0.4), ("simclr", 0.08, 0.8), ("byol", 0.08, 0.4), ("swav", 0.14, 0.8)]
-)
-def test_natural_views_are_the_papers(method, low, jitter):
-    for view in recipe("natural", method, 224).global_views:
-        assert view.scale == (low, 1.0) and view.brightness == view.contrast == jitter and view.jitter == 0.8
-        assert view.flip == 0.5 and view.rotate == 0
-
-
-def test_byols_two_natural_views_differ():
-    one, two = recipe("natural", "byol", 224).global_views
-    assert (one.blur, one.solarize, two.blur, two.solarize) == (1.0, 0.0, 0.1, 0.2)
-
-
-def test_swavs_natural_locals_are_blurred_by_its_pixels():
-    local = recipe("natural", "swav", 224).local_view
-    assert local.scale == (0.05, 0.14) and local.size == 96
-    assert local.sigma[1] / 224 * local.size == pytest.approx(2.0)
 
 
 def test_eval_changes_nothing():
     images = pictures(3)
-    (views,) = make_views(images, recipe("xray", "eval", 32), ViewSpec(1), seeded())
+    (views,) = make_views(images, FINETUNE["none"].at(32), ViewSpec(1), seeded())
     torch.testing.assert_close(views, images.float() / 255, atol=1e-6, rtol=0)
 
 
 def test_multi_crop_gives_globals_then_locals():
-    views = make_views(pictures(3), recipe("xray", "swav", 32), ViewSpec(2, 6), seeded())
+    views = make_views(pictures(3), XRAY.at(32), ViewSpec(2, 6), seeded())
     assert [v.shape[-1] for v in views] == [32, 32] + [16] * 6
     for i, one in enumerate(views):
         for two in views[i + 1 :]:
@@ -73,12 +50,12 @@ def test_multi_crop_gives_globals_then_locals():
 
 
 def test_each_global_view_has_its_own_ranges():
-    made = Recipe("natural", (View(size=16), View(size=24)))
+    made = Recipe((View(size=16), View(size=24)))
     assert [v.shape[-1] for v in make_views(pictures(1), made, ViewSpec(3), seeded())] == [16, 24, 16]
 
 
 def test_a_part_of_the_batch_gets_what_the_whole_would_give_it():
-    images, made, spec = pictures(10), recipe("natural", "swav", 32), ViewSpec(2, 2)
+    images, made, spec = pictures(10), XRAY.at(32), ViewSpec(2, 2)
     whole = make_views(images, made, spec, seeded(4))
     for first, stop in [(0, 5), (5, 10), (3, 4)]:
         part = make_views(images[first:stop], made, spec, seeded(4), first=first, total=10)
@@ -87,7 +64,7 @@ def test_a_part_of_the_batch_gets_what_the_whole_would_give_it():
 
 
 def test_every_part_leaves_the_generator_where_the_whole_does():
-    images, made, one, two = pictures(6), recipe("xray", "moco", 32), seeded(), seeded()
+    images, made, one, two = pictures(6), XRAY.at(32), seeded(), seeded()
     make_views(images, made, ViewSpec(), one)
     make_views(images[:2], made, ViewSpec(), two, first=4, total=6)
     assert torch.equal(one.get_state(), two.get_state())
@@ -95,15 +72,9 @@ def test_every_part_leaves_the_generator_where_the_whole_does():
 
 def test_a_part_outside_the_whole_is_refused():
     with pytest.raises(ValueError, match="not within a batch of 4"):
-        make_views(pictures(3), recipe("xray", "moco", 32), ViewSpec(), seeded(), first=2, total=4)
+        make_views(pictures(3), XRAY.at(32), ViewSpec(), seeded(), first=2, total=4)
 
 
 def test_locals_without_a_recipe_are_refused():
     with pytest.raises(ValueError, match="2 local views"):
-        make_views(pictures(3), recipe("xray", "moco", 32), ViewSpec(2, 2), seeded())
-
-
-@pytest.mark.parametrize(("name", "method"), [("xrays", "moco"), ("xray", "mocco")])
-def test_a_wrong_word_names_its_neighbour(name, method):
-    with pytest.raises(UsageError, match=r"Did you mean '(xray|moco)'"):
-        recipe(name, method, 64)
+        make_views(pictures(3), FINETUNE["none"].at(32), ViewSpec(2, 2), seeded())

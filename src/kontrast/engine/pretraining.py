@@ -29,9 +29,9 @@ from kontrast.engine.planning import (
 from kontrast.engine.precision import resolve_precision
 from kontrast.errors import UsageError
 from kontrast.methods import METHODS
-from kontrast.methods.method import Method, Step
+from kontrast.methods.method import About, Method, Step
 from kontrast.nn.encoders import Encoder, EncoderSpec, normalise
-from kontrast.views.recipes import Recipe, make_views, recipe
+from kontrast.views.recipes import Recipe, make_views
 
 VIEWS = "views.png"
 VIEWS_SHOWN, VIEWS_CELL = 4, 112
@@ -56,7 +56,7 @@ class SelfSupervised(nn.Module):
         self.method.before_step(progress)
         with torch.no_grad(), torch.autocast(batch.images.device.type, enabled=False):
             views = [normalise(view, self._spec) for view in self.views_of(batch, generator)]
-        return self.method.step(views)
+        return self.method.step(views, About())
 
     def views_of(self, batch: Batch, generator: torch.Generator) -> list[torch.Tensor]:
         """What `step` shows the method of a batch, before normalising: (b, 1, size, size) in [0, 1] each."""
@@ -162,7 +162,8 @@ def build_model(plan: Plan, encoder: Encoder, spec: EncoderSpec) -> SelfSupervis
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(plan.seed, HEADS))
         method = kind(encoder, from_dict(kind.Config, plan.options))  # type: ignore[call-arg]
-    return SelfSupervised(method, recipe(plan.recipe, plan.method, plan.size), spec)
+    views = {"xray": kind.xray, "natural": kind.natural}[plan.recipe]
+    return SelfSupervised(method, views.at(plan.size), spec)
 
 
 def write_views(folder: Path, model: SelfSupervised, batches: Batches) -> list[str]:

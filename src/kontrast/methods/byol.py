@@ -23,7 +23,8 @@ from kontrast.methods.method import UNKNOWN, About, Auto, Decision, Method, Step
 from kontrast.nn.ema import MomentumCopy
 from kontrast.nn.heads import mlp
 from kontrast.nn.numerics import full_precision, unit
-from kontrast.views.params import ViewSpec
+from kontrast.views.params import View, ViewSpec
+from kontrast.views.recipes import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +64,16 @@ def tau(base: float, progress: float) -> float:
     return 1 - (1 - base) * (math.cos(math.pi * progress) + 1) / 2
 
 
+# the paper's; its hue .1, saturation .2 and conversion to grey .2 do nothing here
+NATURAL = View(scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4)
+
+
 class BYOL(Method):
     """BYOL."""
 
     Config = BYOLConfig
     views = ViewSpec(globals=2)
+    natural = Recipe((replace(NATURAL, blur=1.0), replace(NATURAL, blur=0.1, solarize=0.2)))
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
     published: ClassVar[dict[str, Any]] = {"optimizer": "lars", "lr": 0.2, "weight_decay": 1.5e-6, "per": 256}
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from torch import Tensor, nn
 
 from kontrast.views.params import ViewSpec
+from kontrast.views.recipes import XRAY, Recipe
 
 T = TypeVar("T")
 Auto = Literal["auto"]
@@ -60,6 +61,8 @@ class Method(nn.Module, ABC):
         encoder: the network to keep; (B, 1, H, W) → (B, F), with F as `encoder.feature_dim`.
         recommended: optimiser settings for runs of hours: `optimizer`, `lr` for a batch of `per`, `weight_decay`.
         published: the paper's own settings, in the same words.
+        xray: what the views show of an X-ray.
+        natural: the augmentations of the method's own paper, for photographs.
         sync_batchnorm: whether batch-norm statistics should span processes (torch's SyncBatchNorm), as published.
     """
 
@@ -68,6 +71,8 @@ class Method(nn.Module, ABC):
     encoder: nn.Module
     recommended: ClassVar[Mapping[str, Any]]
     published: ClassVar[Mapping[str, Any]]
+    xray: ClassVar[Recipe] = XRAY
+    natural: ClassVar[Recipe]
     sync_batchnorm: ClassVar[bool] = True
 
     @classmethod

@@ -38,7 +38,8 @@ from kontrast.nn.ema import MomentumCopy
 from kontrast.nn.heads import mlp
 from kontrast.nn.numerics import full_precision, unit
 from kontrast.nn.queue import Queue
-from kontrast.views.params import ViewSpec
+from kontrast.views.params import View, ViewSpec
+from kontrast.views.recipes import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +89,16 @@ def info_nce(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(x, x.new_zeros(len(x), dtype=torch.int64))
 
 
+# v2's; its hue .1, saturation .4 and conversion to grey .2 do nothing here
+NATURAL = View(scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, blur=0.5)
+
+
 class MoCo(Method):
     """MoCo v2. A batch-norm encoder is changed in place: its statistics are taken per group of the batch."""
 
     Config = MoCoConfig
     views = ViewSpec(globals=2)
+    natural = Recipe((NATURAL,))
     sync_batchnorm: ClassVar[bool] = False  # statistics over all processes are what would leak
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
     published: ClassVar[dict[str, Any]] = {"optimizer": "sgd", "lr": 0.03, "weight_decay": 1e-4, "per": 256}

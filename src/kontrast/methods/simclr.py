@@ -23,7 +23,8 @@ from kontrast.distributed import gather_with_grad, rank, world_size
 from kontrast.methods.method import UNKNOWN, About, Decision, Method, Step, contrast_accuracy, feature_dim
 from kontrast.nn.heads import batchnorm_without_shift, mlp
 from kontrast.nn.numerics import full_precision, unit
-from kontrast.views.params import ViewSpec
+from kontrast.views.params import View, ViewSpec
+from kontrast.views.recipes import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +74,16 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(logits(z1, z2, temperature), positives(len(z1), z1.device))
 
 
+# the paper's; its hue .2, saturation .8 and conversion to grey .2 do nothing here
+NATURAL = View(scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5, jitter=0.8, brightness=0.8, contrast=0.8, blur=0.5)
+
+
 class SimCLR(Method):
     """SimCLR."""
 
     Config = SimCLRConfig
     views = ViewSpec(globals=2)
+    natural = Recipe((NATURAL,))
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
     published: ClassVar[dict[str, Any]] = {"optimizer": "lars", "lr": 0.3, "weight_decay": 1e-6, "per": 256}
 

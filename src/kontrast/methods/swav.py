@@ -26,7 +26,8 @@ from kontrast.nn.heads import mlp
 from kontrast.nn.numerics import full_precision, unit
 from kontrast.nn.queue import Queue
 from kontrast.nn.sinkhorn import sinkhorn
-from kontrast.views.params import ViewSpec
+from kontrast.views.params import View, ViewSpec
+from kontrast.views.recipes import Recipe
 
 ASSIGN = (0, 1)  # crops that are assigned to prototypes: the global ones; a small crop sees too little to be a target
 
@@ -94,10 +95,17 @@ def similarities(z: Tensor, prototypes: Tensor) -> Tensor:
     return z @ prototypes.T
 
 
+# the paper's; its hue .2, saturation .8 and conversion to grey .2 do nothing here
+NATURAL = View(scale=(0.14, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5, jitter=0.8, brightness=0.8, contrast=0.8, blur=0.5)
+# it blurs its 96 pixel crops by as many pixels as those of 224; a View's sigma counts per 224
+SMALL = replace(NATURAL, scale=(0.05, 0.14), sigma=(0.1 * 224 / 96, 2.0 * 224 / 96))
+
+
 class SwAV(Method):
     """SwAV with multi-crop. `prototypes` is a linear layer without bias, whose rows are kept at unit length."""
 
     Config = SwAVConfig
+    natural = Recipe((NATURAL,), SMALL)
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-6, "per": 256}
     published: ClassVar[dict[str, Any]] = {"optimizer": "lars", "lr": 0.6, "weight_decay": 1e-6, "per": 256}
 

@@ -178,7 +178,7 @@ def _train(
     from kontrast.engine.loop import LoopConfig, fit
     from kontrast.engine.losses import LOSSES, focal
     from kontrast.engine.sampling import balanced_sampling_weights
-    from kontrast.views.recipes import recipe
+    from kontrast.views.recipes import FINETUNE
 
     spec = classifier.spec
     loss: Any = partial(focal, gamma=config.focal_gamma) if config.loss == "focal" else LOSSES[config.loss]
@@ -192,11 +192,8 @@ def _train(
         epochs = max(15, -(-LEAST_STEPS // batches.steps_per_epoch))
         console.decided("--epochs", epochs, f"{epochs * batches.steps_per_epoch} steps of {batch_size} images")
     steps = epochs * batches.steps_per_epoch
-    views = (
-        recipe("xray", "eval", spec.size) if config.recipe == "none" else recipe(config.recipe, "finetune", spec.size)
-    )
     model = Supervised(
-        classifier, task, loss, views,
+        classifier, task, loss, FINETUNE[config.recipe].at(spec.size),
         balance=config.pos_weight == "balanced", head_lr_scale=config.head_lr_scale,
     )  # fmt: skip
     best = BestOnValidation(task, config.patience, epochs, device)

@@ -48,7 +48,7 @@ class View:
         erased: its area as a fraction of the view.
     """
 
-    size: int
+    size: int = 224
     scale: tuple[float, float] = (1.0, 1.0)
     ratio: tuple[float, float] = (1.0, 1.0)
     flip: float = 0.0

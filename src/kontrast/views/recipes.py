@@ -1,19 +1,15 @@
-"""Which views each method learns from: for X-rays by default, and as the papers have them (`natural`).
+"""Views for X-rays, which every method learns from by default, and those of fine-tuning; `make_views`.
 
-The papers' hue, saturation and conversion to grey are missing everywhere: they do nothing to a grey image.
+What a method's own paper has for photographs stands in the method's file, as `natural`. The papers' hue, saturation
+and conversion to grey are missing everywhere: they do nothing to a grey image.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from kontrast.config import choose
 from kontrast.views.params import View, ViewSpec, apply, draw
-
-RECIPES = ("xray", "natural")
-METHODS = ("moco", "simclr", "byol", "swav", "finetune", "eval")
 
 
 @dataclass(frozen=True)
@@ -21,32 +17,17 @@ class Recipe:
     """The views of one method.
 
     Attributes:
-        name: `xray` or `natural`.
         global_views: one View per global view; a method that takes more starts again with the first.
-        local_view: the View of every local crop, None where the method has none.
+        local_view: the View of every local crop, None where there can be none.
     """
 
-    name: Literal["xray", "natural"]
     global_views: tuple[View, ...]
     local_view: View | None = None
 
-
-def recipe(name: str, method: str, size: int) -> Recipe:
-    """The views that `method` learns from.
-
-    Args:
-        name: `xray`, or `natural` for the augmentations of the method's own paper.
-        method: a method's name, `finetune`, or `eval` (nothing random).
-        size: side of the global views in pixels.
-
-    Raises:
-        UsageError: a name that is not known.
-    """
-    choose(name, RECIPES, "--recipe")
-    choose(method, METHODS, "The method")
-    if method == "eval":
-        return Recipe(name, (View(size=size),))  # type: ignore[arg-type]
-    return (_xray if name == "xray" else _natural)(method, size)
+    def at(self, size: int) -> "Recipe":
+        """The same with global views of `size` pixels a side, and local ones of `local_size`."""
+        local = self.local_view and replace(self.local_view, size=local_size(size))
+        return Recipe(tuple(replace(view, size=size) for view in self.global_views), local)
 
 
 def local_size(size: int) -> int:
@@ -55,63 +36,44 @@ def local_size(size: int) -> int:
     return max(patch, round(size * 96 / 224 / patch) * patch)
 
 
-def _xray(method: str, size: int) -> Recipe:
-    view = View(
-        size=size,
-        scale=(0.5, 1.0),  # smaller crops lose the finding: .5 to 1 beat .2 to 1 on chest X-rays (Xiao et al. 2023)
-        ratio=(3 / 4, 4 / 3),  # as in the papers; heart and chest stretch together, their ratio stays
-        flip=0.5,  # MoCo-CXR (Sowrirajan et al. 2021) mirrors too; what it costs was never measured apart
-        rotate=10.0,  # patients lie askew by about that much; ±5 to ±10 in nearly every chest X-ray work
-        jitter=0.8,  # as in the papers, so that some views keep their exposure
-        brightness=0.4,  # exposure and tube voltage differ from machine to machine
-        contrast=0.4,  # likewise, and so does the maker's post-processing
-        gamma=0.0,  # brightness and contrast cover what differs; nothing shows that a curve adds to it
-        blur=0.0,  # may remove what makes a finding: fine lines, a pleural edge. If at all, at most .1
-        solarize=0.0,  # turns bone dark: such an image does not occur
-        erase=0.0,  # may remove the finding itself
-    )
-    if method == "finetune":
-        mild = replace(
-            view,
-            scale=(0.8, 1.0),  # the label is about the whole image
-            ratio=(0.9, 1.1),
-            flip=0.0,  # the heart is on the left, and a label may depend on the side
-            rotate=5.0,  # what positioning leaves
-            brightness=0.2,
-            contrast=0.2,
-        )
-        return Recipe("xray", (mild,))
-    if method == "swav":
-        local = replace(
-            view,
-            size=local_size(size),
-            scale=(0.15, 0.5),  # SwAV's own .05 to .14 show a patch of rib that could be anyone's
-        )
-        return Recipe("xray", (view, view), local)
-    return Recipe("xray", (view, view))  # BYOL's two views differ only in blur and solarize, which are off
+_xray = View(
+    scale=(0.5, 1.0),  # smaller crops lose the finding: .5 to 1 beat .2 to 1 on chest X-rays (Xiao et al. 2023)
+    ratio=(3 / 4, 4 / 3),  # as in the papers; heart and chest stretch together, their ratio stays
+    flip=0.5,  # MoCo-CXR (Sowrirajan et al. 2021) mirrors too; what it costs was never measured apart
+    rotate=10.0,  # patients lie askew by about that much; ±5 to ±10 in nearly every chest X-ray work
+    jitter=0.8,  # as in the papers, so that some views keep their exposure
+    brightness=0.4,  # exposure and tube voltage differ from machine to machine
+    contrast=0.4,  # likewise, and so does the maker's post-processing
+    gamma=0.0,  # brightness and contrast cover what differs; nothing shows that a curve adds to it
+    blur=0.0,  # may remove what makes a finding: fine lines, a pleural edge. If at all, at most .1
+    solarize=0.0,  # turns bone dark: such an image does not occur
+    erase=0.0,  # may remove the finding itself
+)
 
+XRAY = Recipe(
+    (_xray,),  # where a paper's views differ, it is in blur and solarize, which are off
+    replace(_xray, scale=(0.15, 0.5)),  # SwAV's own .05 to .14 show a patch of rib that could be anyone's
+)
 
-def _natural(method: str, size: int) -> Recipe:
-    if method == "moco":  # v2, Chen et al. 2020, arXiv:2003.04297; hue .1, saturation .4 and grey .2 left out
-        view = View(size=size, scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5,
-                    jitter=0.8, brightness=0.4, contrast=0.4, blur=0.5)  # fmt: skip
-        return Recipe("natural", (view, view))
-    if method == "simclr":  # Chen et al. 2020, arXiv:2002.05709; hue .2, saturation .8 and grey .2 left out
-        view = View(size=size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5,
-                    jitter=0.8, brightness=0.8, contrast=0.8, blur=0.5)  # fmt: skip
-        return Recipe("natural", (view, view))
-    if method == "byol":  # Grill et al. 2020, arXiv:2006.07733; hue .1, saturation .2 and grey .2 left out
-        view = View(size=size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5,
-                    jitter=0.8, brightness=0.4, contrast=0.4)  # fmt: skip
-        return Recipe("natural", (replace(view, blur=1.0), replace(view, blur=0.1, solarize=0.2)))
-    if method == "swav":  # Caron et al. 2020, arXiv:2006.09882; hue .2, saturation .8 and grey .2 left out
-        view = View(size=size, scale=(0.14, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5,
-                    jitter=0.8, brightness=0.8, contrast=0.8, blur=0.5)  # fmt: skip
-        # SwAV blurs its 96 pixel crops by as many pixels as those of 224; a View's sigma counts per 224.
-        small = replace(view, size=local_size(size), scale=(0.05, 0.14), sigma=(0.1 * 224 / 96, 2.0 * 224 / 96))
-        return Recipe("natural", (view, view), small)
-    # Fine-tuning on ImageNet: crop and mirror (Szegedy et al. 2015), as all four papers do.
-    return Recipe("natural", (View(size=size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5),))
+FINETUNE = {
+    "xray": Recipe(
+        (
+            replace(
+                _xray,
+                scale=(0.8, 1.0),  # the label is about the whole image
+                ratio=(0.9, 1.1),
+                flip=0.0,  # the heart is on the left, and a label may depend on the side
+                rotate=5.0,  # what positioning leaves
+                brightness=0.2,
+                contrast=0.2,
+            ),
+        )
+    ),
+    # ImageNet: crop and mirror (Szegedy et al. 2015), as the methods' papers do
+    "natural": Recipe((View(scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5),)),
+    "none": Recipe((View(),)),
+}
+"""Views of fine-tuning by name."""
 
 
 def make_views(
@@ -149,7 +111,7 @@ def make_views(
     views = [recipe.global_views[i % len(recipe.global_views)] for i in range(spec.globals)]
     if spec.locals:
         if recipe.local_view is None:
-            raise ValueError(f"The method asks for {spec.locals} local views, but this {recipe.name} recipe has none.")
+            raise ValueError(f"The method asks for {spec.locals} local views, but its recipe has none.")
         views += [recipe.local_view] * spec.locals
     params = [draw(view, total, generator).slice(first, first + n) for view in views]
     return [apply(images, drawn, view.size) for view, drawn in zip(views, params, strict=True)]
