@@ -100,6 +100,50 @@ def test_several_packs_of_several_sizes():
     assert torch.equal(batches.at(0).images, batch.images)
 
 
+def test_each_image_comes_with_another_of_its_group_wherever_it_is_read_from():
+    small, large = FakePack(10, 8, seed=1), FakePack(30, 16, seed=2)
+    rows = np.arange(0, 30, 2)
+    groups = np.arange(25) % 7
+    groups[3] = 99
+    batches = Batches([(small, np.arange(10)), (large, rows)], 8, 0, "cpu", groups=groups)
+    names = np.array([*small.table["image_id"], *large.table["image_id"].iloc[rows]])
+    group_of = dict(zip(names, groups, strict=True))
+    images = {}
+    for step in range(6):
+        batch = batches.at(step)
+        images |= dict(zip(batch.ids, batch.images, strict=True))
+        for name, other in zip(batch.ids, batch.partner_ids, strict=True):
+            assert group_of[name] == group_of[other]
+            assert (name == other) == (group_of[name] == 99)
+    for batch in batches.stream(0, 6):
+        for name, image in zip(batch.partner_ids, batch.partners, strict=True):
+            assert torch.equal(image, images[name])
+    before = batches.at(4)
+    assert batches.load_whole()
+    after = batches.at(4)
+    assert after.partner_ids == before.partner_ids and torch.equal(after.partners, before.partners)
+    assert _batches().at(0).partners is None
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_partners_are_drawn_for_the_whole_batch_from_seed_and_step(monkeypatch, world):
+    groups = np.arange(40) // 5
+    whole, parts = _batches(groups=groups).at(7), []
+    monkeypatch.setattr(distributed, "world_size", lambda: world)
+    for rank in range(world):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        parts.append(_batches(groups=groups).at(7))
+    assert [name for part in parts for name in part.partner_ids] == whole.partner_ids
+    assert torch.equal(torch.cat([part.partners for part in parts]), whole.partners)
+
+
+def test_partners_change_nothing_else_and_differ_from_step_to_step():
+    plain, paired = _batches(), _batches(groups=np.zeros(40, np.int64))
+    assert plain.at(3).ids == paired.at(3).ids
+    met = {(step, paired.partners(step).tobytes()) for step in range(20)}
+    assert len({drawn for _, drawn in met}) == 20
+
+
 def test_one_pack_on_a_cpu_is_left_to_the_file_cache():
     assert not _batches().load_whole()
 
@@ -130,6 +174,8 @@ def test_the_fingerprint_knows_images_and_seed():
     assert base != _batches(rows=np.arange(39)).fingerprint()
     assert base != _batches(FakePack(seed=5)).fingerprint()
     assert base != _batches(weights=np.arange(40)).fingerprint()
+    paired = _batches(groups=np.arange(40) // 2).fingerprint()
+    assert base != paired != _batches(groups=np.arange(40) // 4).fingerprint()
 
 
 def test_streams_of_random_numbers_are_unrelated():

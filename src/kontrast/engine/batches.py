@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kontrast import distributed
+from kontrast.engine.patients import Groups
 from kontrast.engine.sizes import free_memory, resize, to_tensor
 from kontrast.errors import UsageError
 
@@ -21,8 +22,9 @@ PREFETCH = 3
 RESIDENT_SHARE = 0.25
 """A Pack is loaded whole when it takes at most this share of the free memory."""
 
-ORDER, VIEWS, NOISE, HEADS = 0, 1, 2, 3
-"""Streams of random numbers: order of the images; views and augmentation; dropout and the like; a method's heads."""
+ORDER, VIEWS, NOISE, HEADS, PARTNERS = 0, 1, 2, 3, 4
+"""Streams of random numbers: order of the images; views and augmentation; dropout and the like; a method's heads;
+which image stands in for another."""
 
 
 def derive(seed: int, stream: int, *numbers: int) -> int:
@@ -47,6 +49,8 @@ class Batch:
         step: 0-based.
         first: where this part begins in the global batch.
         total: size of the global batch.
+        partners: like `images`, row i another image of the group of image i; None where no groups were given.
+        partner_ids: their image ids.
     """
 
     images: Tensor
@@ -55,6 +59,8 @@ class Batch:
     step: int
     first: int
     total: int
+    partners: Tensor | None = None
+    partner_ids: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -72,6 +78,8 @@ class Batches:
         seed: of the order.
         device: where images go.
         weights: one per row, in the order given; relative probability to be drawn.
+        groups: one int64 per row, in the order given. Beside each image comes another of its group, drawn from
+            (seed, step) alone; an image that is alone in its group is its own partner.
         drop_last: leave out the ragged last batch of an epoch, as every contrastive method here must.
         size: height and width of the images; by default the smallest Pack's.
 
@@ -91,6 +99,7 @@ class Batches:
         device: torch.device | str,
         *,
         weights: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
         drop_last: bool = True,
         size: int | None = None,
     ) -> None:
@@ -103,9 +112,11 @@ class Batches:
         self._starts = np.concatenate([[0], np.cumsum(counts)])
         self._offsets = np.concatenate([[0], np.cumsum([len(pack) for pack, _ in self._packs])])
         self._ids = [pack.table["image_id"].to_numpy(dtype=object) for pack, _ in self._packs]
-        if weights is not None and len(weights) != self.count:
-            raise ValueError(f"{len(weights)} weights for {self.count} rows")
+        for name, given in (("weights", weights), ("groups", groups)):
+            if given is not None and len(given) != self.count:
+                raise ValueError(f"{len(given)} {name} for {self.count} rows")
         self._weights = None if weights is None else np.asarray(weights, float) / np.sum(weights)
+        self._groups = None if groups is None else Groups(groups)
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
         self._resident: Tensor | None = None
         self._check()
@@ -134,6 +145,8 @@ class Batches:
             digest.update("\n".join(ids[rows]).encode())
         if self._weights is not None:
             digest.update(self._weights.tobytes())
+        if self._groups is not None:
+            digest.update(self._groups.numbers.tobytes())
         return {
             "images": self.count, "image ids": digest.hexdigest()[:16], "image size": self.size,
             "batch size": self.batch_size, "seed": self.seed,
@@ -154,6 +167,12 @@ class Batches:
         # A ragged last batch is cut so that every process has as many: gradients are averaged over processes.
         world = distributed.world_size()
         return chosen[: max(len(chosen) // world, 1) * world]
+
+    def partners(self, step: int) -> np.ndarray | None:
+        """Who stands beside each image of the global batch: positions as in `indices`; None without groups."""
+        if self._groups is None:
+            return None
+        return self._groups.partners(self.indices(step), np.random.default_rng(derive(self.seed, PARTNERS, step)))
 
     def at(self, step: int) -> Batch:
         """The part of a step's batch that is this process's, on the device."""
@@ -220,26 +239,41 @@ class Batches:
         chosen = self.indices(step)
         share = len(chosen) // distributed.world_size()
         first = share * distributed.rank()
-        mine = chosen[first : first + share]
-        if self._resident is not None:
-            images = self._resident[torch.from_numpy(mine).to(self.device)]
-        else:
-            images = self._gather(mine)
-            if self.device.type == "cuda":
-                images = images.pin_memory()
-        which = np.searchsorted(self._starts, mine, side="right") - 1
-        rows = np.empty(share, np.int64)
-        ids = np.empty(share, object)
+        part = slice(first, first + share)
+        rows, ids = self._names(chosen[part])
+        batch = Batch(images=self._images(chosen[part]), rows=rows, ids=ids, step=step, first=first, total=len(chosen))
+        others = self.partners(step)
+        if others is None:
+            return batch
+        return replace(batch, partners=self._images(others[part]), partner_ids=self._names(others[part])[1])
+
+    def _names(self, index: np.ndarray) -> tuple[np.ndarray, list[str]]:
+        """Row numbers in the Packs laid end to end, and image ids, of these positions."""
+        which = np.searchsorted(self._starts, index, side="right") - 1
+        rows = np.empty(len(index), np.int64)
+        ids = np.empty(len(index), object)
         for k, (_, own) in enumerate(self._packs):
             here = which == k
-            row = own[mine[here] - self._starts[k]]
+            row = own[index[here] - self._starts[k]]
             rows[here], ids[here] = row + self._offsets[k], self._ids[k][row]
-        return Batch(images=images, rows=rows, ids=ids.tolist(), step=step, first=first, total=len(chosen))
+        return rows, ids.tolist()
+
+    def _images(self, index: np.ndarray) -> Tensor:
+        """Images at these positions, on the device where they are resident, else ready to go there."""
+        if self._resident is not None:
+            return self._resident[torch.from_numpy(index).to(self.device)]
+        images = self._gather(index)
+        return images.pin_memory() if self.device.type == "cuda" else images
 
     def _place(self, batch: Batch) -> Batch:
         if batch.images.device == self.device:
             return batch
-        return replace(batch, images=batch.images.to(self.device, non_blocking=True))
+        there = {
+            name: images.to(self.device, non_blocking=True)
+            for name in ("images", "partners")
+            if (images := getattr(batch, name)) is not None
+        }
+        return replace(batch, **there)
 
     def _gather(self, index: np.ndarray) -> Tensor:
         """Images at these positions, on the CPU: (n, 1, size, size)."""

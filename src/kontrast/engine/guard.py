@@ -56,10 +56,11 @@ class FiniteCheck:
 
 
 def _not_finite(batch: Batch, out: Path) -> TrainingError:
-    shown = ", ".join(batch.ids[:32]) + (f" and {len(batch.ids) - 32} more" if len(batch.ids) > 32 else "")
+    ids = list(dict.fromkeys([*batch.ids, *batch.partner_ids]))
+    shown = ", ".join(ids[:32]) + (f" and {len(ids) - 32} more" if len(ids) > 32 else "")
     name = f"nonfinite-{batch.step + 1:08d}" + (f"-{distributed.rank()}" if distributed.world_size() > 1 else "")
     with contextlib.suppress(OSError):  # the message says the main thing; a full disk must not hide it
-        (out / f"{name}.csv").write_text("\n".join(["image_id", *batch.ids]) + "\n", encoding="utf-8")
+        (out / f"{name}.csv").write_text("\n".join(["image_id", *ids]) + "\n", encoding="utf-8")
     return TrainingError(
         f"The loss or its gradient is not finite at step {batch.step + 1:,}, on the images {shown}.",
         fix=f"Lower --lr or use --precision fp32, with another --out; look at those images ({name}.csv). "

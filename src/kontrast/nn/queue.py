@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from kontrast.distributed import gather
 from kontrast.nn.numerics import unit
 
+NOBODY = -1
+
 
 class Queue(nn.Module):
     """The newest `length` embeddings of all processes, oldest overwritten first.
@@ -20,11 +22,13 @@ class Queue(nn.Module):
     Attributes:
         keys: (K, D), unit rows. They start random, from a seed of their own so that all processes agree; which rows
             have been written is `filled`.
+        patients: (K,) int64, the patient of each row; −1 for the noise, and where patients are not known.
         pointer: where the next row goes.
         filled: how many rows have been written, at most K.
     """
 
     keys: Tensor
+    patients: Tensor
     pointer: Tensor
     filled: Tensor
 
@@ -32,6 +36,7 @@ class Queue(nn.Module):
         super().__init__()
         noise = torch.randn(length, dim, generator=torch.Generator().manual_seed(0))
         self.register_buffer("keys", unit(noise))
+        self.register_buffer("patients", torch.full((length,), NOBODY))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
 
@@ -41,16 +46,23 @@ class Queue(nn.Module):
         return int(self.filled) == len(self.keys)
 
     @torch.no_grad()
-    def enqueue(self, k: Tensor) -> None:
-        """Write (b, D) embeddings of every process, in order of rank, over the oldest rows.
+    def enqueue(self, k: Tensor, patients: Tensor | None = None) -> None:
+        """Write embeddings of every process, in order of rank, over the oldest rows.
 
         Use the queue before this call: an embedding must not be its own negative.
+
+        Args:
+            k: (b, D).
+            patients: (b,) int64, None where not known; in all processes or in none.
         """
         k = gather(k)  # (B, D)
+        whose = self.patients.new_full((len(k),), NOBODY) if patients is None else gather(patients)  # (B,)
         K, B = len(self.keys), len(k)
         kept = min(B, K)  # a batch longer than the queue leaves its newest rows
         offsets = torch.arange(B - kept, B, device=k.device)
         # positions as a tensor: asking the device for the pointer would wait for it at every step
-        self.keys.index_copy_(0, (self.pointer + offsets) % K, k[B - kept :].to(self.keys.dtype))
+        rows = (self.pointer + offsets) % K
+        self.keys.index_copy_(0, rows, k[B - kept :].to(self.keys.dtype))
+        self.patients.index_copy_(0, rows, whose[B - kept :])
         self.pointer.add_(B).remainder_(K)
         self.filled.add_(B).clamp_(max=K)
