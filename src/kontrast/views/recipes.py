@@ -82,6 +82,7 @@ def make_views(
     spec: ViewSpec,
     generator: torch.Generator,
     *,
+    partners: Tensor | None = None,
     first: int = 0,
     total: int | None = None,
 ) -> list[Tensor]:
@@ -95,6 +96,7 @@ def make_views(
         recipe: the ranges.
         spec: how many views.
         generator: on the CPU, in the same state in every process.
+        partners: like `images`; every second view of image i, from the second on, is one of partner i instead.
         first: where these samples stand in the global batch.
         total: samples of the global batch, None = these.
 
@@ -114,4 +116,5 @@ def make_views(
             raise ValueError(f"The method asks for {spec.locals} local views, but its recipe has none.")
         views += [recipe.local_view] * spec.locals
     params = [draw(view, total, generator).slice(first, first + n) for view in views]
-    return [apply(images, drawn, view.size) for view, drawn in zip(views, params, strict=True)]
+    sources = (images, images if partners is None else partners)
+    return [apply(sources[i % 2], drawn, view.size) for i, (view, drawn) in enumerate(zip(views, params, strict=True))]
