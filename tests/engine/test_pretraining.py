@@ -22,6 +22,7 @@ from kontrast.engine.pretraining import (
 from kontrast.errors import UsageError
 from kontrast.methods.method import Step
 from kontrast.nn.encoders import EncoderSpec
+from kontrast.views.masks import MaskSpec
 from kontrast.views.params import ViewSpec
 from kontrast.views.recipes import XRAY
 
@@ -75,6 +76,28 @@ def test_views_are_normalised_and_the_same_however_the_batch_is_shared():
         torch.testing.assert_close(view, torch.cat([a, b]), rtol=0, atol=1e-6)
     low, high = (0 - 0.4) / 0.2 - 1e-6, (1 - 0.4) / 0.2 + 1e-6
     assert low <= float(seen[0].min()) and float(seen[0].max()) <= high and float(seen[0].max()) > 1
+
+
+def test_masks_are_drawn_for_the_whole_batch_and_after_the_views():
+    class Masked(Echo):
+        views = ViewSpec(globals=2, locals=1, masks=MaskSpec(patch=4, share=(0.2, 0.6), blocks=True))
+
+        def step(self, views, about):
+            self.calls.append(("masks", about.masks))
+            return super().step(views, about)
+
+    plain, whole, parts = Echo(), Masked(), Masked()
+    spec, views = EncoderSpec("vit_small", 16), XRAY.at(16)
+    SelfSupervised(plain, views, spec).step(_batch(), 0.25, generator(0, 4))
+    SelfSupervised(whole, views, spec).step(_batch(), 0.25, generator(0, 4))
+    for first, last in ((0, 2), (2, 6)):
+        SelfSupervised(parts, views, spec).step(_batch(first, last), 0.25, generator(0, 4))
+    masks = [call[1] for call in whole.calls + parts.calls if call[0] == "masks"]
+    assert masks[0].shape == (2, 6, 16) and masks[0].dtype == torch.bool
+    assert masks[0].sum(2).min() > 0 and len(masks[0].flatten(0, 1).unique(dim=0)) > 6
+    assert torch.equal(masks[0], torch.cat(masks[1:], dim=1))
+    seen = [next(call[1] for call in echo.calls if call[0] == "step") for echo in (plain, whole)]
+    assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True)), "views.png shows what a step sees"
 
 
 def test_only_the_train_split_is_read(tmp_path):
@@ -156,6 +179,17 @@ def test_an_option_of_another_method_is_refused():
     assert method_options("moco", {"momentum": 0.5, "prototypes": "auto"}).momentum == 0.5
     with pytest.raises(UsageError, match="--prototypes is no option of moco"):
         method_options("moco", {"momentum": "auto", "prototypes": 10})
+
+
+def test_what_has_no_option_of_its_own_goes_through_options():
+    found = method_options("swav", {"momentum": "auto", "prototypes": 10}, {"epsilon": "0.03", "local_views": 2.0})
+    assert (found.prototypes, found.epsilon, found.local_views) == (10, 0.03, 2)
+    assert method_options("swav", {}, {"local_views": "auto"}).local_views == "auto"
+    with pytest.raises(UsageError, match="epsilon") as error:
+        method_options("swav", {}, {"epsilom": 0.03})
+    assert "epsilom" in error.value.problem and "swav" in error.value.problem
+    with pytest.raises(UsageError, match="local_views"):
+        method_options("swav", {}, {"local_views": 2.5})
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

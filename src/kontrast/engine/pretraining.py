@@ -18,6 +18,7 @@ from kontrast.artifacts.seen import Seen
 from kontrast.config import from_dict, to_dict
 from kontrast.data.sheet import png, sheet
 from kontrast.engine.batches import HEADS, Batch, Batches, derive, generator
+from kontrast.engine.patients import partner_groups, patient_numbers, settle_patients
 from kontrast.engine.planning import (
     Plan,
     choose_batch_size,
@@ -31,6 +32,7 @@ from kontrast.errors import UsageError
 from kontrast.methods import METHODS
 from kontrast.methods.method import About, Method, Step
 from kontrast.nn.encoders import Encoder, EncoderSpec, normalise
+from kontrast.views.masks import draw_masks
 from kontrast.views.recipes import Recipe, make_views
 
 VIEWS = "views.png"
@@ -44,11 +46,12 @@ class SelfSupervised(nn.Module):
         method: trained in place.
         recipe: how views are drawn.
         spec: the encoder's, for its pixel statistics.
+        patients: from `patient_numbers`, None where not known.
     """
 
-    def __init__(self, method: Method, recipe: Recipe, spec: EncoderSpec) -> None:
+    def __init__(self, method: Method, recipe: Recipe, spec: EncoderSpec, patients: np.ndarray | None = None) -> None:
         super().__init__()
-        self.method, self._recipe, self._spec = method, recipe, spec
+        self.method, self._recipe, self._spec, self._patients = method, recipe, spec, patients
         self.sync_batchnorm = method.sync_batchnorm
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> Step:
@@ -56,13 +59,29 @@ class SelfSupervised(nn.Module):
         self.method.before_step(progress)
         with torch.no_grad(), torch.autocast(batch.images.device.type, enabled=False):
             views = [normalise(view, self._spec) for view in self.views_of(batch, generator)]
-        return self.method.step(views, About())
+            masks = self.masks_of(batch, generator)
+        return self.method.step(views, About(patients=self._patients_of(batch), masks=masks))
+
+    def _patients_of(self, batch: Batch) -> torch.Tensor | None:
+        if self._patients is None:
+            return None
+        return torch.from_numpy(self._patients[batch.rows]).to(batch.images.device, non_blocking=True)
 
     def views_of(self, batch: Batch, generator: torch.Generator) -> list[torch.Tensor]:
         """What `step` shows the method of a batch, before normalising: (b, 1, size, size) in [0, 1] each."""
         return make_views(
-            batch.images, self._recipe, self.method.views, generator, first=batch.first, total=batch.total
-        )
+            batch.images, self._recipe, self.method.views, generator,
+            partners=batch.partners, first=batch.first, total=batch.total,
+        )  # fmt: skip
+
+    def masks_of(self, batch: Batch, generator: torch.Generator) -> torch.Tensor | None:
+        """The hidden patches of the global views, (g, b, N) bool, drawn after the views; None where none are hidden."""
+        spec = self.method.views
+        if spec.masks is None:
+            return None
+        side = self._recipe.global_views[0].size // spec.masks.patch
+        masks = draw_masks(spec.masks, spec.globals, batch.total, (side, side), generator)
+        return masks[:, batch.first : batch.first + len(batch)].to(batch.images.device)
 
     def after_backward(self, step: int, progress: float) -> None:
         """The method's."""
@@ -156,28 +175,31 @@ def starting_encoder(
     return network, spec, seen
 
 
-def build_model(plan: Plan, encoder: Encoder, spec: EncoderSpec) -> SelfSupervised:
-    """The method around an encoder, its heads drawn from the plan's seed."""
+def build_model(plan: Plan, encoder: Encoder, spec: EncoderSpec, patients: np.ndarray | None = None) -> SelfSupervised:
+    """The method around an encoder, its heads drawn from the plan's seed; `patients` from `patient_numbers`."""
     kind = METHODS[plan.method]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(plan.seed, HEADS))
         method = kind(encoder, from_dict(kind.Config, plan.options))  # type: ignore[call-arg]
     views = {"xray": kind.xray, "natural": kind.natural}[plan.recipe]
-    return SelfSupervised(method, views.at(plan.size), spec)
+    return SelfSupervised(method, views.at(plan.size), spec, patients)
 
 
 def write_views(folder: Path, model: SelfSupervised, batches: Batches) -> list[str]:
     """The first images of the first batch, each beside the views that the method saw of it, as `views.png`.
 
+    Where images have partners, they stand in the second column.
+
     Returns:
         The names of the files written.
     """
     batch = batches.at(0)
-    batch = replace(batch, images=batch.images[:VIEWS_SHOWN].cpu())
+    shown = [part[:VIEWS_SHOWN].cpu() for part in (batch.images, batch.partners) if part is not None]
+    batch = replace(batch, images=shown[0], partners=shown[-1])
     with torch.no_grad():
         views = model.views_of(batch, generator(batches.seed, 0))
-    images = batch.images / 255 if batch.images.dtype == torch.uint8 else batch.images
-    columns = [(column[:, 0] * 255).round().clamp(0, 255).to(torch.uint8).numpy() for column in (images, *views)]
+    shown = [part / 255 if part.dtype == torch.uint8 else part for part in shown]
+    columns = [(column[:, 0] * 255).round().clamp(0, 255).to(torch.uint8).numpy() for column in (*shown, *views)]
     with atomic(folder / VIEWS) as stream:
         stream.write(png(sheet(list(zip(*columns, strict=True)), VIEWS_CELL)))
     return [VIEWS]
@@ -200,7 +222,7 @@ def make_plan(
         method: its name.
         options: its configuration, open where `auto`.
         config: the wishes: batch_size, epochs, minutes, optimizer, lr, weight_decay, warmup_epochs, clip, precision,
-            recipe, seed; each `auto` where left open.
+            recipe, seed, positives, same_patient_negatives; each `auto` where left open.
         encoder: to begin with; copied where steps are measured.
         spec: the encoder's.
         found: Packs and rows.
@@ -208,8 +230,14 @@ def make_plan(
         measuring: False leaves a wish for minutes open (a dry run).
     """
     images = sum(len(rows) for _, rows in found)
+    name = "same_patient_negatives"
+    asked = config.options.get(name, config.same_patient_negatives) if hasattr(options, name) else None
+    negatives = settle_patients(config.positives, asked, found)
+    if negatives is not None:
+        options = replace(options, same_patient_negatives=negatives)
     batch_size = choose_batch_size(config.batch_size, images, device)
-    batches = Batches(found, batch_size, config.seed, device, size=spec.size)
+    groups = partner_groups(found, config.positives)
+    batches = Batches(found, batch_size, config.seed, device, size=spec.size, groups=groups)
     optimizer, lr, weight_decay = choose_optimizer(method, config.optimizer, config.lr, config.weight_decay, batch_size)
     precision = resolve_precision(config.precision, device).name
 
@@ -223,13 +251,14 @@ def make_plan(
             method=method, options=to_dict(settled), encoder=spec.name, size=spec.size, recipe=config.recipe,
             batch_size=batch_size, steps=steps, epochs=epochs, optimizer=optimizer, lr=lr,
             weight_decay=weight_decay, warmup=round(warmup * batches.steps_per_epoch), clip=config.clip or None,
-            precision=precision, seed=config.seed,
+            precision=precision, seed=config.seed, positives=config.positives,
         )  # fmt: skip
 
     def rate() -> float:
         trial = plan(1000, quiet=True)
         batches.load_whole()
-        return measure(build_model(trial, copy.deepcopy(encoder), spec), batches, trial.loop(), device)
+        model = build_model(trial, copy.deepcopy(encoder), spec, patient_numbers(found))
+        return measure(model, batches, trial.loop(), device)
 
     steps = choose_steps(config.epochs, config.minutes, batches, rate if measuring else None)
     return plan(steps)

@@ -100,13 +100,33 @@ class VisionTransformer(Encoder):
                 nn.init.trunc_normal_(module.weight, std=module.weight[0].numel() ** -0.5)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
+    def embed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The patches, row by row, and where they lie: (B, 1, H, W) → (B, N, D), (1, 1 + N, D), N = H/p · W/p.
+
+        The positions are not added yet, so that a method may put a token of its own in a patch's place; the first is
+        the class token's.
+        """
+        maps = self.patch_embed(x)
+        return maps.flatten(2).transpose(1, 2), resize_positions(self.pos_embed, *maps.shape[2:])
+
+    def encode(self, patches: Tensor, positions: Tensor, kept: Tensor | None = None) -> Tensor:
+        """All blocks over the class token and the patches, normalised: (B, 1 + n, D), the class token first.
+
+        Args:
+            patches: (B, N, D), from `embed`.
+            positions: (1, 1 + N, D), from `embed`.
+            kept: (B, n) int64, which patches of each image are looked at, in this order; None for all, n = N.
+        """
+        x = patches + positions[:, 1:]  # (B, N, D)
+        if kept is not None:
+            x = x.gather(1, kept[:, :, None].expand(-1, -1, x.shape[2]))  # (B, n, D)
+        token = (self.cls_token + positions[:, :1]).expand(len(x), -1, -1)
+        return self.norm(self.blocks(torch.cat([token, x], dim=1)))
+
     def feature_maps(self, x: Tensor) -> Tensor:
         """(B, 1, H, W) → (B, D, H/p, W/p): the patch tokens of the last block, normalised."""
-        maps = self.patch_embed(x)
-        B, D, h, w = maps.shape
-        tokens = torch.cat([self.cls_token.expand(B, -1, -1), maps.flatten(2).transpose(1, 2)], dim=1)  # (B, 1+hw, D)
-        tokens = self.norm(self.blocks(tokens + resize_positions(self.pos_embed, h, w)))
-        return tokens[:, 1:].transpose(1, 2).reshape(B, D, h, w)
+        tokens = self.encode(*self.embed(x))[:, 1:]
+        return tokens.transpose(1, 2).unflatten(2, (x.shape[2] // self.patch, x.shape[3] // self.patch))
 
 
 def resize_positions(positions: Tensor, height: int, width: int) -> Tensor:
@@ -118,6 +138,7 @@ def resize_positions(positions: Tensor, height: int, width: int) -> Tensor:
     if (height, width) == (grid, grid):
         return positions
     token, places = positions[:, :1], positions[:, 1:]
-    places = places.reshape(1, grid, grid, -1).permute(0, 3, 1, 2).float()
+    places = places.reshape(1, grid, grid, -1).permute(0, 3, 1, 2)
+    places = places if places.dtype == torch.float64 else places.float()
     places = F.interpolate(places, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
     return torch.cat([token, places.flatten(2).transpose(1, 2).to(token.dtype)], dim=1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kontrast.views import geometry, intensity
+from kontrast.views.masks import MaskSpec
 
 _CACHE = 2**17
 """Elements of one operand that stay in a core's second-level cache; on a GPU 512 times as many are taken at once."""
@@ -20,10 +21,12 @@ class ViewSpec:
     Attributes:
         globals: views of (nearly) the whole image.
         locals: small crops at a lower resolution (multi-crop, Caron et al. 2020).
+        masks: which patches of the global views are hidden; None for none.
     """
 
     globals: int = 2
     locals: int = 0
+    masks: MaskSpec | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
