@@ -192,6 +192,17 @@ def test_what_has_no_option_of_its_own_goes_through_options():
         method_options("swav", {}, {"local_views": 2.5})
 
 
+def test_what_has_no_option_of_its_own_goes_through_options():
+    found = method_options("swav", {"momentum": "auto", "prototypes": 10}, {"epsilon": "0.03", "local_views": 2.0})
+    assert (found.prototypes, found.epsilon, found.local_views) == (10, 0.03, 2)
+    assert method_options("swav", {}, {"local_views": "auto"}).local_views == "auto"
+    with pytest.raises(UsageError, match="epsilon") as error:
+        method_options("swav", {}, {"epsilom": 0.03})
+    assert "epsilom" in error.value.problem and "swav" in error.value.problem
+    with pytest.raises(UsageError, match="local_views"):
+        method_options("swav", {}, {"local_views": 2.5})
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_the_views_shown_are_those_of_the_first_step(tmp_path, dtype):
     pack = Pack.open(make_pack(tmp_path / "p", n=40, size=VIEWS_CELL, dtype=dtype))

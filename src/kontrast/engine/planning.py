@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -31,7 +32,7 @@ IMAGES_SEEN = {"cpu": 200_000, "cuda": 2_000_000}
 
 LARGEST_BATCH = {"cpu": 128, "cuda": 256}
 OPTIONS = ("queue_length", "momentum", "temperature", "prototypes")
-"""Fields of methods' configurations that are options of the command."""
+"""Fields of methods' configurations that are options of the command by themselves; others go through --options."""
 
 PLAIN_LR = {"adamw": 1e-3, "sgd": 0.03, "lars": 0.3}
 """Peak learning rates for a batch of 256, for an optimiser of which the method says nothing."""
@@ -204,8 +205,13 @@ def choose_steps(
     return max(round(float(epochs) * per_epoch), 1)
 
 
-def method_options(method: str, wanted: Mapping[str, Any]) -> Any:
+def method_options(method: str, wanted: Mapping[str, Any], more: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """The method's configuration from the options a user gave; `auto` stays open.
+
+    Args:
+        method: its name.
+        wanted: OPTIONS, `auto` where left out.
+        more: what was given by --options, by any name that the method's configuration has.
 
     Raises:
         UsageError: an option that the method does not have.
@@ -217,7 +223,7 @@ def method_options(method: str, wanted: Mapping[str, Any]) -> Any:
         if name not in names:
             has = ", ".join(flag(n) for n in wanted if n in names) or "none of these"
             raise UsageError(f"{flag(name)} is no option of {method}.", fix=f"It has: {has}.")
-    return from_dict(config, given)
+    return from_dict(config, given | dict(more), where=f"--options of {method}")
 
 
 def settle_options(
@@ -226,7 +232,7 @@ def settle_options(
     """The method's configuration with nothing left open; each decision is said unless `quiet`."""
     config, decisions = METHODS[method].fit_config(config, images=images, steps=steps, batch_size=batch_size, size=size)
     for name, value, reason in () if quiet else decisions:
-        shown = flag(name) if name in OPTIONS else name.replace("_", " ")
+        shown = flag(name) if name in OPTIONS else f"--options.{name}"
         console.decided(shown, f"{value:.6g}" if isinstance(value, float) else value, reason)
     return config
 

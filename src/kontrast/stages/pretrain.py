@@ -1,6 +1,6 @@
 """`kontrast pretrain`: an encoder from images without labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 Auto = Literal["auto"]
 
+_METHODS = sorted(f.stem for f in (Path(__file__).parents[1] / "methods").glob("[a-z]*.py") if f.stem != "method")
+"""Every method is a file; importing them to ask for their names would make --help wait for torch."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
     """How an encoder is pretrained. What is left at auto is chosen for the data and the machine, and said."""
 
-    method: str = "auto"
-    """auto, moco, simclr, byol or swav."""
+    method: Annotated[str, Parameter(help=f"auto, {', '.join(_METHODS[:-1])} or {_METHODS[-1]}.")] = "auto"
+    """auto, or a method of docs/methods."""
     encoder: str = "auto"
     """auto, resnet18, resnet34, resnet50, densenet121, vit_small or vit_base."""
     init: str = "random"
@@ -52,11 +55,13 @@ class PretrainConfig:
     queue_length: int | Auto = "auto"
     """Negatives in MoCo's queue, or images in SwAV's."""
     momentum: float | Auto = "auto"
-    """Of MoCo's key encoder and BYOL's target, 0 to 1; auto: from the run's length."""
+    """Of a teacher that follows (MoCo's key encoder, BYOL's target), 0 to 1; auto: from the run's length."""
     temperature: float | Auto = "auto"
-    """Of MoCo, SimCLR and SwAV, above 0; auto: the paper's."""
+    """Of similarities or predictions, above 0; auto: the paper's."""
     prototypes: int | Auto = "auto"
     """Of SwAV; auto: one for about 30 images."""
+    options: dict[str, float | str] = field(default_factory=dict)
+    """More of the method, by the names of its configuration: --options.dim 256. docs/methods has each method's."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """auto: bf16 where the hardware computes it, else fp32."""
     device: str = "auto"
@@ -165,7 +170,8 @@ def _prepare(
         console.say(f"Going on by the plan that was made at the start ({planning.PLAN}).")
         return plan, start, found
     method = planning.choose_method(config.method)
-    options = planning.method_options(method, {name: getattr(config, name) for name in planning.OPTIONS})
+    flat = {name: getattr(config, name) for name in planning.OPTIONS}
+    options = planning.method_options(method, flat, config.options)
     named = None if config.encoder == "auto" else config.encoder
     if source_name(config.init) != "artifact":
         named = planning.choose_encoder(named, device)
