@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from kontrast.errors import UsageError
-from kontrast.methods.swav import SwAV, SwAVConfig, by_resolution, swapped_prediction, usage_entropy
+from kontrast.methods.method import by_resolution, usage_entropy
+from kontrast.methods.swav import SwAV, SwAVConfig, swapped_prediction
 from kontrast.nn.numerics import unit
 from kontrast.nn.sinkhorn import sinkhorn
 from toys import P, ToyEncoder, X, Y, pictures, rows, two_views
@@ -214,3 +215,12 @@ def test_natural_views_are_the_papers() -> None:
     assert (view.flip, view.blur, view.rotate) == (0.5, 0.5, 0)
     assert local is not None and local.scale == (0.05, 0.14) and local.size == 96
     assert local.sigma[1] / 224 * local.size == pytest.approx(2.0), "blurred by as many of its own pixels"
+
+
+def test_equal_prototypes_stand_at_chance() -> None:
+    method = swav()
+    with torch.no_grad():
+        method.prototypes.weight.fill_(1.0)
+    views = two_views(pictures(8), count=method.views.globals)
+    views += two_views(pictures(8)[..., ::2, ::2], count=method.views.locals)
+    assert method.step(views).loss.item() == pytest.approx(method.chance_loss(), abs=1e-4)

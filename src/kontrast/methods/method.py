@@ -1,10 +1,12 @@
 """What every method is: views in, a loss out, and a few moments at which it may tend to its own state."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from kontrast.views.params import ViewSpec
@@ -134,6 +136,11 @@ def resolved(value: T | Auto, published: T) -> T:
     return published if isinstance(value, str) and value == "auto" else value  # type: ignore[return-value]
 
 
+def excluding(total: int, left_out: Tensor) -> Tensor:
+    """Chance loss of rows with `total` candidates of which some are left out, ln(total − left out), as a mean."""
+    return (total - left_out.sum(dim=1)).double().log().mean()
+
+
 def contrast_accuracy(logits: Tensor, positive: Tensor) -> Tensor:
     """Share of rows whose positive is above every other column; a tie is a miss, so a collapse does not look perfect.
 
@@ -144,3 +151,25 @@ def contrast_accuracy(logits: Tensor, positive: Tensor) -> Tensor:
     column = positive[:, None]
     others = logits.detach().scatter(1, column, float("-inf"))
     return (logits.detach().gather(1, column)[:, 0] > others.amax(dim=1)).float().mean()
+
+
+def by_resolution(encoder: nn.Module, views: Sequence[Tensor]) -> Tensor:
+    """Features of all views, (V·b, F) in their order: one pass for each run of equal sizes.
+
+    Batch-norm thus sees all crops of a resolution together, and never two resolutions at once.
+    """
+    features: list[Tensor] = []
+    start = 0
+    for end in range(1, len(views) + 1):
+        if end == len(views) or views[end].shape[-2:] != views[start].shape[-2:]:
+            features.append(encoder(torch.cat(list(views[start:end]))))
+            start = end
+    return torch.cat(features)
+
+
+@torch.no_grad()
+def usage_entropy(q: Tensor) -> Tensor:
+    """Entropy of the prototypes that samples are nearest to, over the largest possible: 1 all in use, 0 only one."""
+    n, K = q.shape
+    share = torch.zeros_like(q).scatter(1, q.argmax(dim=1, keepdim=True), 1.0).mean(dim=0)  # (K,)
+    return torch.special.entr(share).sum() / max(math.log(min(n, K)), 1e-6)

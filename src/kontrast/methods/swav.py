@@ -21,7 +21,18 @@ from torch import Tensor, nn
 
 from kontrast.config import require
 from kontrast.distributed import rank, world_size
-from kontrast.methods.method import UNKNOWN, About, Auto, Decision, Method, Step, feature_dim, resolved
+from kontrast.methods.method import (
+    UNKNOWN,
+    About,
+    Auto,
+    Decision,
+    Method,
+    Step,
+    by_resolution,
+    feature_dim,
+    resolved,
+    usage_entropy,
+)
 from kontrast.nn.heads import mlp
 from kontrast.nn.numerics import full_precision, unit
 from kontrast.nn.queue import Queue
@@ -199,25 +210,3 @@ class SwAV(Method):
             why = "15 epochs, at most a tenth of the run: early embeddings are random"
             found.append(("queue_start", min(15 * epoch, tenth), why))
         return replace(config, **{name: value for name, value, _ in found}), found
-
-
-def by_resolution(encoder: nn.Module, views: Sequence[Tensor]) -> Tensor:
-    """Features of all views, (V·b, F) in their order: one pass for each run of equal sizes.
-
-    Batch-norm thus sees all crops of a resolution together, and never two resolutions at once.
-    """
-    features: list[Tensor] = []
-    start = 0
-    for end in range(1, len(views) + 1):
-        if end == len(views) or views[end].shape[-2:] != views[start].shape[-2:]:
-            features.append(encoder(torch.cat(list(views[start:end]))))
-            start = end
-    return torch.cat(features)
-
-
-@torch.no_grad()
-def usage_entropy(q: Tensor) -> Tensor:
-    """Entropy of the prototypes that samples are nearest to, over the largest possible: 1 all in use, 0 only one."""
-    n, K = q.shape
-    share = torch.zeros_like(q).scatter(1, q.argmax(dim=1, keepdim=True), 1.0).mean(dim=0)  # (K,)
-    return torch.special.entr(share).sum() / max(math.log(min(n, K)), 1e-6)
