@@ -31,7 +31,7 @@ IMAGES_SEEN = {"cpu": 200_000, "cuda": 2_000_000}
 """How many images an `auto` run looks at: half an hour or so of a ResNet-18 at 64 px on two cores, hours on a GPU."""
 
 LARGEST_BATCH = {"cpu": 128, "cuda": 256}
-OPTIONS = ("queue_length", "momentum", "temperature", "prototypes")
+OPTIONS = ("queue_length", "momentum", "temperature", "prototypes", "same_patient_negatives")
 """Fields of methods' configurations that are options of the command by themselves; others go through --options."""
 
 PLAIN_LR = {"adamw": 1e-3, "sgd": 0.03, "lars": 0.3}
@@ -58,6 +58,7 @@ class Plan:
         clip: largest gradient norm, None for any.
         precision: resolved.
         seed: of everything drawn.
+        positives: whose images the views of a pair show: `image`, `study` or `patient`.
     """
 
     method: str
@@ -75,6 +76,7 @@ class Plan:
     clip: float | None
     precision: str
     seed: int
+    positives: str = "image"
 
     def loop(self) -> LoopConfig:
         """How the loop trains it."""

@@ -7,6 +7,7 @@ He et al. 2020, arXiv:1911.05722; Chen et al. 2020, arXiv:2003.04297
 Differs from the paper:
 - the queue is capped at a quarter of the images, since a longer one makes old keys of an image its own negatives;
 - m comes from the run's length: m = 0.999 leaves 71 % of a random start in the key encoder after 340 steps;
+- keys of the query's own patient are left out of the negatives where patients are known (`same_patient_negatives`);
 - batch-norm takes groups of the batch for the paper's 8 GPUs, and the keys' groups are dealt rather than shuffled at
   random (nn/batchnorm.py), so that one device does not leak and a resumed run needs no generator.
 """
@@ -14,7 +15,7 @@ Differs from the paper:
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ from kontrast.methods.method import (
     Method,
     Step,
     contrast_accuracy,
+    excluding,
     feature_dim,
     resolved,
 )
@@ -56,6 +58,8 @@ class MoCoConfig:
     """m, the share of itself that the key encoder keeps at each step, 0 to 1; auto: from the run's length."""
     bn_groups: int | Auto = "auto"
     """Parts of a process's batch with batch-norm statistics of their own; auto: parts of about 32 images."""
+    same_patient_negatives: Literal["mask", "keep"] = "mask"
+    """Whether keys of the query's own patient are left out of the negatives, where patients are known."""
 
     def __post_init__(self) -> None:
         require(self.dim > 0, f"--dim {self.dim} is not positive.", "Set it to 1 or more; the paper has 128.")
@@ -68,24 +72,29 @@ class MoCoConfig:
 
 
 @full_precision
-def logits(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> Tensor:
-    """[q·k₊ | q·queueᵀ] / T, the positive in column 0; (B, D), (B, D), (K, D) → (B, 1+K)."""
+def logits(q: Tensor, k: Tensor, queue: Tensor, temperature: float, left_out: Tensor | None = None) -> Tensor:
+    """[q·k₊ | q·queueᵀ] / T, the positive in column 0; (B, D), (B, D), (K, D) → (B, 1+K); −∞ where (B, K) is True."""
     q, k, queue = unit(q), unit(k.detach()), unit(queue.detach())
     positive = (q * k).sum(dim=1, keepdim=True)  # (B, 1)
     negative = q @ queue.T  # (B, K)
+    if left_out is not None:
+        negative = negative.masked_fill(left_out, float("-inf"))
     return torch.cat([positive, negative], dim=1) / temperature
 
 
-def info_nce(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> Tensor:
-    """MoCo's loss, a mean over queries (van den Oord et al. 2018, arXiv:1807.03748); ln(1+K) where all are alike.
+def info_nce(q: Tensor, k: Tensor, queue: Tensor, temperature: float, left_out: Tensor | None = None) -> Tensor:
+    """MoCo's loss, a mean over queries (van den Oord et al. 2018, arXiv:1807.03748).
+
+    Where all embeddings are alike it is ln(1+K), or the mean of ln(1+K−m) with m of a query's negatives left out.
 
     Args:
         q: (B, D) queries.
         k: (B, D) their positive keys; no gradient flows into them, nor into the queue.
         queue: (K, D) negatives. Rows of all three need not be unit vectors: they are made so.
         temperature: T.
+        left_out: (B, K) bool, True where a key is no negative of a query.
     """
-    x = logits(q, k, queue, temperature)  # (B, 1+K)
+    x = logits(q, k, queue, temperature, left_out)  # (B, 1+K)
     return F.cross_entropy(x, x.new_zeros(len(x), dtype=torch.int64))
 
 
@@ -115,6 +124,7 @@ class MoCo(Method):
         self.projector = mlp([width, width, config.dim], norm=False)
         self.teacher = MomentumCopy(self._student())
         self.queue = Queue(config.dim, resolved(config.queue_length, 65536))
+        self._chance: Tensor | None = None
 
     def _student(self) -> nn.Sequential:
         return nn.Sequential(self.encoder, self.projector)
@@ -126,15 +136,22 @@ class MoCo(Method):
         q = self.projector(h)  # (b, D)
         self.teacher.update(self._student(), self.m)  # after the query's forward pass, before the key's
         k = dealt(self.teacher, x_k, self.groups) if self.groups else self.teacher(x_k)  # (b, D), no gradient
-        x = logits(q, k, self.queue.keys, self.config.temperature)  # (b, 1+K)
+        logs: dict[str, Tensor | float] = {"momentum": self.m}
+        left_out = None
+        if about.patients is not None:
+            same = about.patients[:, None] == self.queue.patients  # (b, K)
+            logs["same_patient_negatives"] = same.sum(dim=1).double().mean()
+            left_out = same if self.config.same_patient_negatives == "mask" else None
+        x = logits(q, k, self.queue.keys, self.config.temperature, left_out)  # (b, 1+K)
         first = x.new_zeros(len(x), dtype=torch.int64)  # (b,) the positive's column
         loss = F.cross_entropy(x, first)
-        self.queue.enqueue(unit(k))  # only now: a key in the queue would be its own negative
-        return Step(loss, h.detach(), {"contrast_accuracy": contrast_accuracy(x, first), "momentum": self.m})
+        self._chance = None if left_out is None else excluding(x.shape[1], left_out)
+        self.queue.enqueue(unit(k), about.patients)  # only now: a key in the queue would be its own negative
+        return Step(loss, h.detach(), {"contrast_accuracy": contrast_accuracy(x, first), **logs})
 
     def chance_loss(self) -> float:
-        """ln(1 + K)."""
-        return math.log1p(len(self.queue.keys))
+        """ln(1 + K), less the masked keys of this process's last queries."""
+        return math.log1p(len(self.queue.keys)) if self._chance is None else float(self._chance)
 
     @classmethod
     def fit_config(

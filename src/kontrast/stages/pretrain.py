@@ -62,6 +62,10 @@ class PretrainConfig:
     """Of SwAV; auto: one for about 30 images."""
     options: dict[str, float | str] = field(default_factory=dict)
     """More of the method, by the names of its configuration: --options.dim 256. docs/methods has each method's."""
+    positives: Literal["image", "study", "patient"] = "image"
+    """Two views of one image, or of two images of a study or a patient; images without another keep to themselves."""
+    same_patient_negatives: Literal["auto", "mask", "keep"] = "auto"
+    """In MoCo and SimCLR, whether other images of a patient count as negatives; auto: mask where patients are known."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """auto: bf16 where the hardware computes it, else fp32."""
     device: str = "auto"
@@ -191,16 +195,18 @@ def _train(
     from kontrast.engine.checkpoint import remove_checkpoints
     from kontrast.engine.loop import fit
     from kontrast.engine.monitor import Collapse
+    from kontrast.engine.patients import partner_groups, patient_numbers
     from kontrast.engine.planning import PLAN, write_plan
     from kontrast.engine.pretraining import build_model, seen_by, write_views
 
     plan, (encoder, spec, seen), found = prepared
     if distributed.is_main():
         write_plan(out, plan)
-    batches = Batches(found, plan.batch_size, plan.seed, device, size=plan.size)
+    groups = partner_groups(found, plan.positives)
+    batches = Batches(found, plan.batch_size, plan.seed, device, size=plan.size, groups=groups)
     batches.load_whole()
     monitor = Collapse(plan.steps)
-    model = build_model(plan, encoder, spec)
+    model = build_model(plan, encoder, spec, patient_numbers(found))
     result = fit(
         model, batches, plan.loop(), out=out, device=device, hooks=[monitor],
         title=f"pretrain {plan.method}",
