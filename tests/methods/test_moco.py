@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kontrast.errors import UsageError
+from kontrast.methods.method import About
 from kontrast.methods.moco import MoCo, MoCoConfig, info_nce
 from kontrast.nn.batchnorm import SplitBatchNorm
 from toys import Q, ToyEncoder, X, Y, pictures, rows, two_views
@@ -15,11 +16,12 @@ from toys import Q, ToyEncoder, X, Y, pictures, rows, two_views
 x, y, queue = torch.tensor(X), torch.tensor(Y), torch.tensor(Q)
 
 
-def by_loops(q: np.ndarray, k: np.ndarray, negatives: np.ndarray, T: float) -> float:
+def by_loops(q: np.ndarray, k: np.ndarray, negatives: np.ndarray, T: float, left_out: tuple = ()) -> float:
+    """`left_out` holds pairs (query, negative)."""
     total = 0.0
     for i in range(len(q)):
         positive = math.exp(sum(q[i] * k[i]) / T)
-        others = sum(math.exp(sum(q[i] * n) / T) for n in negatives)
+        others = sum(math.exp(sum(q[i] * n) / T) for j, n in enumerate(negatives) if (i, j) not in left_out)
         total -= math.log(positive / (positive + others))
     return total / len(q)
 
@@ -30,6 +32,32 @@ def test_info_nce_is_the_reference_and_the_loop(T: float, value: float) -> None:
     assert loss.dtype == torch.float64
     assert loss.item() == pytest.approx(value, abs=1e-9)
     assert loss.item() == pytest.approx(by_loops(rows(X), rows(Y), rows(Q), T), abs=1e-12)
+
+
+MASKED = ((0, 1), (0, 4), (2, 0), *((3, j) for j in range(len(Q))))
+"""No negative is left to query 3."""
+
+
+def mask(pairs: tuple) -> torch.Tensor:
+    left_out = torch.zeros(len(X), len(Q), dtype=torch.bool)
+    for i, j in pairs:
+        left_out[i, j] = True
+    return left_out
+
+
+@pytest.mark.parametrize("T", [0.07, 0.2])
+def test_left_out_keys_are_missing_from_the_loop_too(T: float) -> None:
+    loss = info_nce(x, y, queue, T, mask(MASKED))
+    assert loss.item() == pytest.approx(by_loops(rows(X), rows(Y), rows(Q), T, MASKED), abs=1e-12)
+    assert loss.item() < info_nce(x, y, queue, T).item() - 1e-3
+    assert info_nce(x, y, queue, T, mask(())).item() == info_nce(x, y, queue, T).item()
+
+
+def test_gradient_with_a_mask_is_that_of_finite_differences_and_zero_where_all_is_masked() -> None:
+    q = x.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda q: info_nce(q, y, queue, 0.2, mask(MASKED)), (q,))
+    info_nce(q, y, queue, 0.2, mask(MASKED)).backward()
+    assert q.grad is not None and q.grad[3].abs().max() == 0 and (q.grad[:3].abs().amax(1) > 0).all()
 
 
 @pytest.mark.parametrize("K", [1, 7, 4096])
@@ -112,12 +140,78 @@ def test_ema_falls_between_query_and_key() -> None:
 def test_queue_walks_round_and_state_round_trips() -> None:
     method = moco(queue_length=20)  # no multiple of the batch
     for step in range(4):
-        method.step(two_views(pictures(8, seed=step)))
+        method.step(two_views(pictures(8, seed=step)), About(torch.arange(8) + 3 * step))
         assert int(method.queue.pointer) == 8 * (step + 1) % 20
     twin = moco(queue_length=20)
     twin.load_state_dict(copy.deepcopy(method.state_dict()))
-    views = two_views(pictures(8, seed=9))
-    assert twin.step(views).loss.item() == method.step(views).loss.item()
+    views, about = two_views(pictures(8, seed=9)), About(torch.arange(8))
+    one, other = twin.step(views, about), method.step(views, about)
+    assert one.loss.item() == other.loss.item() and one.logs == other.logs
+    assert one.logs["same_patient_negatives"] > 0
+
+
+def queue_of(method: MoCo, patients: list[int]) -> None:
+    """Fill the queue with keys of these patients."""
+    g = torch.Generator().manual_seed(5)
+    method.queue.enqueue(
+        torch.nn.functional.normalize(torch.randn(len(patients), 8, generator=g)), torch.tensor(patients)
+    )
+
+
+@pytest.mark.parametrize("treat", ["mask", "keep"])
+def test_keys_of_the_query_s_own_patient_are_no_negatives_but_counted_either_way(treat: str) -> None:
+    """Row by row: the queue holds patients 5, 5, 6, 7 and noise, the batch 5, 7, 8, 5."""
+    method, plain = (moco(queue_length=6, temperature=0.5, same_patient_negatives=treat) for _ in range(2))
+    for each in (method, plain):
+        queue_of(each, [5, 5, 6, 7])
+    views = two_views(pictures(4))
+    before = method.queue.keys.clone()
+    step = method.step(views, About(torch.tensor([5, 7, 8, 5])))
+    plain.teacher.update(torch.nn.Sequential(plain.encoder, plain.projector), plain.m)
+    with torch.no_grad():
+        q, k = plain.projector(plain.encoder(views[0])), plain.teacher(views[1])
+    pairs = ((0, 0), (0, 1), (1, 3), (3, 0), (3, 1)) if treat == "mask" else ()
+    expected = by_loops(*(rows(t.double().numpy()) for t in (q, k, before)), 0.5, pairs)
+    assert step.loss.item() == pytest.approx(expected, rel=1e-5)
+    assert step.logs["same_patient_negatives"] == (2 + 1 + 0 + 2) / 4
+    chance = sum(math.log(7 - m) for m in (2, 1, 0, 2)) / 4 if treat == "mask" else math.log(7)
+    assert method.chance_loss() == pytest.approx(chance)
+    assert method.queue.patients.tolist() == [8, 5, 6, 7, 5, 7]
+
+
+def test_a_masked_collapse_stands_at_its_chance() -> None:
+    method = moco(queue_length=6)
+    method.queue.keys.fill_(1.0)
+    method.queue.patients.copy_(torch.tensor([0, 0, 0, 1, 2, -1]))
+    with torch.no_grad():
+        last = [m for m in method.projector.modules() if isinstance(m, torch.nn.Linear)][-1]
+        last.weight.zero_(), last.bias.fill_(1.0)
+    method.teacher.update(torch.nn.Sequential(method.encoder, method.projector), 0.0)
+    step = method.step(two_views(pictures(8)), About(torch.tensor([0, 0, 0, 1, 1, 2, 3, 4])))
+    assert step.loss.item() == pytest.approx(method.chance_loss(), abs=1e-5)
+    assert method.chance_loss() < math.log(7) - 0.05
+
+
+def test_stale_keys_of_the_same_images_are_masked_as_their_patient_s() -> None:
+    """The step of `test_t1` whose second loss could not fall below ln 2: with patients known it can."""
+    method = moco(queue_length=8, temperature=0.01)
+    views = two_views(pictures(8), noise=0.0)
+    about = About(torch.arange(8))
+    method.step([views[0], views[0]], about)
+    step = method.step([views[0], views[0]], about)
+    assert step.logs["same_patient_negatives"] == 1
+    assert step.loss.item() < method.step([views[0], views[0]]).loss.item()
+
+
+def test_without_patients_nothing_changes() -> None:
+    """As published, bit for bit; neither do patients of whom nobody comes twice."""
+    known, unknown = moco(queue_length=64), moco(queue_length=64)
+    for s in range(4):
+        views = two_views(pictures(8, seed=s))
+        a, b = known.step(views, About(torch.arange(8) + 8 * s)), unknown.step(views)
+        assert a.loss.item() == b.loss.item()
+        assert a.logs["same_patient_negatives"] == 0 and "same_patient_negatives" not in b.logs
+    assert unknown.queue.patients.max() == -1 and unknown.chance_loss() == known.chance_loss() == math.log(65)
 
 
 def test_t16_query_and_key_groups_share_as_few_as_possible() -> None:

@@ -7,19 +7,22 @@ import pytest
 import torch
 
 from kontrast.errors import UsageError
-from kontrast.methods.simclr import SimCLR, SimCLRConfig, nt_xent
+from kontrast.methods.method import About
+from kontrast.methods.simclr import SimCLR, SimCLRConfig, nt_xent, same_patient
 from toys import ToyEncoder, X, Y, pictures, rows, two_views
 
 x, y = torch.tensor(X), torch.tensor(Y)
 
 
-def by_loops(z1: np.ndarray, z2: np.ndarray, T: float) -> float:
+def by_loops(z1: np.ndarray, z2: np.ndarray, T: float, patients: list[int] | None = None) -> float:
     """Equation 1 of the paper, with views ordered 1a, 1b, 2a, 2b, … as it has them."""
     z = [row for pair in zip(z1, z2, strict=True) for row in pair]
+    patient = patients or list(range(len(z1)))
     total = 0.0
     for i in range(len(z)):
         j = i + 1 if i % 2 == 0 else i - 1
-        below = sum(math.exp(sum(z[i] * z[k]) / T) for k in range(len(z)) if k != i)
+        rest = [k for k in range(len(z)) if k == j or patient[k // 2] != patient[i // 2]]
+        below = sum(math.exp(sum(z[i] * z[k]) / T) for k in rest)
         total -= math.log(math.exp(sum(z[i] * z[j]) / T) / below)
     return total / len(z)
 
@@ -30,6 +33,45 @@ def test_nt_xent_is_the_reference_and_the_loop(T: float, value: float) -> None:
     assert loss.dtype == torch.float64
     assert loss.item() == pytest.approx(value, abs=1e-9)
     assert loss.item() == pytest.approx(by_loops(rows(X), rows(Y), T), abs=1e-12)
+
+
+@pytest.mark.parametrize("patients", [[3, 1, 3, 2], [0, 0, 0, 9], [4, 4, 4, 4]])
+@pytest.mark.parametrize("T", [0.1, 0.5])
+def test_images_of_one_patient_are_missing_from_the_loop_too(T: float, patients: list[int]) -> None:
+    left_out = same_patient(torch.tensor(patients))
+    assert nt_xent(x, y, T, left_out).item() == pytest.approx(by_loops(rows(X), rows(Y), T, patients), abs=1e-12)
+    a, b = x.clone().requires_grad_(), y.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda a, b: nt_xent(a, b, T, left_out), (a, b))
+
+
+def test_nobody_twice_changes_nothing() -> None:
+    assert nt_xent(x, y, 0.1, same_patient(torch.arange(4))).item() == nt_xent(x, y, 0.1).item()
+
+
+@pytest.mark.parametrize("treat", ["mask", "keep"])
+def test_the_patients_of_a_batch_are_masked_or_kept_and_counted(treat: str) -> None:
+    torch.manual_seed(0)
+    method = SimCLR(ToyEncoder(), SimCLRConfig(same_patient_negatives=treat)).eval()
+    views, patients = two_views(pictures(6)), [7, 8, 7, 9, 9, 7]
+    step = method.step(views, About(torch.tensor(patients)))
+    with torch.no_grad():
+        z = [rows(method.projector(method.encoder(view)).double().numpy()) for view in views]
+    expected = by_loops(z[0], z[1], 0.1, patients if treat == "mask" else None)
+    assert step.loss.item() == pytest.approx(expected, rel=1e-4)
+    others = [4, 0, 4, 2, 2, 4]  # two views of each other image of the patient
+    assert step.logs["same_patient_negatives"] == pytest.approx(sum(others) / 6)
+    chance = sum(math.log(11 - n) for n in others) / 6 if treat == "mask" else math.log(11)
+    assert method.chance_loss() == pytest.approx(chance)
+    assert "same_patient_negatives" not in method.step(views).logs and method.chance_loss() == math.log(11)
+
+
+def test_a_masked_collapse_stands_at_its_chance() -> None:
+    torch.manual_seed(0)
+    method = SimCLR(ToyEncoder())
+    with torch.no_grad():
+        method.projector[-1].weight.zero_()
+    step = method.step(two_views(pictures(6)), About(torch.tensor([0, 0, 1, 2, 2, 2])))
+    assert step.loss.item() == pytest.approx(method.chance_loss(), abs=1e-5)
 
 
 @pytest.mark.parametrize("B", [1, 2, 512])
