@@ -1,8 +1,23 @@
 """A small encoder, small pictures and the reference inputs with which methods are tested."""
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+SMALL: dict[str, Any] = {
+    "dim": 8, "hidden_dim": 32, "momentum": 0.9, "queue_length": 24, "bn_groups": 2,
+    "prototypes": 10, "local_views": 2, "freeze_steps": 0, "queue_start": 0,
+}  # fmt: skip
+"""Options that make any method small, by the names that methods' configurations share."""
+
+
+def small_config(method: Any, **options: Any) -> Any:
+    """A method's configuration, small, with `options` over that; names that it does not have are left out."""
+    has = {field.name for field in dataclasses.fields(method.Config)}
+    return method.Config(**{name: value for name, value in (SMALL | options).items() if name in has})
 
 
 class ToyEncoder(nn.Module):

@@ -2,6 +2,8 @@
 
 import copy
 import io
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,15 +12,13 @@ from torch import Tensor
 
 from kontrast.errors import UsageError
 from kontrast.methods import METHODS, Method
-from toys import ToyEncoder, pictures, two_views
+from kontrast.stages import pretrain
+from toys import ToyEncoder, pictures, small_config, two_views
 
-SMALL: dict[str, dict[str, Any]] = {
-    "moco": {"queue_length": 24, "momentum": 0.9, "bn_groups": 2, "dim": 8},
-    "simclr": {"dim": 8},
-    "byol": {"hidden_dim": 32, "dim": 8, "momentum": 0.9},
-    "swav": {"dim": 8, "prototypes": 10, "local_views": 2, "freeze_steps": 0, "queue_length": 16, "queue_start": 0},
-}
-"""Options that make a method small; a method not named here is built with its own defaults."""
+DOCS = Path(__file__).parents[2] / "docs" / "methods"
+
+CHANCE_IS_NO_COLLAPSE = {"byol", "swav"}
+"""Without negatives a collapse has the least loss, and chance is orthogonality; SwAV's is that of equal prototypes."""
 
 every = pytest.mark.parametrize("name", list(METHODS))
 
@@ -26,7 +26,7 @@ every = pytest.mark.parametrize("name", list(METHODS))
 def build(name: str, seed: int = 0, feature_dim: int = 16, **options: Any) -> Method:
     torch.manual_seed(seed)
     cls: Any = METHODS[name]
-    return cls(ToyEncoder(feature_dim), cls.Config(**(SMALL.get(name, {}) | options)))
+    return cls(ToyEncoder(feature_dim), small_config(cls, **options))
 
 
 def views_for(method: Method, n: int = 8, seed: int = 0, size: int = 16) -> list[Tensor]:
@@ -136,8 +136,7 @@ def test_state_round_trips_through_a_file_without_pickled_code(name: str) -> Non
 
 @every
 def test_order_of_the_batch_does_not_matter(name: str) -> None:
-    options = {"bn_groups": 1} if name == "moco" else {}
-    method = build(name, **options)
+    method = build(name, bn_groups=1)
     twin = copy.deepcopy(method)
     views = views_for(method)
     order = torch.randperm(8, generator=torch.Generator().manual_seed(0))
@@ -173,27 +172,18 @@ def test_fit_config_resolves_every_auto_with_a_reason(name: str, images: int, ba
 
 @every
 def test_chance_is_what_a_collapsed_encoder_gets(name: str) -> None:
-    """With all embeddings alike a method that has negatives or prototypes stands at its closed form."""
+    """Where one image is all that there is, all embeddings are alike, and the loss is the closed form."""
     method = build(name)
-    method.step(views_for(method))
+    views = [view[:1].expand(8, -1, -1, -1) for view in views_for(method)]
+    same = [views[0] if view.shape == views[0].shape else view for view in views]
+    for _ in range(5):  # a queue fills
+        loss = method.step(same).loss.item()
     chance = method.chance_loss()
-    assert chance is not None and chance > 0
-    if name == "byol":
-        return  # without negatives a collapse is at 0; chance is orthogonality
-    with torch.no_grad():
-        for head in (m for n, m in method.named_modules() if n.endswith("projector")):
-            list(head.parameters())[-1].fill_(1.0)  # bias of the last layer, or scale of the last norm
-            if name != "simclr":
-                last = [m for m in head.modules() if isinstance(m, torch.nn.Linear)][-1]
-                last.weight.zero_()
-            else:
-                list(head.parameters())[-2].zero_()
-        if name == "moco":
-            method.teacher.update(torch.nn.Sequential(method.encoder, method.projector), 0.0)  # type: ignore[operator, union-attr]
-            method.queue.keys.fill_(1.0)  # type: ignore[union-attr, operator]
-        if name == "swav":
-            method.prototypes.weight.fill_(1.0)  # type: ignore[union-attr, operator]
-    assert method.step(views_for(method)).loss.item() == pytest.approx(chance, abs=1e-4)
+    if chance is None:
+        return
+    assert math.isfinite(chance)
+    if name not in CHANCE_IS_NO_COLLAPSE:
+        assert loss == pytest.approx(chance, abs=1e-4)
 
 
 @every
@@ -202,9 +192,9 @@ def test_it_learns(name: str) -> None:
     method = build(name, **({"queue_length": 0} if name == "swav" else {}))
     losses = train(method, 80, lr=0.005, n=32, adam=True)
     chance = method.chance_loss()
-    assert chance is not None
     start, end = sum(losses[5:15]) / 10, sum(losses[-10:]) / 10
-    assert end < 0.85 * start and end < 0.7 * chance, (start, end, chance)
+    assert end < start - 0.15 * abs(start), (start, end)
+    assert not chance or end < 0.7 * chance, (end, chance)
 
 
 @every
@@ -219,3 +209,17 @@ def test_wrong_words_are_refused_by_name(name: str) -> None:
     cls: Any = METHODS[name]
     with pytest.raises(UsageError, match="--dim"):
         cls.Config(dim=0)
+
+
+def test_help_names_every_method() -> None:
+    assert sorted(METHODS) == pretrain._METHODS, "a file in methods/ that holds no method belongs elsewhere"
+
+
+@every
+def test_it_is_explained_on_a_page_of_its_own(name: str) -> None:
+    page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    for heading in ("What differs from the paper, and why", "What the numbers mean", "Results"):
+        assert f"\n## {heading}\n" in page
+    assert f"`src/kontrast/methods/{name}.py`" in page and "arXiv:" in page
+    logs = {"loss"} | set(build(name).step(views_for(build(name))).logs)
+    assert {number for number in logs if f"`{number}`" not in page} == set()

@@ -1,4 +1,4 @@
-"""One of W processes: runs what test_methods.py compares between W = 1 and W = 2, and saves what came out."""
+"""One of W processes: runs what test_methods.py compares between W = 1, 2 and 4, and saves what came out."""
 
 import sys
 from pathlib import Path
@@ -11,15 +11,10 @@ from kontrast import distributed as d
 from kontrast.methods import METHODS, Method
 from kontrast.nn.batchnorm import dealt
 from kontrast.nn.sinkhorn import sinkhorn
-from toys import ToyEncoder, pictures, two_views
+from kontrast.nn.syncbatchnorm import synchronise
+from toys import ToyEncoder, pictures, small_config, two_views
 
 B = 8
-OPTIONS: dict[str, dict[str, Any]] = {
-    "moco": {"dim": 6, "queue_length": 12, "momentum": 0.9, "bn_groups": 1},
-    "simclr": {"dim": 6},
-    "byol": {"dim": 6, "hidden_dim": 16, "momentum": 0.9},
-    "swav": {"dim": 6, "prototypes": 10, "local_views": 1, "freeze_steps": 0, "queue_length": 16, "queue_start": 0},
-}
 
 
 class Loss(nn.Module):
@@ -34,7 +29,7 @@ class Loss(nn.Module):
 
 
 def without_norm(method: nn.Module) -> None:
-    """Take the batch-norms out: their statistics per process are another subject."""
+    """Take the batch-norms out, where a method wants statistics per process: that is another subject."""
     for name, child in method.named_children():
         if isinstance(child, nn.BatchNorm1d):
             setattr(method, name, nn.Identity())
@@ -51,8 +46,12 @@ def run(name: str, device: torch.device) -> dict[str, Tensor]:
     """Gradients and state after each of a few SGD steps in float64."""
     torch.manual_seed(7)
     cls: Any = METHODS[name]
-    method = cls(ToyEncoder(norm=False), cls.Config(**OPTIONS[name])).double()
-    without_norm(method)
+    config = small_config(cls, bn_groups=1, local_views=1, queue_length=16)
+    method = cls(ToyEncoder(norm=cls.sync_batchnorm), config).double()
+    if not cls.sync_batchnorm:
+        without_norm(method)
+    elif d.world_size() > 1:
+        synchronise(method, device)
     wrapped = d.wrap(Loss(method), device)
     optimizer = torch.optim.SGD((p for _, p in method.trainable()), lr=0.1)
     out = {}
@@ -61,6 +60,7 @@ def run(name: str, device: torch.device) -> dict[str, Tensor]:
         views = two_views(images, step, count=method.views.globals)
         views += two_views(images[..., ::2, ::2], step, count=method.views.locals)
         optimizer.zero_grad()
+        method.before_step(step / 4)
         loss = wrapped([own(v.double()) for v in views])
         loss.backward()
         method.after_backward(step, step / 4)

@@ -1,4 +1,4 @@
-"""Two processes with half of the batch each against one with all of it: the same gradients, queues, assignments.
+"""W processes with their part of the batch each against one with all of it: the same gradients, queues, assignments.
 
 Gradients are compared, not losses: the usual mistakes in a gather leave the loss as it is.
 """
@@ -18,15 +18,15 @@ from kontrast.methods import METHODS
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict, dict]:
-    """What one process got, and what each of two did."""
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)], ids="W={}".format)
+def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """What one process got, then what each of W did."""
     folder = tmp_path_factory.mktemp("methods")
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     common = os.environ | {
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(request.param),
         "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
     }  # fmt: skip
     workers = [
@@ -34,43 +34,45 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict, dict]
             [sys.executable, str(HERE / "methods_worker.py"), str(folder)],
             env=common | {"RANK": str(r), "LOCAL_RANK": str(r)},
         )
-        for r in range(2)
+        for r in range(request.param)
     ]
     try:
         one = compute(torch.device("cpu"))
-        assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+        assert {worker.wait(timeout=120) for worker in workers} == {0}
     finally:
         for worker in workers:
             worker.kill()
-    first, second = (torch.load(folder / f"rank{r}.pt", weights_only=True) for r in range(2))
-    return one, first, second
+    return [one, *(torch.load(folder / f"rank{r}.pt", weights_only=True) for r in range(request.param))]
 
 
 @pytest.mark.parametrize("name", list(METHODS))
 @pytest.mark.parametrize("kind", ["grad", "loss", "state"])
-def test_two_halves_are_one_whole(results: tuple[dict, dict, dict], name: str, kind: str) -> None:
-    one, *halves = results
+def test_the_parts_are_one_whole(results: list[dict], name: str, kind: str) -> None:
+    """Batch-norm included, where a method synchronises it."""
+    one, *parts = results
     keys = [key for key in one if key.startswith(f"{name}.{kind}")]
     assert keys
-    for half in halves:
+    for part in parts:
         for key in keys:
-            torch.testing.assert_close(half[key], one[key], rtol=1e-7, atol=1e-10, msg=key)
+            torch.testing.assert_close(part[key], one[key], rtol=1e-7, atol=1e-10, msg=key)
 
 
-def test_t2_queues_are_identical_on_all_processes(results: tuple[dict, dict, dict]) -> None:
-    _, first, second = results
+def test_t2_queues_are_identical_on_all_processes(results: list[dict]) -> None:
+    _, first, *others = results
     queues = [key for key in first if ".keys" in key]
     assert len(queues) == 3  # MoCo's and SwAV's two
-    assert all(torch.equal(first[key], second[key]) for key in queues)
+    assert all(torch.equal(first[key], other[key]) for key in queues for other in others)
 
 
-def test_t7_sinkhorn_is_global(results: tuple[dict, dict, dict]) -> None:
-    one, first, second = results
+def test_t7_sinkhorn_is_global(results: list[dict]) -> None:
+    one, first, *others = results
     torch.testing.assert_close(first["sinkhorn"], one["sinkhorn"], rtol=1e-12, atol=0)
-    assert torch.equal(first["sinkhorn"], second["sinkhorn"])
+    assert all(torch.equal(first["sinkhorn"], other["sinkhorn"]) for other in others)
 
 
-def test_keys_are_dealt_over_processes_and_come_back(results: tuple[dict, dict, dict]) -> None:
-    one, first, second = results
-    assert first["seen"].tolist() == [0, 2, 4, 6] and second["seen"].tolist() == [1, 3, 5, 7]
-    assert torch.equal(first["dealt"], one["dealt"]) and torch.equal(second["dealt"], one["dealt"])
+def test_keys_are_dealt_over_processes_and_come_back(results: list[dict]) -> None:
+    one, *parts = results
+    W = len(parts)
+    for r, part in enumerate(parts):
+        assert part["seen"].tolist() == list(range(r, 8, W))
+        assert torch.equal(part["dealt"], one["dealt"])
