@@ -10,7 +10,7 @@ from pathlib import Path
 
 import kontrast
 from kontrast import COMMANDS
-from kontrast.cli import build_app
+from kontrast.cli import build_app, usage
 
 PAGE = Path(__file__).parent / "commands.md"
 
@@ -23,9 +23,9 @@ HEAD = """# Commands
 `kontrast.probe(ENCODER, PACK, out=DIR, label_fraction=0.1)`. It returns an `Outcome` that stands for its output path,
 so it can be the next command's input.
 
-Every command also takes `--json` (one JSON object on standard output, all other lines on standard error) and `--debug`
-(a traceback where one would help). The same command again resumes, or says that it is done; another command
-is refused an output folder that is in use.
+Every command also takes `--json` (one JSON object on standard output, all other lines on standard error; of an error
+too: `error`, `fix` and `exit_code`) and `--debug` (a traceback where one would help). The same command again resumes,
+or says that it is done; another command is refused an output folder that is in use.
 
 | exit code | meaning |
 |---|---|
@@ -47,18 +47,13 @@ is refused an output folder that is in use.
 def section(name: str) -> str:
     """One command: usage, what it does, arguments and options."""
     text = build_app()[name].generate_docs(heading_level=2)
-    usage, _, rest = text.partition("```\n\n")
-    usage = usage.replace(f"## {name}", f"## kontrast {name}").replace(
-        f"```console\n{name}", f"```console\nkontrast {name}"
-    )
-    several = re.search(r"\* `([A-Z]+)`", rest)
-    if several:
-        usage = usage.replace("[ARGS...]", f"{several[1]}...")
+    head = f"## kontrast {name}\n\n```console\n{usage(name)}\n```"
+    rest = text.partition("```\n\n")[2]
     short, _, options = rest.partition("\n\n")
     # What the parser offers but nobody needs to read: the negative of each switch, and empty defaults.
     options = re.sub(r", --(no|empty)-[a-z-]+(?=`)", "", options)
     options = re.sub(r" \*\[default: (\(\)|False)\]\*", "", options).replace("**Parameters**:", "**Options**:")
-    return "\n\n".join(part for part in (usage + "```", short.strip(), more(name), options.strip()) if part) + "\n"
+    return "\n\n".join(part for part in (head, short.strip(), more(name), options.strip()) if part) + "\n"
 
 
 def more(name: str) -> str:

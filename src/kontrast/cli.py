@@ -1,36 +1,73 @@
 """The command line: a table of commands, each the Python function of the same name."""
 
 import codecs
+import importlib
+import inspect
 import io
+import json
+import shlex
 import signal
 import sys
 import traceback
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, NoReturn, get_args
 
 from kontrast import COMMANDS, __version__, console
-from kontrast.errors import KontrastError, UsageError
+from kontrast.config import nearest
+from kontrast.errors import Interrupted, KontrastError, UsageError
 from kontrast.types import Outcome
+
+EVERYWHERE = (
+    "Every command also takes --json (one JSON object on standard output, also of an error; all else on standard "
+    "error) and --debug (tracebacks)."
+)
+WRITES = {"report": "PAGE.html"}
+"""What stands for the value of --out where it is no folder."""
+LEAVES_NOTHING = ("scan", "pack", "report", "doctor")
+"""Commands that write one page at their end, or nothing at all: interrupted, there is nothing to resume."""
+
+
+def __getattr__(name: str) -> Any:
+    # The function that a stage defines, beneath `config.verb`: its one argument `config` is what cyclopts reads.
+    if name in COMMANDS:
+        return inspect.unwrap(getattr(importlib.import_module(f"kontrast.stages.{name}"), name))
+    raise AttributeError(f"module 'kontrast.cli' has no attribute {name!r}")
 
 
 def build_app():  # type: ignore[no-untyped-def]
     """The cyclopts application; commands are named by import path, so none is loaded before it is used."""
-    from cyclopts import App
+    from cyclopts import App, Parameter
 
     app = App(
         name="kontrast",
         version=__version__,
         help="Unlabelled medical images and a handful of labels in, a tested classifier out.\n\n"
-        "Every command takes --dry-run (say what would be done), --json (one JSON object on standard output, all else "
-        "on standard error) and --debug (tracebacks).",
+        "`kontrast COMMAND --help` shows what a command takes; with --dry-run each says what it would do.",
+        help_epilogue=EVERYWHERE,
         help_format="plaintext",
         result_action="return_value",
-        suppress_keyboard_interrupt=False,  # main says that the work resumes
+        suppress_keyboard_interrupt=False,  # main says what becomes of the work
         exit_on_error=False,  # main says what is wrong, as for any other mistake
         print_error=False,
+        default_parameter=Parameter(converter=_exactly),
     )
     for name, summary in COMMANDS.items():
-        app.command(f"kontrast.stages.{name}:{name}", name=name, help=summary, sort_key=list(COMMANDS).index(name))
+        app.command(f"kontrast.cli:{name}", name=name, help=summary, sort_key=list(COMMANDS).index(name))
     return app
+
+
+def usage(name: str) -> str:
+    """How a command is called: `kontrast finetune ENCODER PACK --out DIR [OPTIONS]`."""
+    words = ["kontrast", name]
+    options = []
+    for parameter in inspect.signature(__getattr__(name)).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            words.append(f"{parameter.name.removesuffix('s').upper()}...")
+        elif parameter.kind is parameter.POSITIONAL_ONLY:
+            words.append(parameter.name.upper())
+        elif parameter.default is parameter.empty:
+            options.append(f"--{parameter.name} {WRITES.get(name, 'DIR')}")
+    return " ".join([*words, *options, "[OPTIONS]"])
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
@@ -45,30 +82,45 @@ def main(argv: list[str] | None = None) -> NoReturn:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         outcome = _run(words)
-    except KontrastError as error:
-        if debug:
-            traceback.print_exc()
-        print(f"\nkontrast: {error.problem}\n  {error.fix}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("\nkontrast: interrupted. Run the same command again: it resumes.", file=sys.stderr)
-        sys.exit(130)
     except Exception as error:
         if debug:
-            raise
-        # The text of an unknown error could quote a header or a file: name its kind and place only.
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        print(
-            f"\nkontrast: a fault of kontrast's own ({type(error).__name__} in {place.name}, line {place.lineno}).\n"
-            "  Run again with --debug for the details, and please report it.",
-            file=sys.stderr,
-        )
-        sys.exit(1)
+            traceback.print_exc()
+        _fail(error if isinstance(error, KontrastError) else _fault(error), words, as_json=as_json)
+    except KeyboardInterrupt:
+        _fail(_interrupted(words), words, as_json=as_json)
     if as_json and isinstance(outcome, Outcome):
         print(outcome.to_json())
     elif isinstance(outcome, Outcome) and outcome.out is not None and outcome.status != "planned":
         print(outcome.out)
     sys.exit(outcome.exit_code if isinstance(outcome, Outcome) else 0)
+
+
+def _fail(error: KontrastError, words: list[str], *, as_json: bool) -> NoReturn:
+    """End with an error: words for people on standard error, with `--json` an object on standard output too."""
+    print(file=sys.stderr)
+    for text, indent in ((f"kontrast: {error.problem}", ""), (error.fix, "  ")):
+        print(console.fitted(text, sys.stderr, indent), file=sys.stderr)
+    if as_json:
+        verb = words[0] if words and words[0] in COMMANDS else None
+        said = {"verb": verb, "status": "failed", "error": error.problem, "fix": error.fix}
+        print(json.dumps(said | {"exit_code": error.exit_code}))
+    sys.exit(error.exit_code)
+
+
+def _fault(error: Exception) -> KontrastError:
+    """An error that nobody foresaw. Its text could quote a header or a file: its kind and place are named only."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return KontrastError(
+        f"a fault of kontrast's own ({type(error).__name__} in {place.name}, line {place.lineno}).",
+        fix="Run again with --debug for the details, and please report it.",
+    )
+
+
+def _interrupted(words: list[str]) -> KontrastError:
+    leaves_nothing = "--dry-run" in words or (words and words[0] in LEAVES_NOTHING)
+    if leaves_nothing:
+        return Interrupted("interrupted; nothing was written.", fix="Run the same command again.", exit_code=130)
+    return Interrupted("interrupted.", fix="Run the same command again: it resumes.", exit_code=130)
 
 
 def _run(words: list[str]) -> Any:
@@ -80,12 +132,80 @@ def _run(words: list[str]) -> Any:
     app = build_app()
     from cyclopts import CycloptsError
 
+    if words and words[0] in COMMANDS:
+        app[words[0]].usage = f"Usage: {usage(words[0])}"
     try:
         return app(words)
     except CycloptsError as error:
-        command = " ".join(["kontrast", *(error.command_chain or ())])
-        problem = " ".join(str(error).split())
-        raise UsageError(problem, fix=f"See `{command} --help`.") from None
+        raise _worded(error, words) from None
+
+
+def _worded(error: Any, words: list[str]) -> UsageError:
+    """What the parser does not understand, in the words of whoever typed it."""
+    from cyclopts import CoercionError, MissingArgumentError, RepeatArgumentError, UnusedCliTokensError
+
+    if not error.command_chain:
+        return _no_command(words)
+    name = error.command_chain[0]
+    see = f"See `kontrast {name} --help`."
+    match error:
+        case MissingArgumentError(argument=argument) if argument is not None:
+            return _missing(name, argument.name, words)
+        case UnusedCliTokensError(unused_tokens=more):
+            return UsageError(f"{name} takes no {shlex.join(more or ())} here.", fix=f"Write: {usage(name)}")
+        case RepeatArgumentError(token=token) if token is not None:
+            return UsageError(f"{token.keyword} is given more than once.", fix=f"Give it once. {see}")
+        case CoercionError(token=token, argument=argument) if token is not None and argument is not None:
+            kinds = _kinds(argument.hint)
+            guess = nearest(token.value, [kind for kind in kinds if kind not in _KINDS.values()])
+            wanted = " or ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
+            return UsageError(
+                f"{argument.name} {token.value} does not fit: it takes {wanted}.",
+                fix=(f"Did you mean {guess!r}? " if guess else "") + see,
+            )
+    return UsageError(" ".join(str(error).split()), fix=see)
+
+
+def _no_command(words: list[str]) -> UsageError:
+    guess = nearest(words[0], [*COMMANDS, "--help", "--version"])
+    return UsageError(
+        f'"{words[0]}" is no command.' + (f' Did you mean "{guess}"?' if guess else ""),
+        fix=f"Commands: {', '.join(COMMANDS)}. See `kontrast --help`.",
+    )
+
+
+def _missing(name: str, missing: str, words: list[str]) -> UsageError:
+    """An argument or an option's value that is not there; `--out` with what was typed, ready to be sent again."""
+    if missing in words:
+        return UsageError(f"{missing} stands without a value.", fix=f"Write one behind it: {usage(name)}")
+    if missing == "--out":
+        typed = shlex.join(["kontrast", *words, "--out", WRITES.get(name, "DIR")])
+        return UsageError(
+            f"{name} was not told where to write: --out is missing.",
+            fix=f"Add it, with a name that does not exist yet: {typed}",
+        )
+    return UsageError(f"{name} needs {missing}, which is missing.", fix=f"Write: {usage(name)}")
+
+
+_KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "no value", Path: "a path", str: "text"}
+
+
+def _kinds(hint: Any) -> list[str]:
+    """What may stand for a value of a type: `a whole number`, a choice's words."""
+    if isinstance(hint, str):
+        return [hint]
+    return [_KINDS[hint]] if hint in _KINDS else [kind for part in get_args(hint) for kind in _kinds(part)]
+
+
+def _exactly(kind: Any, tokens: Any) -> Any:
+    """Refuse `--epochs 2.5` where whole numbers are wanted, which the parser would round in silence."""
+    from cyclopts import CoercionError, convert
+
+    kinds = _kinds(kind)
+    for token in () if isinstance(tokens, dict) else tokens:
+        if "." in token.value and "a whole number" in kinds and "a number" not in kinds:
+            raise CoercionError(token=token, target_type=kind)
+    return convert(kind, tokens)
 
 
 def _bear_any_text() -> None:

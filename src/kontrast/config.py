@@ -1,14 +1,16 @@
 """Dataclass ⇄ keywords ⇄ YAML ⇄ command line, and the nearest neighbour of a wrong word.
 
 A configuration is a frozen dataclass beside the code that it configures, with a docstring under each field that
-`--help` shows. This module only builds, checks and prints them; it knows none of them.
+`--help` and Python's `help()` show. This module only builds, checks and prints them; it knows none of them.
 """
 
+import ast
 import dataclasses
 import difflib
 import functools
 import inspect
 import os
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -140,7 +142,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def _config_parameter(function: Callable[..., Any]) -> tuple[str, type, Any] | None:
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in inspect.signature(inspect.unwrap(function)).parameters.values():
         annotation = parameter.annotation
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
@@ -164,33 +166,95 @@ def check_options(function: Callable[..., Any], options: Mapping[str, Any], *, w
 def verb(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a stage's function take its configuration's fields as flat keywords, as the command line does.
 
-    `pretrain(pack, out="e", epochs=5)` is `pretrain(pack, out="e", config=PretrainConfig(epochs=5))`.
+    `pretrain(pack, out="e", epochs=5)` is `pretrain(pack, out="e", config=PretrainConfig(epochs=5))`. Signature and
+    docstring name the fields, so that `help()` shows them; the command line reads them from the wrapped function.
 
     Raises (when called):
-        UsageError: a keyword that is neither an argument nor an option, with its nearest neighbour.
+        UsageError: a keyword that is neither an argument nor an option, with its nearest neighbour; or a missing one.
     """
     found = _config_parameter(function)
-    own = inspect.signature(function).parameters
+    signature = inspect.signature(function)
+    flat = _flat(signature, found)
+    names = [name.rstrip("_") for name in flat.parameters]
 
     @functools.wraps(function)
     def call(*args: Any, **keywords: Any) -> Any:
-        names = [p for p in own if own[p].kind is not inspect.Parameter.VAR_POSITIONAL]
         if found is not None:
             name, cls, default = found
             fields = [f.name for f in dataclasses.fields(cls)]
-            names = [n for n in names if n != name] + fields
             options = {k: keywords.pop(k) for k in list(keywords) if k in fields}
             if options:
                 base = keywords.pop(name, default)
-                merged = {f: getattr(base, f) for f in fields} | options
-                keywords[name] = from_dict(cls, merged)
+                keywords[name] = from_dict(cls, {f: getattr(base, f) for f in fields} | options)
         for key in keywords:
-            if key not in own and key not in names:
+            if key not in names and key not in signature.parameters:
                 guess = nearest(key, names)
                 raise UsageError(
                     f"{function.__name__}() has no option {key!r}.",
                     fix=(f"Did you mean {guess!r}? " if guess else "") + f"Options: {', '.join(names)}.",
                 )
+        try:
+            signature.bind(*args, **keywords)
+        except TypeError as error:
+            raise UsageError(
+                f"{function.__name__}(): {error}.", fix=f"See help(kontrast.{function.__name__})."
+            ) from None
         return function(*args, **keywords)
 
+    call.__signature__ = flat  # type: ignore[attr-defined]
+    call.__doc__ = _described(function, flat, found)
     return call
+
+
+def _flat(signature: inspect.Signature, found: tuple[str, type, Any] | None) -> inspect.Signature:
+    """The signature with the configuration's fields as keywords in its place.
+
+    A positional argument and an option may share a name (`finetune ENCODER … --encoder NAME`), parameters of one
+    signature may not: there the argument, which no caller names, gets a final underscore.
+    """
+    if found is None:
+        return signature
+    name, cls, default = found
+    fields = dataclasses.fields(cls)
+    parameters = []
+    for parameter in signature.parameters.values():
+        if parameter.name == name:
+            parameters += [
+                inspect.Parameter(f.name, parameter.kind, default=getattr(default, f.name), annotation=f.type)
+                for f in fields
+            ]
+        elif parameter.name in {f.name for f in fields}:
+            parameters.append(parameter.replace(name=f"{parameter.name}_"))
+        else:
+            parameters.append(parameter)
+    return signature.replace(parameters=parameters)
+
+
+def _described(function: Callable[..., Any], flat: inspect.Signature, found: tuple[str, type, Any] | None) -> str:
+    """The docstring with the fields' texts in place of the configuration's line."""
+    text = inspect.getdoc(function) or ""
+    if found is None:
+        return text
+    name, cls, _ = found
+    texts = field_texts(cls)
+    lines = []
+    for line in text.split("\n"):
+        word, colon, rest = line.strip().partition(": ")
+        if colon and word == name:
+            lines += [f"    {field}: {about}" for field, about in texts.items()]
+        elif colon and f"{word}_" in flat.parameters:
+            lines.append(f"    {word}_: {rest}")
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def field_texts(cls: type) -> dict[str, str]:
+    """What the docstring under each field of a dataclass says."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(body, ast.ClassDef)
+    texts = {}
+    for field, below in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            texts[ast.unparse(field.target)] = " ".join(str(below.value.value).split())
+    return texts

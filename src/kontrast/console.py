@@ -4,7 +4,9 @@ Results go to standard output; with `--json` these lines move to standard error,
 JSON object and nothing else. Nothing here may receive patient identifiers.
 """
 
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +44,18 @@ def decided(option: str, value: Any, reason: str) -> None:
 
 def warn(message: str) -> None:
     """One line that should not be missed; always on standard error."""
-    print(f"warning: {message}", file=sys.stderr, flush=True)
+    print(fitted(f"warning: {message}", sys.stderr), file=sys.stderr, flush=True)
+
+
+def fitted(text: str, stream: TextIO, indent: str = "") -> str:
+    """`text` behind its indent; on a terminal parted between words, where the terminal would part them anywhere."""
+    if not stream.isatty():
+        return indent + text
+    width = max(shutil.get_terminal_size().columns - 1, 40)
+    more = indent + "  "
+    return textwrap.fill(
+        text, width, initial_indent=indent, subsequent_indent=more, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:

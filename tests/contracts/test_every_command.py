@@ -4,16 +4,18 @@ import dataclasses
 import inspect
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import kontrast
 from contracts.commands import CASES, problem, run, tree
 from kontrast.artifacts.card import read_card
-from kontrast.cli import build_app
+from kontrast.cli import build_app, usage
 from kontrast.config import _config_parameter, flag
 from kontrast.errors import KontrastError
 from kontrast.types import Outcome
@@ -80,6 +82,79 @@ def test_help_explains_every_option(name):
         row = next((row for row in rows if re.match(rf"[│|] (?:[* ] +)?{option}\b", row)), "")
         text = re.sub(r"(?s)[│╰╯─]|--?[\w-]+|\b[A-Z]+\b|\[(choices|default|required).*?\]", "", row)
         assert text.split(), f"{name} {option} is not explained"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_help_shows_how_to_call_it_and_what_every_command_takes(name):
+    said = " ".join(run([name, "--help"]).out.split())
+    assert said.startswith(f"Usage: {usage(name)} ")
+    assert "--json" in said and "--debug" in said
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_python_s_help_names_every_option_with_its_text(name):
+    function = getattr(kontrast, name)
+    parameters = inspect.signature(function).parameters
+    text = inspect.getdoc(function)
+    for option, argument in arguments_of(name).items():
+        python = option[2:].replace("-", "_")
+        assert parameters[python].kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameters[python].default == argument.field_info.default
+        assert re.search(rf"^    {python}: \S", text, re.M), python
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_error_is_a_json_object_too(name, world, tmp_path):
+    for words, code in (
+        ([*world.words(name, tmp_path / "out"), "--no-such-option", "--json"], 2),
+        ([name, "--json", "too", "many", "words", "by", "far"], 2),
+    ):
+        done = run(words)
+        (line,) = done.out.splitlines()
+        said = json.loads(line)
+        head, fix = problem(done)
+        assert done.code == said["exit_code"] == code and said["status"] == "failed" and said["verb"] == name
+        assert (said["error"], said["fix"]) == (head, fix.strip())
+
+
+@pytest.mark.parametrize("name", [name for name in RUN if {"src", "pack", "truth", "study"} & set(CASES[name].inputs)])
+def test_an_error_of_the_work_itself_is_a_json_object_too(name, world, tmp_path):
+    gone = dict.fromkeys(("src", "pack", "truth", "study"), tmp_path / "gone")
+    done = run([*world.words(name, tmp_path / "out", **gone), "--json"])
+    said = json.loads(done.out)
+    assert said["exit_code"] == done.code and str(tmp_path / "gone") in said["error"] and said["fix"]
+
+
+def test_ctrl_c_and_a_fault_are_json_objects_too(world, monkeypatch):
+    words = ["scan", str(world.paths["src"]), "--json"]
+    monkeypatch.setattr("kontrast.data.survey.look", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    said = json.loads(run(words).out)
+    assert said["exit_code"] == 130 and "nothing was written" in said["error"]
+    monkeypatch.setattr("kontrast.data.survey.look", lambda *_, **__: {}["Mueller^Hans"])
+    done = run(words)
+    assert json.loads(done.out)["exit_code"] == 1 and "KeyError" in json.loads(done.out)["error"]
+    assert "Mueller" not in done.out + done.err
+
+
+@pytest.mark.parametrize("name", [name for name in RUN if CASES[name].out == "out"])
+def test_a_missing_out_is_said_with_the_words_to_send_again(name, world, tmp_path):
+    words = world.words(name, tmp_path / "out")
+    at = words.index("--out")
+    head, fix = problem(run(words[:at]))
+    assert head == f"{name} was not told where to write: --out is missing."
+    assert f"kontrast {shlex.join(words[:at])} --out " in fix
+    head, fix = problem(run(words[: at + 1]))
+    assert head == "--out stands without a value." and "--out " in fix
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_number_with_a_point_is_never_rounded_in_silence(name, world, tmp_path):
+    for option, argument in arguments_of(name).items():
+        kinds = {argument.hint, *get_args(argument.hint)}
+        if int in kinds and float not in kinds:
+            done = run([*world.words(name, tmp_path / "out"), option, "2.5"])
+            said = problem(done)[0]
+            assert done.code == 2 and ("2.5 does not fit: it takes a whole number" in said or "more than once" in said)
 
 
 @pytest.mark.parametrize("name", CASES)

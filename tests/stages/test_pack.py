@@ -25,14 +25,16 @@ def test_damage_names_the_file_and_its_images(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("action", ["merge", "subset", "export"])
-def test_other_actions_come_later(tmp_path, action):
-    with pytest.raises(UsageError, match="comes later"):
+def test_what_one_might_expect_says_how_it_is_done(tmp_path, action):
+    with pytest.raises(UsageError, match=f"no `kontrast pack {action}`") as error:
         kontrast.pack(action, tmp_path)
+    assert "prepare another Pack" in error.value.fix
 
 
 def test_a_wrong_word_names_its_neighbour(tmp_path):
-    with pytest.raises(UsageError, match="Did you mean 'verify'"):
+    with pytest.raises(UsageError, match="Did you mean 'verify'") as error:
         kontrast.pack("verfy", tmp_path)
+    assert "merge" not in str(error.value)
 
 
 def test_what_is_no_pack(tmp_path):

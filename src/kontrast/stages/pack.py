@@ -7,18 +7,19 @@ from kontrast.config import choose, verb
 from kontrast.errors import ArtifactError, UsageError
 from kontrast.types import Outcome
 
-ACTIONS = ("verify", "merge", "subset", "export")
+ACTIONS = ("verify",)
+JOINING = ("merge", "subset", "export")
 
 
 @verb
 def pack(action: str, pack: Path, /, *, dry_run: bool = False) -> Outcome:
-    """Care of Packs: verify one.
+    """Check that a Pack is whole (verify).
 
     `verify` compares every file's checksum with the card, whatever the Pack's size, and names each damaged file with
     the images that it holds.
 
     Args:
-        action: verify (merge, subset and export come later).
+        action: verify.
         pack: the Pack.
         dry_run: say what would be compared, read no image.
 
@@ -26,11 +27,12 @@ def pack(action: str, pack: Path, /, *, dry_run: bool = False) -> Outcome:
         ArtifactError: files are missing, cut short or changed.
         UsageError: an action that is not there.
     """
-    if choose(action, ACTIONS, "The action") != "verify":
+    if action in JOINING:
         raise UsageError(
-            f"`kontrast pack {action}` comes later; verify is there now.",
+            f"There is no `kontrast pack {action}`.",
             fix="To choose or join images, prepare another Pack from the source; pretrain takes several Packs.",
         )
+    choose(action, ACTIONS, "The action")
     return _verify(Path(pack), dry_run)
 
 

@@ -257,7 +257,7 @@ def _refuse_changed(src: Path, out: Path, content: dict[str, Any], table: "pd.Da
         raise OutputError(
             f"{src} has changed since {out} was made: {content['source_rows']:,} images then, {len(table):,} now "
             "(or their tables or files are others).",
-            fix="Name another --out; a Pack that grows comes later.",
+            fix="Name another --out.",
         )
 
 
