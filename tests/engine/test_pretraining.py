@@ -10,10 +10,12 @@ from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen
 from kontrast.data.identity import Key
 from kontrast.engine.batches import Batch, Batches, generator
-from kontrast.engine.planning import choose_batch_size, choose_optimizer, choose_steps, method_options
+from kontrast.engine.patients import partner_groups, patient_numbers
+from kontrast.engine.planning import OPTIONS, choose_batch_size, choose_optimizer, choose_steps, method_options
 from kontrast.engine.pretraining import (
     VIEWS_CELL,
     SelfSupervised,
+    make_plan,
     pooled_statistics,
     seen_by,
     training_rows,
@@ -22,9 +24,10 @@ from kontrast.engine.pretraining import (
 from kontrast.errors import UsageError
 from kontrast.methods.method import Step
 from kontrast.nn.encoders import EncoderSpec
+from kontrast.stages.pretrain import PretrainConfig
 from kontrast.views.masks import MaskSpec
 from kontrast.views.params import ViewSpec
-from kontrast.views.recipes import XRAY
+from kontrast.views.recipes import XRAY, make_views
 
 CPU = torch.device("cpu")
 
@@ -98,6 +101,29 @@ def test_masks_are_drawn_for_the_whole_batch_and_after_the_views():
     assert torch.equal(masks[0], torch.cat(masks[1:], dim=1))
     seen = [next(call[1] for call in echo.calls if call[0] == "step") for echo in (plain, whole)]
     assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True)), "views.png shows what a step sees"
+
+
+def test_the_method_sees_partners_and_is_told_the_patients(tmp_path):
+    class Told(Echo):
+        def step(self, views, about):
+            self.calls.append(("patients", about.patients))
+            return super().step(views, about)
+
+    found = [(pack := Pack.open(make_pack(tmp_path / "a", n=40, size=16)), pack.rows("train"))]
+    patients = patient_numbers(found)
+    batches = Batches(found, 8, 3, CPU, groups=partner_groups(found, "patient"))
+    told, spec, batch = Told(), EncoderSpec("resnet18", 16, mean=0, std=1), batches.at(5)
+    SelfSupervised(told, XRAY.at(16), spec, patients).step(batch, 0.0, generator(3, 5))
+    (_, given), (_, seen) = told.calls[1:]
+    assert given.dtype == torch.int64
+    people = pack.table.set_index("image_id")["patient_id"]
+    assert people[batch.ids].tolist() == people[batch.partner_ids].tolist()
+    for i, one in enumerate(people[batch.ids]):
+        assert [int(n) == int(given[i]) for n in given] == [one == other for other in people[batch.ids]]
+    expected = make_views(batch.images, XRAY.at(16), told.views, generator(3, 5), partners=batch.partners)
+    assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True))
+    SelfSupervised(told, XRAY.at(16), spec).step(batch, 0.0, generator(3, 5))
+    assert told.calls[4] == ("patients", None)
 
 
 def test_only_the_train_split_is_read(tmp_path):
@@ -175,21 +201,31 @@ def test_steps_from_epochs_minutes_or_the_number_of_images(capsys):
     _Batches.steps_per_epoch = 20
 
 
+def test_options_reach_the_negatives_by_either_way(tmp_path, capsys):
+    pack = Pack.open(make_pack(tmp_path / "p", n=40, size=16))
+    found = training_rows([pack])
+    spec = EncoderSpec("resnet18", 16)
+
+    def planned(method, **asked):
+        config = PretrainConfig(method=method, batch_size=8, epochs=1, **asked)
+        flat = {name: getattr(config, name) for name in OPTIONS}
+        options = method_options(method, flat, config.options)
+        plan = make_plan(method, options, config, None, spec, found, CPU, measuring=False)
+        return plan.positives, plan.options.get("same_patient_negatives")
+
+    assert planned("moco") == ("image", "mask")
+    assert "--same-patient-negatives = mask" in capsys.readouterr().out
+    assert planned("simclr", same_patient_negatives="keep", positives="patient") == ("patient", "keep")
+    assert planned("moco", options={"same_patient_negatives": "keep"}) == ("image", "keep")
+    assert planned("byol", positives="patient") == ("patient", None)
+    with pytest.raises(UsageError, match="--same-patient-negatives is no option of byol"):
+        planned("byol", same_patient_negatives="keep")
+
+
 def test_an_option_of_another_method_is_refused():
     assert method_options("moco", {"momentum": 0.5, "prototypes": "auto"}).momentum == 0.5
     with pytest.raises(UsageError, match="--prototypes is no option of moco"):
         method_options("moco", {"momentum": "auto", "prototypes": 10})
-
-
-def test_what_has_no_option_of_its_own_goes_through_options():
-    found = method_options("swav", {"momentum": "auto", "prototypes": 10}, {"epsilon": "0.03", "local_views": 2.0})
-    assert (found.prototypes, found.epsilon, found.local_views) == (10, 0.03, 2)
-    assert method_options("swav", {}, {"local_views": "auto"}).local_views == "auto"
-    with pytest.raises(UsageError, match="epsilon") as error:
-        method_options("swav", {}, {"epsilom": 0.03})
-    assert "epsilom" in error.value.problem and "swav" in error.value.problem
-    with pytest.raises(UsageError, match="local_views"):
-        method_options("swav", {}, {"local_views": 2.5})
 
 
 def test_what_has_no_option_of_its_own_goes_through_options():
@@ -224,3 +260,17 @@ def test_the_views_shown_are_those_of_the_first_step(tmp_path, dtype):
         assert local[band].shape == (VIEWS_CELL, VIEWS_CELL)
     write_views(tmp_path, model, batches)
     assert (tmp_path / "views.png").read_bytes() == data
+
+
+def test_partners_stand_beside_the_images_in_the_picture(tmp_path):
+    found = [(pack := Pack.open(make_pack(tmp_path / "p", n=40, size=VIEWS_CELL)), pack.rows("train"))]
+    batches = Batches(found, 8, 3, CPU, groups=partner_groups(found, "patient"))
+    model = SelfSupervised(Echo(), XRAY.at(VIEWS_CELL), EncoderSpec("resnet18", VIEWS_CELL, mean=0, std=1))
+    write_views(tmp_path, model, batches)
+    picture = cv2.imdecode(np.frombuffer((tmp_path / "views.png").read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    columns = np.split(picture, [118 * i for i in range(1, 5)], axis=1)
+    assert len(columns) == 5 and columns[4].shape[1] == VIEWS_CELL
+    for i in range(4):
+        band = slice(118 * i, 118 * i + VIEWS_CELL)
+        for column, images in ((columns[0], batches.at(0).images), (columns[1], batches.at(0).partners)):
+            np.testing.assert_array_equal(column[band, :VIEWS_CELL], images[i, 0].numpy())

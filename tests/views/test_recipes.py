@@ -54,6 +54,16 @@ def test_each_global_view_has_its_own_ranges():
     assert [v.shape[-1] for v in make_views(pictures(1), made, ViewSpec(3), seeded())] == [16, 24, 16]
 
 
+def test_every_second_view_is_the_partner_s_with_the_draws_of_its_place():
+    images, made, spec = pictures(4), XRAY.at(32), ViewSpec(3, 3)
+    partners = images[[1, 0, 2, 3]]
+    mixed = make_views(images, made, spec, seeded(4), partners=partners)
+    own, others = (make_views(of, made, spec, seeded(4)) for of in (images, partners))
+    for i, view in enumerate(mixed):
+        assert torch.equal(view, (own, others)[i % 2][i])
+    assert not torch.equal(mixed[1][:2], own[1][:2]) and torch.equal(mixed[1][2:], own[1][2:])
+
+
 def test_a_part_of_the_batch_gets_what_the_whole_would_give_it():
     images, made, spec = pictures(10), XRAY.at(32), ViewSpec(2, 2)
     whole = make_views(images, made, spec, seeded(4))

@@ -101,8 +101,10 @@ def settle_patients(positives: str, negatives: str | None, found: Found) -> str 
     numbers = patient_numbers(found)
     groups = partner_groups(found, positives)
     if groups is not None:
-        count = f"{shared(groups):,} of {len(groups):,} images have another of their {positives}"
-        console.decided("--positives", positives, f"{count}; the others stay with two views of themselves")
+        paired = shared(groups)
+        rest = "" if paired == len(groups) else "; the others stay with two views of themselves"
+        reason = f"{paired:,} of {len(groups):,} images have another of their {positives}{rest}"
+        console.decided("--positives", positives, reason)
     if negatives is not None:
         negatives = _settle_negatives(negatives, None if numbers is None else training_patients(found, numbers))
     keys = {pack.key_id for pack, _ in found if pack.patients_known}
