@@ -1,6 +1,7 @@
 """What holds for every method. A new one in METHODS is covered by being there."""
 
 import copy
+import dataclasses
 import io
 import math
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from kontrast.errors import UsageError
 from kontrast.methods import METHODS, Method
+from kontrast.methods.method import About
 from kontrast.stages import pretrain
 from toys import ToyEncoder, pictures, small_config, two_views
 
@@ -19,6 +21,12 @@ DOCS = Path(__file__).parents[2] / "docs" / "methods"
 
 CHANCE_IS_NO_COLLAPSE = {"byol", "swav"}
 """Without negatives a collapse has the least loss, and chance is orthogonality; SwAV's is that of equal prototypes."""
+
+CONTRASTS = [
+    name
+    for name, cls in METHODS.items()
+    if "same_patient_negatives" in {field.name for field in dataclasses.fields(cls.Config)}
+]
 
 every = pytest.mark.parametrize("name", list(METHODS))
 
@@ -142,6 +150,23 @@ def test_order_of_the_batch_does_not_matter(name: str) -> None:
     order = torch.randperm(8, generator=torch.Generator().manual_seed(0))
     loss = method.step(views).loss.item()
     assert twin.step([v[order] for v in views]).loss.item() == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", CONTRASTS)
+def test_patients_mask_negatives_by_name_alone(name: str) -> None:
+    """Numbers are names: others give the same; kept, or of people who come once, they change nothing."""
+    patients = torch.tensor([0, 1, 0, 2, 2, 2, 3, 4])
+
+    def losses(treat: str, *numbers: Tensor | None) -> list[float]:
+        method = build(name, same_patient_negatives=treat)
+        return [method.step(views_for(method, seed=s), About(n)).loss.item() for s, n in enumerate(numbers)]
+
+    masked = losses("mask", patients, patients, patients)
+    assert masked == losses("mask", *[7**11 - 1000 * patients] * 3)
+    plain = losses("mask", None, None, None)
+    assert plain == losses("keep", patients, patients, patients)
+    assert plain == losses("mask", *(torch.arange(8) + 8 * s for s in range(3)))
+    assert all(a < b for a, b in list(zip(masked, plain, strict=True))[-2:]), "fewer negatives, a smaller loss"
 
 
 @every

@@ -1,6 +1,8 @@
 """One of W processes: runs what test_methods.py compares between W = 1, 2 and 4, and saves what came out."""
 
+import dataclasses
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 
 from kontrast import distributed as d
 from kontrast.methods import METHODS, Method
+from kontrast.methods.method import About
 from kontrast.nn.batchnorm import dealt
 from kontrast.nn.sinkhorn import sinkhorn
 from kontrast.nn.syncbatchnorm import synchronise
@@ -24,8 +27,9 @@ class Loss(nn.Module):
         super().__init__()
         self.method = method
 
-    def forward(self, views: list[Tensor]) -> Tensor:
-        return self.method(views).loss
+    def forward(self, views: list[Tensor], about: About) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        step = self.method(views, about)
+        return step.loss, step.logs
 
 
 def without_norm(method: nn.Module) -> None:
@@ -42,10 +46,18 @@ def own(x: Tensor) -> Tensor:
     return x.chunk(d.world_size())[d.rank()]
 
 
+WITH_PATIENTS = {
+    f"{name}, patients known": name
+    for name, cls in METHODS.items()
+    if "same_patient_negatives" in {field.name for field in dataclasses.fields(cls.Config)}
+}
+"""Methods that mask negatives run twice."""
+
+
 def run(name: str, device: torch.device) -> dict[str, Tensor]:
     """Gradients and state after each of a few SGD steps in float64."""
     torch.manual_seed(7)
-    cls: Any = METHODS[name]
+    cls: Any = METHODS[WITH_PATIENTS.get(name, name)]
     config = small_config(cls, bn_groups=1, local_views=1, queue_length=16)
     method = cls(ToyEncoder(norm=cls.sync_batchnorm), config).double()
     if not cls.sync_batchnorm:
@@ -61,10 +73,13 @@ def run(name: str, device: torch.device) -> dict[str, Tensor]:
         views += two_views(images[..., ::2, ::2], step, count=method.views.locals)
         optimizer.zero_grad()
         method.before_step(step / 4)
-        loss = wrapped([own(v.double()) for v in views])
+        about = About(own((torch.arange(B) + step) % 5)) if name in WITH_PATIENTS else About()
+        loss, logs = wrapped([own(v.double()) for v in views], about)
         loss.backward()
         method.after_backward(step, step / 4)
         out[f"{name}.loss.{step}"] = d.all_reduce_mean(loss.detach())
+        if name in WITH_PATIENTS:
+            out[f"{name}.loss.{step}.count"] = d.all_reduce_mean(torch.as_tensor(logs["same_patient_negatives"]))
         out |= {f"{name}.grad.{step}.{n}": p.grad.clone() for n, p in method.trainable()}
         optimizer.step()
         method.after_step(step / 4)
@@ -74,7 +89,7 @@ def run(name: str, device: torch.device) -> dict[str, Tensor]:
 def compute(device: torch.device) -> dict[str, Tensor]:
     """Everything that is compared."""
     out: dict[str, Tensor] = {}
-    for name in METHODS:
+    for name in [*METHODS, *WITH_PATIENTS]:
         out |= run(name, device)
     scores = torch.randn(B, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     out["sinkhorn"] = d.gather(sinkhorn(own(scores)))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from distributed.methods_worker import compute
+from distributed.methods_worker import WITH_PATIENTS, compute
 from kontrast.methods import METHODS
 
 HERE = Path(__file__).parent
@@ -45,7 +45,7 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return [one, *(torch.load(folder / f"rank{r}.pt", weights_only=True) for r in range(request.param))]
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", [*METHODS, *WITH_PATIENTS])
 @pytest.mark.parametrize("kind", ["grad", "loss", "state"])
 def test_the_parts_are_one_whole(results: list[dict], name: str, kind: str) -> None:
     """Batch-norm included, where a method synchronises it."""
@@ -59,8 +59,9 @@ def test_the_parts_are_one_whole(results: list[dict], name: str, kind: str) -> N
 
 def test_t2_queues_are_identical_on_all_processes(results: list[dict]) -> None:
     _, first, *others = results
-    queues = [key for key in first if ".keys" in key]
-    assert len(queues) == 3  # MoCo's and SwAV's two
+    queues = [key for key in first if ".keys" in key or "queue.patients" in key]
+    assert len(queues) == 6  # MoCo's, also with patients, and SwAV's two; MoCo's patients
+    assert (first["moco, patients known.state.queue.patients"] >= 0).all()
     assert all(torch.equal(first[key], other[key]) for key in queues for other in others)
 
 
