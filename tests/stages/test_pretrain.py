@@ -105,6 +105,32 @@ def test_several_packs_of_several_sizes(pack, tmp_path, capsys):
     assert len(Seen.load(tmp_path / "e")) == 60
 
 
+@pytest.mark.parametrize("method", ["moco", "simclr", "byol", "swav"])
+def test_pairs_of_a_patient_train_and_are_said(pack, tmp_path, capsys, method):
+    kontrast.pretrain(pack, out=tmp_path / "e", method=method, positives="patient", **SMALL)
+    said = capsys.readouterr().out
+    assert "--positives = patient  (36 of 36 images have another of their patient)" in said
+    card, line = read_card(tmp_path / "e"), _lines(tmp_path / "e")[-1]
+    assert card.content["plan"]["positives"] == card.config["positives"] == "patient"
+    if method in ("moco", "simclr"):
+        assert "--same-patient-negatives = mask  (36 of 36" in said
+        assert card.content["plan"]["options"]["same_patient_negatives"] == "mask"
+        assert line["same_patient_negatives"] > 0
+    kontrast.pretrain(pack, out=tmp_path / "plain", method=method, **SMALL)
+    assert not _same(_weights(tmp_path / "e"), _weights(tmp_path / "plain"))
+
+
+def test_kept_negatives_are_counted_and_unknown_patients_give_the_published_loss(pack, tmp_path, capsys):
+    kontrast.pretrain(pack, out=tmp_path / "keep", method="simclr", same_patient_negatives="keep", **SMALL)
+    nameless = make_pack(tmp_path / "p", n=60, size=16, patients_known=False)
+    kontrast.pretrain(nameless, out=tmp_path / "nameless", method="simclr", **SMALL)
+    assert "patients are not known" in capsys.readouterr().out
+    kept, unknown = _lines(tmp_path / "keep"), _lines(tmp_path / "nameless")
+    assert all("same_patient_negatives" not in line for line in unknown)
+    assert [line["loss"] for line in kept] == [line["loss"] for line in unknown]  # the same pictures
+    assert sum(line["same_patient_negatives"] for line in kept) > 0
+
+
 def test_labels_are_never_read(pack, tmp_path, monkeypatch):
     from kontrast.artifacts.pack import Pack
 
@@ -155,6 +181,10 @@ def test_a_dry_run_writes_nothing(pack, tmp_path):
         ({"epoch": 5}, "epochs"),
         ({"device": "gpu"}, "cuda"),
         ({"lr": -1.0}, "--lr"),
+        ({"positives": "patients"}, "patient"),
+        ({"positives": "study"}, "--positives patient or image"),
+        ({"same_patient_negatives": "drop"}, "mask"),
+        ({"same_patient_negatives": "mask", "method": "byol"}, "--same-patient-negatives"),
     ],
     ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
 )
@@ -184,11 +214,11 @@ def _run(*words, **options):
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(pack, tmp_path):
-    command = _command(pack, tmp_path / "killed", "--epochs", "40", "--method", "moco")
+    command = _command(pack, tmp_path / "killed", "--epochs", "40", "--method", "moco", "--positives", "patient")
     result = _run(str(SCRIPT), "--kills", "5", *command)
     assert result.returncode == 0, result.stderr
     assert "kills left: 0" in result.stdout
-    kontrast.pretrain(pack, out=tmp_path / "whole", method="moco", **ASKED, epochs=40)
+    kontrast.pretrain(pack, out=tmp_path / "whole", method="moco", positives="patient", **ASKED, epochs=40)
     assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "killed"))
     assert _lines(tmp_path / "whole") == _lines(tmp_path / "killed")
     assert (tmp_path / "whole/card.json").read_bytes() == (tmp_path / "killed/card.json").read_bytes()
@@ -214,12 +244,14 @@ def test_sigterm_ends_with_75_and_the_plan_is_kept(pack, tmp_path):
 
 def test_two_processes_share_each_batch(pack, tmp_path):
     base = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(SCRIPT)]
-    result = _run(*base, *_command(pack, tmp_path / "two", "--epochs", "3", "--method", "simclr", "--seed", "3"))
+    asked = ["--epochs", "3", "--method", "simclr", "--seed", "3", "--positives", "patient"]
+    result = _run(*base, *_command(pack, tmp_path / "two", *asked))
     assert result.returncode == 0, result.stderr
-    kontrast.pretrain(pack, out=tmp_path / "one", method="simclr", **ASKED, epochs=3, seed=3)
+    kontrast.pretrain(pack, out=tmp_path / "one", method="simclr", positives="patient", **ASKED, epochs=3, seed=3)
     one, two = _lines(tmp_path / "one"), _lines(tmp_path / "two")
     assert [line["step"] for line in one] == [line["step"] for line in two]
     np.testing.assert_allclose([line["loss"] for line in one], [line["loss"] for line in two], rtol=2e-3)
+    assert [line["same_patient_negatives"] for line in one] == [line["same_patient_negatives"] for line in two]
     others = _weights(tmp_path / "two")
     for name, value in _weights(tmp_path / "one").items():
         torch.testing.assert_close(value, others[name], rtol=2e-2, atol=2e-3)
