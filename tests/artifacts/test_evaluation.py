@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 
 from kontrast.artifacts.card import claim, read_card
-from kontrast.artifacts.evaluation import decimal, read_evaluation, say_scores, write_evaluation
+from kontrast.artifacts.evaluation import (
+    SHOWN,
+    decimal,
+    means,
+    read_evaluation,
+    remarks,
+    say_scores,
+    summary,
+    write_evaluation,
+)
 from kontrast.errors import ArtifactError
 from kontrast.metrics.evaluation import score_table
 from kontrast.types import TRUTH_COLUMNS
@@ -74,7 +83,70 @@ def test_the_printed_table_fits_80_columns_and_says_the_policy(capsys) -> None:
     text = "\n".join(lines)
     assert "uncertain = zeros, blank = negative" in text and "30 bootstrap replicates of rows" in text
     assert "Fracture: no positive among 200 labelled images." in text
-    assert "Pleural Effusion: wide: only 4 positive cases" in text
+    assert "hardly tell: Pleural Effusion (only 4 positive cases)." in text
+    assert "0 positive" not in text and "macro of 2" in text
+
+
+def score(value, reason=None):
+    return {"value": value, "low": None, "high": None, **({"reason": reason} if reason else {})}
+
+
+def finding(reason=None, note=None, threshold=None):
+    entry = {name: score(None if reason else 0.5, reason) for name in SHOWN}
+    return entry | ({"note": note} if note else {}) | ({"threshold_reason": threshold} if threshold else {})
+
+
+def test_each_reason_once_with_all_that_it_is_about() -> None:
+    few = "few: only 12 positive patients, so the intervals cover somewhat less than 95 %"
+    fewer = "few: only 20 positive patients, so the intervals cover somewhat less than 95 %"
+    findings = {
+        "A": finding("no positive among 9 labelled images"), "B": finding("no positive among 9 labelled images"),
+        "C": finding(note=few), "D": finding(note=fewer, threshold="no positive on validation"), "E": finding(),
+    }  # fmt: skip
+    findings["D"]["f1"] = score(None, "no positive on validation")
+    for name, lacking in (("C", 150), ("E", 250)):
+        reason = f"no interval: {lacking} of 1000 replicates lack what the score needs"
+        findings[name]["auroc"]["reason"] = findings[name]["f1"]["reason"] = reason
+    assert remarks({"findings": findings, "macro": {"auroc": score(0.5) | {"findings": ["C", "D", "E"]}}}) == [
+        "A, B: no positive among 9 labelled images.",
+        "D: no positive on validation (F1).",
+        "No interval, since many replicates lack what the score needs: C (150 of 1000), E (250 of 1000).",
+        "The intervals cover somewhat less than 95 %: C (only 12 positive patients), D (only 20 positive patients).",
+        "The macro AUROC is the mean over the 3 of 5 findings for which it is defined.",
+    ]
+    alike = {"findings": {"A": finding("none"), "B": finding("none")}, "macro": {"auroc": score(None)}}
+    assert remarks(alike) == ["All findings: none."]
+
+
+def test_a_macro_that_many_replicates_lack_findings_of_is_marked_and_has_a_steady_one_beside_it(capsys) -> None:
+    rng = np.random.default_rng(0)
+    y = np.stack([np.arange(90) % 2, np.arange(90) < 2], axis=1).astype(float)  # Rare: one patient of 45
+    options = {"patients": np.arange(90) // 2, "split": "test", "label_policy": {"uncertain": "zeros"}}
+    marked = score_table(y, rng.random((90, 2)), ["Common", "Rare"], replicates=200, **options)
+    say_scores(marked)
+    shown = capsys.readouterr().out
+    macro = marked["macro"]["auroc"]
+    assert 0.2 < macro["incomplete"] / 200 < 0.5  # (44 / 45)^45 = .36
+    assert list(means(marked)) == ["macro of 2", "macro of 1 steady"]
+    assert marked["steady"]["auroc"]["value"] == marked["findings"]["Common"]["auroc"]["value"]
+    assert f"[{decimal(macro['low'])}, {decimal(macro['high'])}]*" in shown
+    assert f"* In {macro['incomplete']} of 200 replicates a finding had no positive or no negative patient" in shown
+    assert "The steady macro leaves out Rare." in shown
+    y[:, 1] = np.arange(90) % 3 == 0
+    say_scores(score_table(y, rng.random((90, 2)), ["Common", "Common too"], replicates=200, **options))
+    shown = capsys.readouterr().out
+    assert "*" not in shown and "steady" not in shown
+
+
+def test_what_was_not_learnt_is_named(capsys) -> None:
+    y = (np.arange(90) % 2)[:, None].astype(float)
+    scores = score_table(y, np.random.default_rng(0).random((90, 1)), ["Edema"], replicates=20, label_policy={})
+    assert "not_learnt" not in summary(scores)
+    scores["not_learnt"] = {"Fracture": "all 9 training labels are negative"}
+    say_scores(scores)
+    said = "Not learnt by this classifier, so in no score and no mean: Fracture (all 9 training labels are negative)."
+    assert said in capsys.readouterr().out
+    assert summary(scores)["not_learnt"] == scores["not_learnt"]
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,20 @@ from helpers import make_pack
 from kontrast.artifacts.card import claim
 from kontrast.artifacts.evaluation import write_evaluation
 from kontrast.artifacts.pack import Pack
-from kontrast.engine.comparison import compare, crossvalidate, gather, out_of_fold
+from kontrast.data.labels import targets
+from kontrast.engine.comparison import compare, gather, left_out
 from kontrast.metrics.evaluation import score_table
 
+ZEROS = {"uncertain": "zeros", "blank": "negative"}
 
-def evaluation(folder, pack: Pack, probabilities: np.ndarray, findings: tuple[str, ...] | None = None):
+
+def evaluation(folder, pack: Pack, probabilities, findings: tuple[str, ...] | None = None, policy=ZEROS):
     """A finished evaluation of a Pack's test split, for its first findings."""
     findings = findings or pack.findings
     rows = pack.rows("test")
     truth = pack.table.iloc[rows]
-    y = np.nan_to_num(np.where(pack.labels(rows) == 1, 1.0, 0.0))[:, : len(findings)]
-    policy = {"uncertain": "zeros", "blank": "negative"}
+    y, w = targets(pack.labels(rows), pack.findings, policy["uncertain"], policy["blank"])
+    y = np.where(w > 0, y, np.nan)[:, : len(findings)]
     scores = score_table(
         y, probabilities, findings, patients=list(truth["patient_id"]), label_policy=policy, split="test",
         replicates=50,
@@ -62,27 +65,28 @@ def test_a_seed_that_could_learn_fewer_findings_weighs_as_much(tmp_path) -> None
     assert found["value"] == pytest.approx(means["good"] - means["base"], abs=1e-12)
 
 
-def test_every_image_is_scored_by_a_probe_that_never_met_its_patient() -> None:
-    # Features are one-hot of the patient: a probe that met the patient would know the label; one that did not cannot.
-    patients = np.repeat([f"p{i}" for i in range(20)], 3)
-    x = np.repeat(np.eye(20), 3, axis=0)
-    y = np.repeat(np.arange(20) % 2, 3)[:, None].astype(float)
-    fold = np.repeat(np.arange(20) // 2 % 5, 3)
-    p = out_of_fold(x, y, np.ones_like(y), patients, fold, 0)
-    assert np.abs(p - 0.5).max() < 0.2
+def test_what_the_means_leave_out_is_named_with_the_reason(tmp_path) -> None:
+    pack = Pack.open(make_pack(tmp_path / "pack", n=160, splits=(0.4, 0.1), findings=("Disc", "Bar", "Row")))
+    rng = np.random.default_rng(0)
+    folders = {}
+    for arm, names in (("a", ("Disc", "Bar", "Row")), ("b", ("Disc", "Bar"))):
+        p = rng.random((len(pack.rows("test")), len(names)))
+        folders[arm, "probe", 1.0, 0], _ = evaluation(tmp_path / arm, pack, p, names)
+    assert left_out(folders) == {"Row": "not learnt in 1 of 2 trainings"}
+    only = {key: folder for key, folder in folders.items() if key[0] == "b"}
+    assert left_out(only) == {}
+    assert compare(folders, "b", replicates=20).iloc[0]["findings"] == 2
 
 
-def test_folds_use_no_image_that_an_encoder_has_met(tmp_path) -> None:
-    import kontrast
-
-    path = make_pack(tmp_path / "pack", n=120)
-    pack = Pack.open(path)
-    met = kontrast.probe("random", path, out=tmp_path / "c", encoder="resnet18")
-    encoders = {"random": "random", "met": str(met.out)}
-    named = {"random": "resnet18", "met": "resnet18"}
-    found = crossvalidate(pack, encoders, named, baseline="random", folds=3, replicates=20)
-    # the probe met train and val: only test is left
-    assert found["images"] == len(pack.rows("test"))
-    assert set(found["differences"]) == {"met"}
-    # both arms are the same random encoder (seed 0), so the difference is none
-    assert found["differences"]["met"]["value"] == pytest.approx(0, abs=1e-9)
+def test_labels_that_a_policy_ignores_are_not_compared(tmp_path) -> None:
+    pack = Pack.open(make_pack(tmp_path / "pack", n=160, splits=(0.4, 0.1), unclear=0.2))
+    rng = np.random.default_rng(0)
+    ignoring = {"uncertain": "ignore", "blank": "ignore"}
+    shape = (len(pack.rows("test")), len(pack.findings))
+    folders = {
+        (arm, "probe", 1.0, 0): evaluation(tmp_path / arm, pack, rng.random(shape), policy=ignoring)[0]
+        for arm in ("a", "b")
+    }
+    means = gather(folders).set_index("arm")["auroc"]
+    found = compare(folders, "b", replicates=20).iloc[0]
+    assert found["value"] == pytest.approx(means["a"] - means["b"], abs=1e-12)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from kontrast.metrics.evaluation import SCORES, score_table
+from kontrast.metrics.evaluation import SCORES, mixed, repeated_auroc, score_table
 from kontrast.types import COMPETITION_FINDINGS
 
 
@@ -149,3 +149,30 @@ def test_few_is_counted_in_patients_where_they_are_resampled() -> None:
     ]
     assert notes[0].startswith("wide: only 4 positive patients")
     assert notes[1].startswith("few: only 20 positive patients") and notes[2] == ""
+
+
+def test_the_steady_macro_is_over_the_findings_with_an_interval() -> None:
+    rng = np.random.default_rng(0)
+    y, p = np.stack([np.arange(200) % 2, np.arange(200) < 1, np.arange(200) % 3 == 0], axis=1), rng.random((200, 3))
+    table = score_table(y, p, ["A", "Rare", "B"], replicates=200)
+    assert mixed(table["macro"]["auroc"], 200) and table["findings"]["Rare"]["auroc"]["low"] is None
+    alone = score_table(y[:, [0, 2]], p[:, [0, 2]], ["A", "B"], replicates=200)
+    assert table["steady"] == alone["macro"] and "steady" not in alone
+    assert not mixed(alone["macro"]["auroc"], 200) and not mixed({"incomplete": 20}, 200)
+
+
+def test_auroc_over_repetitions_is_that_of_each_averaged() -> None:
+    y, p, patient = data(90, 2)
+    y[::5, 1] = np.nan
+    other = np.random.default_rng(5).random(p.shape)
+    found = repeated_auroc(y, [p, other], ["A", "B"], patients=patient, replicates=60, seed=4)
+    one = repeated_auroc(y, [p], ["A", "B"], patients=patient, replicates=60, seed=4)
+    table = score_table(y, p, ["A", "B"], patients=patient, replicates=60, seed=4)
+    assert one["findings"] == {name: table["findings"][name]["auroc"] for name in "AB"}
+    assert one["macro"] == table["macro"]["auroc"]
+    known = ~np.isnan(y[:, 1])
+    values = [
+        np.mean([sk.roc_auc_score(y[k, f], s[k, f]) for s in (p, other)]) for f, k in ((0, slice(None)), (1, known))
+    ]
+    assert [found["findings"][name]["value"] for name in "AB"] == pytest.approx(values)
+    assert found["macro"]["value"] == pytest.approx(np.mean(values))

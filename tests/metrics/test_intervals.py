@@ -120,6 +120,19 @@ def test_paired_difference_of_macro_leaves_undefined_findings_and_ignored_rows_o
     assert nothing["value"] is None and nothing["p"] is None and "class is missing" in nothing["reason"]
 
 
+def test_paired_difference_counts_the_replicates_that_lack_a_finding() -> None:
+    y, _, patient = clustered(5, 30)
+    rare = np.zeros_like(y)
+    rare[0] = 1  # of one patient: absent from (29 / 30)^30 = .36 of the replicates
+    table = np.stack([y, rare], axis=1)
+    one, two = (np.random.default_rng(i).random(table.shape) for i in (0, 1))
+    found = intervals.paired_difference(table, one, two, patient, replicates=200, seed=3)
+    draws = np.random.default_rng(3)
+    lacking = sum(patient[0] not in draws.integers(0, 30, size=30) for _ in range(200))
+    assert found["incomplete"] == lacking and 50 < lacking < 100
+    assert "incomplete" not in intervals.paired_difference(y, one[:, 0], two[:, 0], patient, replicates=50)
+
+
 def test_patients_give_wider_intervals_than_rows_when_their_rows_agree() -> None:
     y, s, patient = clustered(7, 60, rows=6)
     by_patient, by_row = (intervals.paired_difference(y, s, -s, p, replicates=300) for p in (patient, None))

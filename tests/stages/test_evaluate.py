@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 import kontrast
 from helpers import make_pack
-from kontrast.artifacts.card import claim, parent
+from kontrast.artifacts.card import claim, parent, write_card
 from kontrast.artifacts.classifier import Classifier, save_classifier
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen
@@ -193,3 +193,16 @@ def test_labels_that_a_policy_ignores_are_not_scored(made, tmp_path) -> None:
         value = roc_auc_score(truth[finding][known] != 0, predictions[finding][known])
         assert entry["auroc"]["value"] == pytest.approx(value, abs=1e-12)
     assert scores["label_policy"] == {"uncertain": "ones,Bar=ignore", "blank": "ignore"}
+
+
+def test_findings_that_could_not_be_learnt_are_named(tmp_path, capsys) -> None:
+    pack = make_pack(tmp_path / "pack", n=40)
+    table = pd.read_csv(pack / "table.csv", dtype=str, keep_default_na=False)
+    table.loc[table["split"] == "train", "Bar"] = "0"
+    table.to_csv(pack / "table.csv", index=False)
+    card = json.loads((pack / "card.json").read_text())
+    write_card(pack, "pack", config=card["config"], content=card["content"], files=list(card["files"]))
+    made = kontrast.probe("random", pack, out=tmp_path / "c", encoder="resnet18", device="cpu")
+    out = kontrast.evaluate(made, pack, out=tmp_path / "e", **QUICK)
+    assert read(out)[2]["not_learnt"] == {"Bar": "all 24 training labels are negative"} == out.summary["not_learnt"]
+    assert "Not learnt by this classifier" in capsys.readouterr().out

@@ -7,6 +7,7 @@ scores.json       see metrics.evaluation
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,19 @@ import pandas as pd
 from kontrast import console
 from kontrast.artifacts.card import Card, Parent, atomic, read_card, verify_files, write_card, write_json
 from kontrast.errors import ArtifactError
+from kontrast.metrics.evaluation import mixed
 from kontrast.types import COMPETITION_FINDINGS, TRUTH_COLUMNS, PathLike
 
 PREDICTIONS, TRUTH, SCORES = "predictions.csv", "truth.csv", "scores.json"
+
+SHOWN = {
+    "auroc": "AUROC", "ap": "average precision", "f1": "F1", "kappa": "Cohen's kappa", "sensitivity": "sensitivity",
+    "specificity": "specificity",
+}  # fmt: skip
+"""The scores that people are shown, and their words."""
+
+MARK = "*"
+"""Stands beside the interval of a mean of which many replicates lacked a finding."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,7 +128,7 @@ def summary(scores: Mapping[str, Any]) -> dict[str, Any]:
     """What a command reports of an evaluation: macro scores, and what must stand beside them."""
     macro = {name: {k: entry[k] for k in ("value", "low", "high")} for name, entry in scores["macro"].items()}
     result = {name: scores.get(name) for name in ("split", "label_policy", "rows", "patients", "interval")}
-    extra = {name: scores[name] for name in ("overlap", "note") if scores.get(name)}
+    extra = {name: scores[name] for name in ("overlap", "note", "not_learnt") if scores.get(name)}
     if "competition" in scores:
         extra["competition_auroc"] = {k: scores["competition"]["auroc"][k] for k in ("value", "low", "high")}
     return result | {"macro": macro} | extra
@@ -125,32 +136,97 @@ def summary(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 def say_scores(scores: Mapping[str, Any]) -> None:
     """Print the scores, 80 columns wide, with what a reader must know beside them."""
+    how, policy = scores["interval"], scores["label_policy"]
     rows = [_row(name, entry) for name, entry in scores["findings"].items()]
-    rows.append(_row("macro", scores["macro"]))
-    if "competition" in scores and len(scores["findings"]) > len(COMPETITION_FINDINGS):
-        rows.append(_row("macro of CheXpert's 5", scores["competition"]))
+    rows += [_row(name, entry, mixed(entry["auroc"], how["replicates"])) for name, entry in means(scores).items()]
     console.table(
         f"Scores on {scores['split'] or 'these predictions'}",
         ["finding", "n", "pos", "AUROC [95 %]", "AP", "F1", "kappa"],
         rows,
     )
-    policy, how = scores["label_policy"], scores["interval"]
     console.say(f"Labels: {', '.join(f'{name} = {value}' for name, value in policy.items())}.")
     console.say(f"Intervals: {how['replicates']:,} bootstrap replicates of {how['resampled']}, seed {how['seed']}.")
-    remarks: dict[str, list[str]] = {}
+    for text in remarks(scores):
+        console.say(f"  {text}")
+
+
+def means(scores: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The means of an evaluation by what they are called: each says of how many findings it is."""
+    macro, steady, five = (scores.get(name) for name in ("macro", "steady", "competition"))
+    named = {f"macro of {len(macro['auroc'].get('findings', []))}": macro} if macro else {}
+    if steady and steady["auroc"]["value"] is not None:
+        named[f"macro of {len(steady['auroc']['findings'])} steady"] = steady
+    if five and len(scores["findings"]) > len(COMPETITION_FINDINGS):
+        named["macro of CheXpert's 5"] = five
+    return named
+
+
+def remarks(scores: Mapping[str, Any]) -> list[str]:
+    """What must stand beside the table: why scores are undefined or weak, and what the means are of.
+
+    Each reason comes once, with the findings that it is about.
+    """
+    about: dict[str, list[str]] = {}
+    weak: dict[str, list[str]] = {}
     for name, entry in scores["findings"].items():
-        # Without both classes nothing else matters; a threshold's absence is then no news.
-        undefined = entry["auroc"]["reason"] if entry["auroc"]["value"] is None else None
-        said = (
-            [undefined]
-            if undefined
-            else [entry["auroc"].get("reason"), entry.get("note"), entry.get("threshold_reason")]
+        weakness = entry.get("note") if entry["auroc"]["value"] is not None else None  # without a class no news
+        for text in [*_reasons(entry), *([weakness] if weakness else [])]:
+            meaning, facts = _parted(text)
+            if facts:
+                weak.setdefault(meaning, []).append(f"{name} ({facts})")
+            else:
+                about.setdefault(meaning, []).append(name)
+    total = len(scores["findings"])
+    said = [
+        f"{'All findings' if len(names) == total > 1 else ', '.join(names)}: {text}." for text, names in about.items()
+    ]
+    said += [f"{meaning[:1].upper()}{meaning[1:]}: {', '.join(facts)}." for meaning, facts in weak.items()]
+    return said + _of_means(scores)
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """What a note or reason means, the same for many findings, and its facts about one: empty where there are none."""
+    if lacking := re.fullmatch(r"no interval: (\d+ of \d+) replicates (.+)", text):
+        return f"no interval, since many replicates {lacking[2]}", lacking[1]
+    if few := re.fullmatch(r"(?:few|wide): (.+), so (.+)", text):  # "few: only 12 positive patients, so the …"
+        return few[2], few[1]
+    return text, ""
+
+
+def _reasons(entry: Mapping[str, Any]) -> list[str]:
+    """Why scores of a finding, or their intervals, are undefined; where it is not AUROC's, with the scores' names."""
+    undefined: dict[str, list[str]] = {}
+    for score, words in SHOWN.items():
+        if entry[score]["value"] is None or entry[score].get("reason"):
+            undefined.setdefault(entry[score].get("reason") or "undefined on these cases", []).append(words)
+    texts = [
+        reason if SHOWN["auroc"] in which else f"{reason} ({', '.join(which)})" for reason, which in undefined.items()
+    ]
+    limit = entry.get("threshold_reason")
+    return [*texts, limit] if limit and limit not in undefined and entry["auroc"]["value"] is not None else texts
+
+
+def _of_means(scores: Mapping[str, Any]) -> list[str]:
+    """What the macro leaves out, and what its interval is worth."""
+    said = []
+    if absent := scores.get("not_learnt"):
+        why = ", ".join(f"{name} ({reason})" for name, reason in absent.items())
+        said.append(f"Not learnt by this classifier, so in no score and no mean: {why}.")
+    macro, total = scores["macro"]["auroc"], len(scores["findings"])
+    held = macro.get("findings")
+    if held is not None and 0 < len(held) < total:
+        said.append(f"The macro AUROC is the mean over the {len(held)} of {total} findings for which it is defined.")
+    how = scores.get("interval") or {}
+    replicates, unit = how.get("replicates", 0), "patient" if how.get("resampled") == "patients" else "case"
+    if mixed(macro, replicates):
+        text = (
+            f"{MARK} In {macro['incomplete']:,} of {replicates:,} replicates a finding had no positive or no negative "
+            f"{unit}, and the mean is over the others: this interval covers less than 95 % and may lie to one side."
         )
-        for remark in filter(None, said):
-            remarks.setdefault(remark, []).append(name)
-    for remark, names in remarks.items():
-        who = "all findings" if len(names) == len(scores["findings"]) > 1 else ", ".join(names)
-        console.say(f"  {who}: {remark}.")
+        steady = (scores.get("steady") or {}).get("auroc", {}).get("findings")
+        rare = [name for name in held or [] if name not in (steady or [])]
+        said.append(text + (f" The steady macro leaves out {', '.join(rare)}." if steady else ""))
+    return said
 
 
 def decimal(value: float | None) -> str:
@@ -161,11 +237,11 @@ def decimal(value: float | None) -> str:
     return text.replace("0.", ".", 1) if abs(value) < 0.9995 else text[:-1]
 
 
-def _row(name: str, entry: Mapping[str, Any]) -> list[str]:
+def _row(name: str, entry: Mapping[str, Any], marked: bool = False) -> list[str]:
     auroc = entry["auroc"]
     area = decimal(auroc["value"])
     if auroc["low"] is not None:
-        area += f" [{decimal(auroc['low'])}, {decimal(auroc['high'])}]"
+        area += f" [{decimal(auroc['low'])}, {decimal(auroc['high'])}]{MARK if marked else ''}"
     counts = [str(entry.get("n", "")), str(entry.get("positives", ""))]
     return [name, *counts, area, *(decimal(entry[score]["value"]) for score in ("ap", "f1", "kappa"))]
 

@@ -1,4 +1,4 @@
-"""Comparing arms on the same test cases: the grid's tables, paired differences, and folds on frozen features."""
+"""Comparing arms on the same test cases: the grid's tables and paired differences."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,20 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kontrast import console
-from kontrast.artifacts.card import parent
-from kontrast.artifacts.encoder import load_encoder
 from kontrast.artifacts.evaluation import Evaluation, read_evaluation
-from kontrast.artifacts.pack import Pack
-from kontrast.artifacts.seen import Seen
 from kontrast.data.labels import targets as make_targets
-from kontrast.data.splits import folds as make_folds
-from kontrast.engine.features import embed
-from kontrast.engine.linear import fit_path
 from kontrast.errors import DataError
-from kontrast.metrics.evaluation import score_table
 from kontrast.metrics.intervals import paired_difference
-from kontrast.metrics.scores import auroc
+from kontrast.metrics.scores import macro_auroc
 
 SCORED = ("auroc", "ap", "f1", "kappa")
 
@@ -41,6 +32,21 @@ def common_findings(evaluations: Cells) -> list[str]:
         scored = [f for f in found.findings if found.scores["findings"][f]["auroc"]["value"] is not None]
         shared = scored if shared is None else [f for f in shared if f in scored]
     return shared or []
+
+
+def left_out(evaluations: Cells) -> dict[str, str]:
+    """The findings that some cell learnt, or was to learn, and that the cells do not share: finding → why not."""
+    cells = [read_evaluation(folder) for folder in evaluations.values()]
+    every = dict.fromkeys(name for cell in cells for name in (*cell.findings, *cell.scores.get("not_learnt", {})))
+    reasons = {}
+    for name in every:
+        scored = [cell.scores["findings"][name]["auroc"] for cell in cells if name in cell.findings]
+        undefined = next((entry.get("reason") for entry in scored if entry["value"] is None), None)
+        if undefined:
+            reasons[name] = undefined
+        elif len(scored) < len(cells):
+            reasons[name] = f"not learnt in {len(cells) - len(scored)} of {len(cells)} trainings"
+    return reasons
 
 
 def gather(evaluations: Cells) -> pd.DataFrame:
@@ -69,7 +75,8 @@ def compare(evaluations: Cells, baseline: str, *, replicates: int = 1000) -> pd.
     that one of the two could not learn at a seed are left out of that seed for both.
 
     Returns:
-        One row a (protocol, fraction, arm): `value, low, high, p, seeds, findings, sd_over_seeds`.
+        One row a (protocol, fraction, arm): `value, low, high, p, seeds, findings, incomplete, replicates,
+        sd_over_seeds`; `incomplete` of the `replicates` lacked some finding (see `metrics.evaluation.mixed`).
     """
     rows = []
     names = common_findings(evaluations)
@@ -84,7 +91,7 @@ def compare(evaluations: Cells, baseline: str, *, replicates: int = 1000) -> pd.
             found = _paired(pairs, names, replicates)
             rows.append({"protocol": protocol, "fraction": fraction, "arm": arm, "baseline": baseline, **found})
     columns = ["protocol", "fraction", "arm", "baseline", "value", "low", "high", "p", "seeds", "findings"]
-    return pd.DataFrame(rows, columns=[*columns, "sd_over_seeds"])
+    return pd.DataFrame(rows, columns=[*columns, "incomplete", "replicates", "sd_over_seeds"])
 
 
 def _paired(pairs: Sequence[tuple[Evaluation, Evaluation]], names: Sequence[str], replicates: int) -> dict[str, Any]:
@@ -95,7 +102,7 @@ def _paired(pairs: Sequence[tuple[Evaluation, Evaluation]], names: Sequence[str]
         y.append(scored_targets(first, names))
         one.append(first.predictions[list(names)].to_numpy())
         two.append(second.predictions[list(names)].to_numpy())
-        each.append(_macro(y[-1], one[-1]) - _macro(y[-1], two[-1]))
+        each.append(macro_auroc(y[-1], one[-1]) - macro_auroc(y[-1], two[-1]))
     patients = pairs[0][0].truth["patient_id"].to_numpy()
     seeds = np.repeat(np.arange(len(pairs)), len(names))
     stacked = [np.concatenate(part, axis=1) for part in (y, one, two)]
@@ -103,6 +110,7 @@ def _paired(pairs: Sequence[tuple[Evaluation, Evaluation]], names: Sequence[str]
         stacked[0], stacked[1], stacked[2], list(patients), groups=list(seeds), replicates=replicates
     )
     kept = {name: found.get(name) for name in ("value", "low", "high", "p")}
+    kept |= {"incomplete": found.get("incomplete", 0), "replicates": replicates}
     spread = float(np.std(each, ddof=1)) if len(each) > 1 else np.nan
     return kept | {"seeds": len(pairs), "findings": len(names), "sd_over_seeds": spread}
 
@@ -114,111 +122,3 @@ def scored_targets(evaluation: Evaluation, findings: Sequence[str]) -> np.ndarra
     y, w = make_targets(values, evaluation.findings, policy["uncertain"], policy["blank"])
     columns = [evaluation.findings.index(name) for name in findings]
     return np.where(w > 0, y, np.nan)[:, columns]
-
-
-def _macro(y: np.ndarray, s: np.ndarray) -> float:
-    values = np.array([auroc(y[:, f], s[:, f], (~np.isnan(y[:, f])).astype(float)) for f in range(y.shape[1])])
-    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
-
-
-def crossvalidate(
-    pack: Pack,
-    encoders: Mapping[str, str],
-    architectures: Mapping[str, str],
-    *,
-    baseline: str,
-    folds: int,
-    findings: Sequence[str] = (),
-    uncertain: str = "zeros",
-    blank: str = "negative",
-    seed: int = 0,
-    replicates: int = 1000,
-) -> dict[str, Any]:
-    """Linear probes on frozen features in patient-grouped folds: no image is scored by a probe that met its patient.
-
-    Only rows that no encoder has met are used, so the folds hold nothing that pretraining saw (as far as patients
-    are known). The penalty is chosen within each fold's training part, by inner folds.
-
-    Args:
-        pack: labelled.
-        encoders: arm → what it starts from.
-        architectures: arm → architecture, where the start names none.
-        baseline: the arm that the others are compared with.
-        folds: number of folds.
-        findings: which; all with both classes when empty.
-        uncertain: label policy of training and scoring (soft: ignored).
-        blank: likewise.
-        seed: of the folds and of random weights.
-        replicates: bootstrap replicates.
-
-    Returns:
-        Per arm `macro` and per finding AUROC with intervals, differences from the baseline, and what was used.
-    """
-    loaded = {}
-    for arm, source in encoders.items():
-        named = architectures[arm] if not Path(source).is_dir() else None
-        loaded[arm] = load_encoder(source, encoder=named, seed=seed, pack=pack)
-    rows = _unseen(pack, [seen for _, _, seen in loaded.values()])
-    patients = pack.table["patient_id"].to_numpy()[rows]
-    names = list(findings) or list(pack.findings)
-    columns = [pack.findings.index(name) for name in names]
-    policy = uncertain.replace("soft", "ignore")
-    y, w = make_targets(pack.labels(rows), pack.findings, policy, blank)
-    y, w = y[:, columns], w[:, columns]
-    both = [i for i in range(len(names)) if 0 < (y[:, i] * w[:, i]).sum() < w[:, i].sum()]
-    y, w, names = y[:, both], w[:, both], [names[i] for i in both]
-    fold = make_folds(patients, folds, seed)
-    truth = np.where(w > 0, y, np.nan)
-    result: dict[str, Any] = {
-        "folds": folds, "images": len(rows), "patients": len(set(patients)), "findings": names, "baseline": baseline,
-        "label_policy": {"uncertain": policy, "blank": blank}, "pack": parent("pack", pack.path).sha256,
-        "arms": {}, "differences": {},
-    }  # fmt: skip
-    scores = {}
-    for arm, (network, spec, _) in loaded.items():
-        console.say(f"  {arm}: {len(rows):,} images no encoder has met, {folds} folds by patient")
-        x = embed(network, spec, pack, rows)
-        scores[arm] = out_of_fold(x, y, w, patients, fold, seed)
-        table = score_table(truth, scores[arm], names, patients=patients, replicates=replicates)
-        result["arms"][arm] = {
-            "macro": table["macro"]["auroc"],
-            "findings": {name: table["findings"][name]["auroc"] for name in names},
-        }
-    for arm in (a for a in scores if a != baseline and baseline in scores):
-        result["differences"][arm] = paired_difference(
-            truth, scores[arm], scores[baseline], list(patients), replicates=replicates
-        )
-    return result
-
-
-def _unseen(pack: Pack, seen: Sequence[Seen]) -> np.ndarray:
-    """Rows of patients and images that none of the encoders has met."""
-    table = pack.table
-    fresh = np.ones(len(pack), dtype=bool)
-    for one in seen:
-        met = one.table
-        fresh &= ~table["sha256"].str[:16].isin(set(met["sha256"])).to_numpy()
-        if pack.patients_known:
-            known = set(met.loc[met["key_id"] == pack.key_id, "patient_id"])
-            fresh &= ~table["patient_id"].isin(known).to_numpy()
-    return np.flatnonzero(fresh)
-
-
-def out_of_fold(
-    x: np.ndarray, y: np.ndarray, w: np.ndarray, patients: np.ndarray, fold: np.ndarray, seed: int
-) -> np.ndarray:
-    """Probabilities (n, F) of each image from a probe fitted on the other folds; penalty by three inner folds."""
-    out = np.zeros(y.shape)
-    for number in np.unique(fold):
-        inside, outside = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        inner = make_folds(list(patients[inside]), 3, seed)
-        tried = []
-        for part in np.unique(inner):
-            fit, check = inside[inner != part], inside[inner == part]
-            path = fit_path(x[fit], y[fit], w[fit])
-            known = np.where(w[check] > 0, y[check], np.nan)
-            tried.append([_macro(known, linear.probabilities(x[check])) for linear in path])
-        best = int(np.argmax(np.nan_to_num(np.nanmean(tried, axis=0), nan=0.0)))
-        linear = fit_path(x[inside], y[inside], w[inside])[best]
-        out[outside] = linear.probabilities(x[outside])
-    return out

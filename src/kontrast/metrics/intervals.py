@@ -124,7 +124,8 @@ def paired_difference(
 
     Returns:
         `value`, `low`, `high` as `interval`, and `p`, two-sided: how often the replicates' difference is on the other
-        side of zero, doubled; its least value is 2 / (replicates + 1).
+        side of zero, doubled; its least value is 2 / (replicates + 1). `incomplete`, where there are any: replicates
+        in which some finding lacked a class, whose difference is of the means over the others.
 
     Raises:
         ValueError: shapes differ, or a metric that is not one of these.
@@ -140,21 +141,27 @@ def paired_difference(
     label = np.zeros(targets.shape[1], dtype=np.int64) if groups is None else np.asarray(groups)
     models = [[_ranks(targets[:, f], s[:, f], units, total) for f in range(targets.shape[1])] for s in (one, two)]
     both = [f for f, r in enumerate(models[0]) if np.isfinite(_score(r, metric, np.ones((total, 1)))[0])]
-
-    def mean(ranks: list[Ranks], w: Array) -> Array:
-        values = np.stack([_score(ranks[f], metric, w) for f in both])
-        return mean_defined(np.stack([mean_defined(values[label[both] == g]) for g in np.unique(label[both])]))
-
-    def difference(w: Array) -> Array:
-        return (mean(models[0], w) - mean(models[1], w))[None]
-
     if not both:
         return interval(np.nan, np.empty(0), "a class is missing in every finding") | {"p": None}
-    drawn = bootstrap(difference, total, replicates=replicates, seed=seed)[0]
+
+    def difference(w: Array) -> Array:
+        """The difference, and how many findings are defined: (2, r)."""
+        values = [np.stack([_score(ranks[f], metric, w) for f in both]) for ranks in models]
+        first, second = (mean_of_groups(v, label[both]) for v in values)
+        return np.stack([first - second, np.isfinite(values[0]).sum(axis=0)])
+
+    drawn, defined = bootstrap(difference, total, replicates=replicates, seed=seed)
     result = interval(float(difference(np.ones((total, 1)))[0, 0]), drawn)
     kept = drawn[np.isfinite(drawn)]
     tail = (min((kept <= 0).sum(), (kept >= 0).sum()) + 1) / (len(kept) + 1)
+    incomplete = int((defined < len(both)).sum())
+    result |= {"incomplete": incomplete} if incomplete else {}
     return result | {"p": float(min(1.0, 2 * tail)) if result["low"] is not None else None}
+
+
+def mean_of_groups(values: Array, groups: NDArray[np.int64]) -> Array:
+    """The mean (R,) over groups of the groups' means of what is defined: values (F, R), groups (F,)."""
+    return mean_defined(np.stack([mean_defined(values[groups == g]) for g in np.unique(groups)]))
 
 
 def mean_defined(values: Array) -> Array:

@@ -108,6 +108,19 @@ def average_precision(y: ArrayLike, s: ArrayLike, w: ArrayLike | None = None) ->
     return _answer(ranks.areas(_weights(w, ranks.tally.shape[1]))[1], w)
 
 
+def macro_auroc(y: ArrayLike, s: ArrayLike) -> float:
+    """The mean AUROC over the findings for which it is defined; NaN where there is none.
+
+    Args:
+        y: targets (n, F): 1, 0 or NaN = ignored.
+        s: scores (n, F).
+    """
+    targets, scores = np.asarray(y, dtype=np.float64), np.asarray(s, dtype=np.float64)
+    known = ~np.isnan(targets)
+    values = np.array([auroc(targets[k, f], scores[k, f]) for f, k in enumerate(known.T)])
+    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+
+
 class Confusion(NamedTuple):
     """Weights of true positives, false positives, false negatives and true negatives: floats or (R,)."""
 

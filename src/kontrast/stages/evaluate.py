@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from kontrast.artifacts.card import Card
+    from kontrast.artifacts.classifier import Classifier
     from kontrast.artifacts.pack import Pack
     from kontrast.artifacts.seen import Seen
 
@@ -73,27 +74,20 @@ def evaluate(
         DataError: the split is empty.
         LeakageError: patients or images of the split were met in training.
     """
-    import numpy as np
-
     from kontrast.artifacts.card import claim, parent, read_card
     from kontrast.artifacts.classifier import load_classifier
     from kontrast.artifacts.evaluation import say_scores, write_evaluation
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
-    from kontrast.data.labels import targets
-    from kontrast.engine.features import predict
-    from kontrast.engine.precision import resolve_device
-    from kontrast.metrics.evaluation import score_table
 
     model, card, seen = load_classifier(classifier)
     data = Pack.open(pack)
     # What can be refused is refused before the folder is claimed, so that it stays free for the mended command.
-    rows, columns = _rows(data, config.split), _columns(model.findings, data)
-    y, w = targets(data.labels(rows)[:, columns], model.findings, config.uncertain, config.blank)
+    rows = _rows(data, config.split)
+    truth = _truth(data, rows, model.findings, config)
     marks = _overlap(seen, card, data, rows, config)
     parents = [parent("classifier", classifier), parent("pack", pack)]
-    asked = to_dict(config)
-    taken = claim(out, "evaluation", config=asked, parents=parents, dry_run=dry_run)
+    taken = claim(out, "evaluation", config=to_dict(config), parents=parents, dry_run=dry_run)
     if taken.state == "done":
         console.say(f"{out} is already done.")
         return Outcome("evaluate", Path(out), "already done", read_card(out).content["summary"])
@@ -102,18 +96,11 @@ def evaluate(
         console.say(f"Would score {len(rows):,} images of {config.split} for {', '.join(model.findings)}.")
         return Outcome("evaluate", Path(out), "planned", {"rows": len(rows), "findings": list(model.findings)} | marks)
     with locked(taken.folder):
-        probabilities = predict(model, data, rows, resolve_device(config.device), config.batch_size)
-        _check_finite(probabilities)
-        table = data.table.iloc[rows].reset_index(drop=True)
-        scores = score_table(
-            np.where(w > 0, y, np.nan), probabilities, model.findings,
-            patients=table["patient_id"].to_numpy() if data.patients_known else None,
-            thresholds=card.content["thresholds"], split=config.split, replicates=config.replicates, seed=config.seed,
-            label_policy={"uncertain": config.uncertain, "blank": config.blank},
-        ) | marks  # fmt: skip
+        probabilities = _predict(model, data, rows, config)
+        scores = _score(data, rows, truth, probabilities, card, config) | marks
         done = write_evaluation(
-            taken.folder, truth=table, predictions=probabilities, findings=model.findings, scores=scores,
-            config=asked, parents=parents,
+            taken.folder, truth=data.table.iloc[rows], predictions=probabilities, findings=model.findings,
+            scores=scores, config=to_dict(config), parents=parents,
             content={"seed": config.seed, "patients_known": data.patients_known, "key_id": data.key_id},
         )  # fmt: skip
     say_scores(scores)
@@ -131,7 +118,12 @@ def _rows(pack: "Pack", split: str) -> "np.ndarray":
     return rows
 
 
-def _columns(findings: tuple[str, ...], pack: "Pack") -> list[int]:
+def _truth(pack: "Pack", rows: "np.ndarray", findings: tuple[str, ...], config: EvaluateConfig) -> "np.ndarray":
+    """Targets of the Classifier's findings by the label policy: (n, F) of 1, 0 and NaN = ignored."""
+    import numpy as np
+
+    from kontrast.data.labels import targets
+
     missing = [name for name in findings if name not in pack.findings]
     if missing:
         raise UsageError(
@@ -139,7 +131,9 @@ def _columns(findings: tuple[str, ...], pack: "Pack") -> list[int]:
             f"(it has: {', '.join(pack.findings) or 'none'}).",
             fix="Prepare the Pack from a table with these columns; `--column` renames them.",
         )
-    return [pack.findings.index(name) for name in findings]
+    columns = [pack.findings.index(name) for name in findings]
+    y, w = targets(pack.labels(rows)[:, columns], findings, config.uncertain, config.blank)
+    return np.where(w > 0, y, np.nan)
 
 
 def _overlap(seen: "Seen", card: "Card", pack: "Pack", rows: "np.ndarray", config: EvaluateConfig) -> dict[str, Any]:
@@ -181,12 +175,38 @@ def _say_marks(marks: dict[str, Any]) -> None:
         console.warn(f"{marks['note']}.")
 
 
-def _check_finite(probabilities: "np.ndarray") -> None:
+def _predict(model: "Classifier", pack: "Pack", rows: "np.ndarray", config: EvaluateConfig) -> "np.ndarray":
     import numpy as np
 
+    from kontrast.engine.features import predict
+    from kontrast.engine.precision import resolve_device
+
+    probabilities = predict(model, pack, rows, resolve_device(config.device), config.batch_size)
     bad = int((~np.isfinite(probabilities)).any(axis=1).sum())
     if bad:
         raise ArtifactError(
             f"The Classifier gives no finite probability for {bad:,} of {len(probabilities):,} images.",
             fix="Its weights are unusable: train it again, with a lower learning rate.",
         )
+    return probabilities
+
+
+def _score(
+    pack: "Pack",
+    rows: "np.ndarray",
+    truth: "np.ndarray",
+    probabilities: "np.ndarray",
+    card: "Card",
+    config: EvaluateConfig,
+) -> dict[str, Any]:
+    """The table, and in `not_learnt` the findings that the Classifier was to learn and could not, with the reason."""
+    from kontrast.metrics.evaluation import score_table
+
+    scores = score_table(
+        truth, probabilities, card.content["findings"],
+        patients=pack.table["patient_id"].to_numpy()[rows] if pack.patients_known else None,
+        thresholds=card.content["thresholds"], split=config.split, replicates=config.replicates, seed=config.seed,
+        label_policy={"uncertain": config.uncertain, "blank": config.blank},
+    )  # fmt: skip
+    absent = (card.content.get("summary") or {}).get("dropped")
+    return scores | ({"not_learnt": absent} if absent else {})

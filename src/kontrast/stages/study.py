@@ -8,7 +8,7 @@ from typing import Any
 
 from kontrast import console
 from kontrast.config import choose, from_dict, load_yaml, require, to_dict, verb
-from kontrast.errors import KontrastError, UsageError
+from kontrast.errors import DataError, KontrastError, UsageError
 from kontrast.types import Outcome
 
 PROTOCOLS = ("probe", "finetune")
@@ -147,6 +147,7 @@ def study(file: Path, /, *, out: Path, jobs: int = 1, seed: int | None = None, d
         encoders = _pretrain(plan, packs, out)
         cells = [cell for cell in cells if cell.arm in encoders]
         _run(cells, encoders, jobs, lambda cell: run_cell(plan, cell, packs[plan.pack], encoders[cell.arm], out))
+        _explain(plan, cells, packs[plan.pack], out)
         return _finish(plan, cells, packs, encoders, out, asked)
 
 
@@ -289,13 +290,29 @@ def run_cell(plan: Study, cell: Cell, pack: Path, encoder: str, out: Path) -> No
     )  # fmt: skip
 
 
+def _explain(plan: Study, cells: list[Cell], pack: Path, out: Path) -> None:
+    """Heat maps of one cell, for the report: of the first arm that is not the baseline, with the most labels.
+
+    Not of the best: its maps would be chosen on the test split.
+    """
+    from kontrast import explain
+
+    shown = max(cells, key=lambda c: (c.arm != plan.baseline, c.protocol == "finetune", c.fraction))
+    console.say(f"\n== where {shown.name} looks")
+    try:
+        explain(out / "classifiers" / shown.name, pack, out=out / "explanations" / shown.name, images=4, limit=100)
+    except DataError as error:  # no positive image of any finding: nothing to look at
+        console.warn(error.problem)
+
+
 def _finish(
     plan: Study, cells: list[Cell], packs: dict[str, Path], encoders: dict[str, str], out: Path, asked: dict[str, Any]
 ) -> Outcome:
     """Gather the tables of the grid from the evaluations' files, and close the study."""
     from kontrast.artifacts.card import atomic, parents_of, write_card, write_json
     from kontrast.artifacts.pack import Pack
-    from kontrast.engine.comparison import compare, crossvalidate, gather
+    from kontrast.engine.comparison import common_findings, compare, gather, left_out
+    from kontrast.engine.folds import crossvalidate
 
     folders = {(c.arm, c.protocol, c.fraction, c.seed): out / "evaluations" / c.name for c in cells}
     table = gather(folders)
@@ -317,8 +334,16 @@ def _finish(
     # The inputs are in the content: when the folder was claimed, the Packs and encoders were still to be made.
     used = {"pack": packs[plan.pack]} | {f"encoder {name}": folder for name, folder in encoders.items()}
     inputs = [asdict(one) for one in parents_of(**used)]
-    write_card(out, "study", config=asked, content={"summary": summary, "inputs": inputs}, files=files)
+    absent = left_out(folders)
+    means = {"findings": common_findings(folders), "left_out": absent}
+    content = {"summary": summary, "inputs": inputs, "means": means}
+    write_card(out, "study", config=asked, content=content, files=files)
     _say(table, differences, plan)
+    if absent:
+        console.say(
+            f"All means are over {len(means['findings'])} findings; not over "
+            f"{', '.join(f'{name} ({reason})' for name, reason in absent.items())}."
+        )
     return Outcome("study", out, "done", summary)
 
 
