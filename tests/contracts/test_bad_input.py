@@ -110,6 +110,30 @@ def test_without_patient_ids_it_goes_on_and_says_so(world, tmp_path):
         assert done.code == 0 and "patient" in done.err, done.err
 
 
+@pytest.mark.parametrize(
+    ("source", "asked", "word", "advice"),
+    [
+        ({"patients_known": False}, "--positives patient", "names its patients", "--column patient="),
+        ({"patients_known": False}, "--positives study", "names its patients", "--positives image"),
+        ({"patients_known": False}, "--same-patient-negatives mask", "names its patients", "--column patient="),
+        ({"patients": 60}, "--positives patient", "no patient has two", "--positives image"),
+        ({}, "--positives study", "no study has two", "--positives patient or image"),
+        ({"patients": 1, "splits": (1.0, 0.0)}, "--positives patient", "one patient", "two patients"),
+        ({}, "--positives patients", "patients", "patient"),
+    ],
+    ids=["unknown", "unknown, study", "unknown, mask", "nobody twice", "no study twice", "one patient", "misspelt"],
+)
+def test_pairs_of_patients_that_cannot_be(source, asked, word, advice, world, tmp_path):
+    pack = make_pack(tmp_path / "pack", n=60, size=SIZE, **source)
+    before = tree(tmp_path)
+    done = run([*world.words("pretrain", tmp_path / "out", pack=pack), *asked.split()])
+    said, fix = problem(done)
+    assert done.code == 2 and word in said and advice in fix, done.err
+    assert tree(tmp_path) == before
+    plain = run([*world.words("pretrain", tmp_path / "out", pack=pack), "--dry-run"])
+    assert plain.code == (2 if word == "one patient" else 0), plain.err
+
+
 def one_class(folder, value):
     """A Pack whose only findings have one class throughout."""
     pack = make_pack(folder, n=60, size=SIZE)
