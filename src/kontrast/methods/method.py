@@ -126,6 +126,33 @@ class Method(nn.Module, ABC):
         return ((name, p) for name, p in self.named_parameters() if p.requires_grad)
 
 
+class Chunkable(Method):
+    """A method whose step has two parts: each image embedded, then all embeddings of the batch compared.
+
+    The optional part of the contract. Images meet in `compare` alone, batch-norm aside, so that the training loop can
+    embed a batch a chunk at a time where the memory does not hold it whole (engine/chunks.py).
+    """
+
+    @abstractmethod
+    def embed(self, views: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """All that a batch's images give, one tensor (b, D) each, row i of image i.
+
+        Called twice on each chunk, so no state but batch-norm's running statistics may change: a teacher follows in
+        `before_step` or `after_step`. Every parameter that trains is used in here.
+
+        Args:
+            views: as `step` takes them, of any number of images.
+        """
+
+    @abstractmethod
+    def compare(self, embeddings: tuple[Tensor, ...], about: About = UNKNOWN) -> Step:
+        """The loss of what `embed` gave for the batch; without parameters and without batch-norm layers."""
+
+    def step(self, views: Sequence[Tensor], about: About = UNKNOWN) -> Step:
+        """Embed, then compare."""
+        return self.compare(self.embed(views), about)
+
+
 def feature_dim(encoder: nn.Module) -> int:
     """F, the length of the encoder's feature vector."""
     return int(encoder.feature_dim)  # type: ignore[arg-type]
