@@ -137,6 +137,11 @@ def test_partners_are_drawn_for_the_whole_batch_from_seed_and_step(monkeypatch, 
     assert torch.equal(torch.cat([part.partners for part in parts]), whole.partners)
 
 
+def test_partners_go_to_the_device_too():
+    batch = Batches([(FakePack(), np.arange(40))], 8, 3, "meta", groups=np.zeros(40, np.int64)).at(0)
+    assert batch.images.device.type == batch.partners.device.type == "meta"
+
+
 def test_partners_change_nothing_else_and_differ_from_step_to_step():
     plain, paired = _batches(), _batches(groups=np.zeros(40, np.int64))
     assert plain.at(3).ids == paired.at(3).ids

@@ -47,10 +47,10 @@ def test_unknown_patients_are_each_their_own_even_where_ids_look_alike():
 
 
 def test_only_rows_that_train_have_partners():
-    pack, rest = People(["x", "x", "y", "y", "x"]), People(["y", "x"])
+    pack, rest = People(["x", "x", "y", "y", "x"]), People(["x", "y"])
     found = [(pack, np.array([0, 2, 4])), (rest, np.array([1]))]
-    assert training_patients(found, patient_numbers(found)).tolist() == [0, 1, 0, 0]
-    assert _partition(partner_groups(found, "patient")) == {frozenset({0, 2, 3}), frozenset({1})}
+    assert training_patients(found, patient_numbers(found)).tolist() == [0, 1, 0, 1]
+    assert _partition(partner_groups(found, "patient")) == {frozenset({0, 2}), frozenset({1, 3})}
 
 
 def test_a_study_never_joins_two_people_and_a_blank_one_nobody():

@@ -206,7 +206,7 @@ def test_options_reach_the_negatives_by_either_way(tmp_path, capsys):
     found = training_rows([pack])
     spec = EncoderSpec("resnet18", 16)
 
-    def planned(method, **asked):
+    def planned(method, found=found, **asked):
         config = PretrainConfig(method=method, batch_size=8, epochs=1, **asked)
         flat = {name: getattr(config, name) for name in OPTIONS}
         options = method_options(method, flat, config.options)
@@ -218,6 +218,8 @@ def test_options_reach_the_negatives_by_either_way(tmp_path, capsys):
     assert planned("simclr", same_patient_negatives="keep", positives="patient") == ("patient", "keep")
     assert planned("moco", options={"same_patient_negatives": "keep"}) == ("image", "keep")
     assert planned("byol", positives="patient") == ("patient", None)
+    nameless = Pack.open(make_pack(tmp_path / "nameless", n=40, size=16, patients_known=False))
+    assert planned("moco", [(nameless, nameless.rows("train"))]) == ("image", "keep")
     with pytest.raises(UsageError, match="--same-patient-negatives is no option of byol"):
         planned("byol", same_patient_negatives="keep")
 
