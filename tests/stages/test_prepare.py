@@ -365,6 +365,22 @@ def test_nothing_is_written_before_the_source_was_understood(src, tmp_path):
     assert kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1).status == "done"
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_folders_that_may_be_people_are_refused_without_their_names(tmp_path, capfd, dry_run):
+    src = make_source(tmp_path / "src", labels=False)
+    (src / "a").rename(src / "Anna")
+    (src / "b").rename(src / "Hans")
+    with pytest.raises(UsageError, match=r"2 folders with about 15 images each may be classes or people") as error:
+        kontrast.prepare(src, out=tmp_path / "p", dry_run=dry_run)
+    assert "--layout folder" in error.value.fix and "--layout plain" in error.value.fix
+    said = capfd.readouterr()
+    assert not any(name in str(error.value) + said.out + said.err for name in ("Anna", "Hans"))
+    assert not (tmp_path / "p").exists()
+    asked = kontrast.prepare(src, out=tmp_path / "p", layout="folder", dry_run=dry_run)
+    assert list(asked.summary["findings"]) == ["Anna", "Hans"]
+    assert "findings = the names of the 2 class folders: Anna, Hans" in capfd.readouterr().out
+
+
 def test_dry_run_writes_nothing(src, tmp_path, capsys):
     outcome = kontrast.prepare(src, out=tmp_path / "p", dry_run=True)
     assert outcome.status == "planned" and not (tmp_path / "p").exists()

@@ -2,11 +2,13 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from pydicom.data import get_testdata_file
 
 import kontrast
 from kontrast.errors import DataError, OutputError, UsageError
@@ -98,10 +100,42 @@ def test_the_proposed_command_repeats_the_options(src):
     assert command.endswith("--layout table --column patient=none --column 'rename=Mass:Big Mass'")
 
 
-def test_copies_are_counted(tmp_path):
-    for name in ("a", "b", "c"):
+def test_copies_are_counted_and_named(tmp_path, capsys):
+    for name in ("image1", "image22", "Mueller"):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((5, 5), 7, np.uint8))
-    assert kontrast.scan(tmp_path).summary["problems"][0]["count"] == 2
+    (found,) = kontrast.scan(tmp_path).summary["problems"]
+    assert (found["count"], found["examples"]) == (2, ["imageN.png of X.png"])
+    assert "2 × byte-for-byte copy of another file: imageN.png of X.png" in capsys.readouterr().out
+    (found,) = kontrast.scan(tmp_path, show_names=True).summary["problems"]
+    assert found["examples"] == ["image1.png of Mueller.png", "image22.png of Mueller.png"]
+
+
+def test_another_modality_among_radiographs_is_a_problem(tmp_path, capsys):
+    kontrast.phantom(tmp_path / "p", patients=3, size=16, format="dicom")
+    radiographs = sorted((tmp_path / "p").rglob("*.dcm"))
+    shutil.copy(get_testdata_file("CT_small.dcm"), tmp_path / "p" / "slice7.dcm")
+    found = kontrast.scan(tmp_path / "p", layout="plain")
+    assert found.summary["modalities"] == {"CT": 1, "DX": len(radiographs)}
+    (problem,) = found.summary["problems"]
+    assert problem["reason"].startswith("modality CT among radiographs") and problem["examples"] == ["sliceN.dcm"]
+    said = capsys.readouterr().out
+    assert f"modality   CT 1, DX {len(radiographs)} (DICOM)" in said and "CT among radiographs" in said
+    (tmp_path / "p" / "slice7.dcm").unlink()
+    assert not kontrast.scan(tmp_path / "p", layout="plain").summary["problems"]
+
+
+def test_folders_that_may_be_people_are_said_and_not_named(tmp_path, capsys):
+    for i in range(8):
+        path = tmp_path / ("Anna", "Hans", "Lea")[i % 3] / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), RNG.integers(0, 256, (20, 20), dtype=np.uint8))
+    outcome = kontrast.scan(tmp_path)
+    said = capsys.readouterr().out + outcome.to_json()
+    assert outcome.summary["findings"] == {} and outcome.summary["command"].endswith("--layout plain")
+    assert "3 folders with about 3 images each may be classes or people" in " ".join(said.split())
+    assert not any(name in said for name in ("Anna", "Hans", "Lea"))
+    assert set(kontrast.scan(tmp_path, layout="folder").summary["findings"]) == {"Anna", "Hans", "Lea"}
+    assert "findings = the names of the 3 class folders: Anna, Hans, Lea" in capsys.readouterr().out
 
 
 def test_wrong_input(src, tmp_path):

@@ -153,8 +153,8 @@ def _column(name: str, table: pd.DataFrame) -> str:
     )
 
 
-def _by_files(table: pd.DataFrame, stems: Collection[str]) -> str | None:
-    """The column whose words are most often names of files that exist."""
+def by_files(table: pd.DataFrame, stems: Collection[str]) -> str | None:
+    """The column whose words are most often names of files that exist (`stems`), or None."""
     shares = {
         name: table[name].map(stem).isin(stems).mean()
         for name in table.columns
@@ -208,7 +208,7 @@ def recognise(table: pd.DataFrame, overrides: dict[str, str], stems: Collection[
             found[role] = given[role]
             continue
         taken = {name for name in (*found.values(), *given.values()) if name}
-        column = _by_files(table[[c for c in table.columns if c not in taken]], stems) if role == "path" else None
+        column = by_files(table[[c for c in table.columns if c not in taken]], stems) if role == "path" else None
         found[role] = column or _find(role, table, taken, notes)
     shown = ", ".join(f"{role} = {name}" for role, name in found.items() if name and role != "classes")
     notes = [f"columns: {shown}"] * bool(shown) + notes

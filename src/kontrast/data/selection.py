@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from kontrast import console
-from kontrast.data.layouts.records import masked
+from kontrast.data.layouts.names import masked
 from kontrast.data.splits import check_disjoint, complete, repair_overlap
 from kontrast.errors import DataError
 

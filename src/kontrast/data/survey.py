@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -18,6 +18,8 @@ from kontrast.data.resize import fit
 from kontrast.data.splits import repair_overlap
 
 EXAMPLES = 3
+RADIOGRAPHS = ("CR", "DX", "RG")
+"""DICOM's modalities of plain radiographs: storage phosphors, flat detectors, film (PS3.3 C.7.3.1.1.1)."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ class Pixels:
     Attributes:
         looked: number of files opened.
         formats, bits: how many of each (`JPEG`; significant bits).
+        modalities: files of each DICOM modality (`DX`, `CT`, `unknown`).
         heights, widths: pixels, one of each readable file.
-        copies: files whose bytes equal an earlier one's.
+        copies: (file, the earlier file whose bytes it repeats).
         bad: (file, reason) of what cannot be read.
         thumbnails: (source, (s, s) uint8).
     """
@@ -45,9 +48,10 @@ class Pixels:
     looked: int = 0
     formats: Counter[str] = field(default_factory=Counter)
     bits: Counter[int] = field(default_factory=Counter)
+    modalities: dict[str, list[str]] = field(default_factory=dict)
     heights: list[int] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
-    copies: int = 0
+    copies: list[tuple[str, str]] = field(default_factory=list)
     bad: list[tuple[str, str]] = field(default_factory=list)
     thumbnails: list[tuple[str, np.ndarray]] = field(default_factory=list)
 
@@ -74,7 +78,7 @@ def look(
         size: their side, in pixels.
         tell: called after each file.
     """
-    pixels, seen = Pixels(), set()
+    pixels, seen = Pixels(), dict[bytes, str]()
     shown = {sources[row] for row in spread(len(sources), thumbnails)} if thumbnails else set()
     for source in sources:
         pixels.looked += 1
@@ -86,10 +90,13 @@ def look(
             pixels.bad.append((source, error.reason))
             continue
         digest = hashlib.sha256(data).digest()
-        pixels.copies += digest in seen
-        seen.add(digest)
+        first = seen.setdefault(digest, source)
+        if first != source:
+            pixels.copies.append((source, first))
         pixels.formats[file_format(data[:132]) or "DICOM"] += 1
         pixels.bits[image.bits] += 1
+        if image.header:
+            pixels.modalities.setdefault(str(image.header["modality"] or "unknown"), []).append(source)
         pixels.heights.append(image.pixels.shape[0])
         pixels.widths.append(image.pixels.shape[1])
         if source in shown:
@@ -108,17 +115,34 @@ def label_counts(table: pd.DataFrame, findings: Sequence[str]) -> dict[str, dict
 
 
 def problems(records: Records, pixels: Pixels, *, show_names: bool = False) -> list[Problem]:
-    """Problems by kind, the most frequent first. File names may hold patient ids: digits are masked unless asked."""
+    """Problems by kind, the most frequent first. File names may hold patients' ids and names: see `masked`."""
+
+    def shown(name: str) -> str:
+        return name if show_names else masked(name)
+
     kinds: dict[str, list[str]] = {}
     for name, reason in (*records.problems, *pixels.bad):
-        kinds.setdefault(reason, []).append(name)
-    found = [
-        Problem(reason, len(names), tuple(dict.fromkeys(n if show_names else masked(n) for n in names))[:EXAMPLES])
-        for reason, names in kinds.items()
-    ]
-    if pixels.copies:
-        found.append(Problem("byte-for-byte copy of another file", pixels.copies, ()))
+        kinds.setdefault(reason, []).append(shown(name))
+    for name, first in pixels.copies:
+        kinds.setdefault("byte-for-byte copy of another file", []).append(f"{shown(name)} of {shown(first)}")
+    for modality, names in _out_of_place(pixels.modalities).items():
+        kinds.setdefault(modality, []).extend(map(shown, names))
+    found = [Problem(reason, len(names), tuple(dict.fromkeys(names))[:EXAMPLES]) for reason, names in kinds.items()]
     return sorted(found, key=lambda problem: -problem.count)
+
+
+def _out_of_place(modalities: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Files of another modality than most: one encoder, and one Pack, should not mix CT slices and radiographs."""
+    kinds: dict[str, list[str]] = {}
+    for modality, names in modalities.items():
+        if modality != "unknown":
+            kinds.setdefault("radiographs" if modality in RADIOGRAPHS else modality, []).extend(names)
+    most = max(kinds, key=lambda kind: (len(kinds[kind]), kind == "radiographs"), default="")
+    return {
+        f"modality {kind} among {most}: prepare each kind into a Pack of its own": names
+        for kind, names in kinds.items()
+        if kind != most
+    }
 
 
 def overlap(records: Records) -> tuple[int, int]:
@@ -140,6 +164,7 @@ def facts(records: Records, pixels: Pixels) -> dict[str, Any]:
         "looked_at": pixels.looked,
         "formats": dict(pixels.formats.most_common()),
         "bits": {str(bits): count for bits, count in sorted(pixels.bits.items())},
+        "modalities": {name: len(files) for name, files in sorted(pixels.modalities.items())},
         "sizes": {
             "smallest": list(both[0]),
             "median": [int(median(pixels.heights)), int(median(pixels.widths))],

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from kontrast import console
 from kontrast.config import require, to_dict, verb
-from kontrast.errors import OutputError
+from kontrast.errors import OutputError, UsageError
 from kontrast.types import SPLITS, Outcome
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def prepare(
         dry_run: say what would be done, write nothing.
 
     Raises:
+        UsageError: folders that may be classes or people, or an option that does not fit.
         DataError: no images, tables that do not fit, or more than half of the files unreadable.
         LeakageError: given splits share patients (see --repair-splits).
         OutputError: the output folder is in use, holds something else, or the disk is full.
@@ -161,6 +162,12 @@ def _rows(src: Path, config: PrepareConfig) -> tuple["Records", "pd.DataFrame", 
 
     overrides = parse_overrides(config.column)
     layout = detect(src, config.labels, config.layout)
+    if layout.doubt:
+        raise UsageError(
+            f"In {src} {layout.doubt}.",
+            fix="Add --layout folder if every folder is a class, or --layout plain if not: then there are no labels, "
+            "unless --labels names a table.",
+        )
     console.decided("--layout", layout.name, layout.reason)
     records = layout.records(src, config.labels, overrides)
     for note in records.notes:
@@ -236,12 +243,21 @@ def _write(plan: "Plan", out: Path, records: "Records", moved: "pd.DataFrame", c
             "moved": len(moved),
             "fingerprint": plan.fingerprint,
             "source_rows": len(plan.table),
+            **({"generated": True} if _generated(plan.src) else {}),
         },
         mask_names=plan.masks.names if plan.masks else (),
         rejects=list(records.problems),
         extra=extra,
         written=write_preview(plan, writer),
     )
+
+
+def _generated(src: Path) -> bool:
+    """Whether `kontrast phantom` drew the images: a page then need not say that they are of patients."""
+    from kontrast.artifacts.card import CARD, read_card
+
+    places = (src, src.resolve().parent)
+    return any((place / CARD).is_file() and read_card(place).kind == "phantom" for place in places)
 
 
 def _refuse_changed(src: Path, out: Path, content: dict[str, Any], table: "pd.DataFrame", key: "Key") -> None:

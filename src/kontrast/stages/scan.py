@@ -36,7 +36,7 @@ class ScanConfig:
     limit: int | None = None
     """Open at most so many images, evenly spread; 5000 unless given (all files are listed in any case)."""
     show_names: bool = False
-    """Show file names in full; they may hold patient ids, so digits in them are masked unless asked."""
+    """Show file names in full; they may hold patients' ids and names, so numbers become N and words X unless asked."""
 
     def __post_init__(self) -> None:
         require(self.limit is None or self.limit >= 1, f"--limit {self.limit} is below 1.", "Give 1 or more.")
@@ -80,8 +80,10 @@ def scan(
     with console.progress("opening", len(chosen), "images") as line:
         pixels = survey.look(src, chosen, thumbnails=THUMBNAILS if html else 0, tell=line.update)
     found = survey.problems(records, pixels, show_names=config.show_names)
+    if layout.doubt:
+        found.insert(0, survey.Problem(f"{layout.doubt}: --layout folder takes them", len(layout.doubtful), ()))
     patients, images = survey.overlap(records)
-    command = _command(src, config, repair=images > 0)
+    command = _command(src, config, layout, repair=images > 0)
     notes = _notes(records, len(sources), pixels, patients, images)
     summary = {
         "layout": layout.name,
@@ -109,15 +111,15 @@ def _notes(records: "Records", total: int, pixels: "Pixels", patients: int, imag
     return notes
 
 
-def _command(src: Path, config: ScanConfig, *, repair: bool) -> str:
+def _command(src: Path, config: ScanConfig, layout: "Layout", *, repair: bool) -> str:
     """The `kontrast prepare` that fits, to be copied."""
     import shlex
 
     words = ["kontrast", "prepare", str(src), "--out", f"packs/{src.resolve().name}"]
     if config.labels:
         words += ["--labels", *map(str, config.labels)]
-    if config.layout != "auto":
-        words += ["--layout", config.layout]
+    if config.layout != "auto" or layout.doubt:
+        words += ["--layout", layout.name]
     for pair in config.column:
         words += ["--column", pair]
     return shlex.join(words + ["--repair-splits"] * repair)
@@ -143,7 +145,9 @@ def _print(layout: "Layout", facts: dict[str, Any], found: Sequence["Problem"]) 
     sizes = facts["sizes"]
     row("layout", f"{layout.name} ({layout.reason})")
     row("images", f"{facts['images']:,}, {facts['looked_at']:,} of them opened")
-    row("formats", _listed(facts["formats"]) + "; bits: " + _listed(facts["bits"]))
+    row("formats", _listed(facts["formats"]) + "; " + _listed({f"{n} bits:": c for n, c in facts["bits"].items()}))
+    if facts["modalities"]:
+        row("modality", f"{_listed(facts['modalities'])} (DICOM)")
     if sizes:
         low, middle, high = ("×".join(map(str, sizes[name])) for name in ("smallest", "median", "largest"))
         text = f"{low} px, all the same" if sizes["different"] == 1 else f"{low} to {high} px, median {middle}"
@@ -169,8 +173,9 @@ def _print(layout: "Layout", facts: dict[str, Any], found: Sequence["Problem"]) 
     console.say()
     console.say("Problems:" if found else "No problems found.")
     for problem in found:
+        times = f"{problem.count:,} × " if problem.examples else ""
         examples = f": {', '.join(problem.examples)}" if problem.examples else ""
-        _wrapped(f"{problem.count:,} × {problem.reason}{examples}")
+        _wrapped(f"{times}{problem.reason}{examples}")
     console.say()
     console.say("Next:")
     console.say(f"  {facts['command']}")

@@ -54,6 +54,18 @@ def dicom(
     return path
 
 
+@pytest.mark.parametrize(
+    ("tags", "modality"),
+    [
+        ({"Modality": "CR"}, "CR"),
+        ({"Modality": "", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, "CT"),
+        ({"Modality": "Mueller^Anna", "SOPClassUID": "1.2.3"}, None),  # a name has slipped into the wrong element
+    ],
+)
+def test_the_modality_is_a_code_or_nothing(tmp_path, ramp, tags, modality):
+    assert decode(dicom(tmp_path / "a.dcm", ramp, **tags)).header["modality"] == modality
+
+
 @pytest.fixture
 def ramp():
     return np.arange(4096, dtype=np.uint16).reshape(64, 64)
@@ -62,7 +74,9 @@ def ramp():
 def test_stored_values_without_a_window_keep_their_bits(tmp_path, ramp):
     found = decode(dicom(tmp_path / "x.dcm", ramp))
     assert np.array_equal(found.pixels, ramp) and (found.bits, found.display) == (12, False)
-    assert found.header == {"patient": "SECRET", "study": "1.2", "view": "PA", "sex": "F", "age": "062Y"}
+    assert found.header == {
+        "patient": "SECRET", "study": "1.2", "view": "PA", "sex": "F", "age": "062Y", "modality": "DX"
+    }  # fmt: skip
     assert read_header(tmp_path / "x.dcm") == found.header
 
 

@@ -116,10 +116,12 @@ def test_missing_files_are_listed_and_the_rest_goes_on(tmp_path):
 
 def test_no_file_at_all_says_what_was_looked_for_without_the_id(tmp_path):
     write(tmp_path / "train.csv", rows("train", range(123, 125)))
-    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "Mueller").mkdir()
     with pytest.raises(DataError) as caught:
         read(tmp_path)
-    assert "train/patientN/studyN/viewN_frontal.jpg" in str(caught.value) and "elsewhere/" in str(caught.value)
+    assert "train/patientN/studyN/viewN_frontal.jpg" in str(caught.value) and "archive/" in str(caught.value)
+    assert "Mueller" not in str(caught.value)
     assert "00123" not in str(caught.value)
 
 

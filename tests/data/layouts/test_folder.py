@@ -14,11 +14,22 @@ def touch(root, *names):
 
 
 def test_class_folders(tmp_path):
-    records = detect(touch(tmp_path, "cat/1.png", "cat/2.png", "dog/a/1.png")).records(tmp_path)
-    assert records.findings == ("cat", "dog") and not records.patients_known
-    assert records.table[["cat", "dog"]].to_numpy().tolist() == [[1, 0], [1, 0], [0, 1]]
+    records = detect(touch(tmp_path, "mild/1.png", "mild/2.png", "severe/a/1.png")).records(tmp_path)
+    assert records.findings == ("mild", "severe") and not records.patients_known
+    assert records.table[["mild", "severe"]].to_numpy().tolist() == [[1, 0], [1, 0], [0, 1]]
     assert records.table["patient"].nunique() == 3 and records.official_split == ""
     assert any("its own patient" in note for note in records.notes)
+    assert "findings = the names of the 2 class folders: mild, severe" in records.notes
+
+
+def test_folders_that_may_be_people_are_no_classes_unless_it_is_said(tmp_path):
+    touch(tmp_path, "Anna/1.png", "Hans/1.png", "Hans/2.png", "Lea/1.png", "Lea/2.png", "Lea/3.png")
+    layout = detect(tmp_path)
+    assert (layout.name, layout.doubtful) == ("plain", (1, 2, 3)) and layout.records(tmp_path).findings == ()
+    assert "3 folders with about 2 images each" in layout.doubt and "Anna" not in layout.doubt + layout.reason
+    asked = detect(tmp_path, layout="folder")
+    assert not asked.doubt and asked.records(tmp_path).findings == ("Anna", "Hans", "Lea")
+    assert not detect(tmp_path, layout="plain").doubt
 
 
 @pytest.mark.parametrize(
@@ -58,6 +69,6 @@ def test_plain_never_takes_folders_for_classes(tmp_path):
 def test_empty_and_other_folders_say_what_they_hold(tmp_path):
     with pytest.raises(DataError, match="It is empty"):
         detect(tmp_path).records(tmp_path)
-    touch(tmp_path, "a.txt", "b.txt", "c.nii")
-    with pytest.raises(DataError, match=r"2 of \.txt, 1 of \.nii"):
+    touch(tmp_path, "a.txt", "b.txt", "c.nii", "1.2.840.Mueller")
+    with pytest.raises(DataError, match=r"2 of \.txt, 1 of \.nii, 1 of no suffix"):
         detect(tmp_path).records(tmp_path)

@@ -7,7 +7,7 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from kontrast.data.layouts import detect, masked
+from kontrast.data.layouts import detect
 from kontrast.errors import DataError, UsageError
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -141,9 +141,28 @@ def test_detection(tmp_path):
         detect(tmp_path, (), "plain").records(tmp_path, (), {"patient": "x"})
 
 
-def test_masked_names_hold_no_numbers():
-    assert masked("train/patient00123/study1/view1_frontal.jpg") == "train/patientN/studyN/viewN_frontal.jpg"
-    assert masked("images/024e7871.png") == "images/N.png"
+def test_a_table_in_a_folder_of_the_source_is_found_when_it_names_the_images(tmp_path):
+    (tmp_path / "notes" / "deep").mkdir(parents=True)
+    (tmp_path / "scans").mkdir()
+    for name in ("a1.png", "a2.png"):
+        (tmp_path / "scans" / name).write_bytes(b"x")
+    (tmp_path / "notes" / "scanners.csv").write_text("scanner,room\nold,1\n")  # names no image
+    (tmp_path / "notes" / "deep" / "Mueller.csv").write_text("file,Mass\na1.png,1\na2.png,0\n")
+    layout = detect(tmp_path)
+    assert layout.name == "table" and layout.reason == "the table notes/deep/X.csv"
+    assert layout.records(tmp_path).table["Mass"].tolist() == [1, 0]
+    (tmp_path / "scans" / "also.csv").write_text("file,Mass\na1.png,1\na2.png,0\n")
+    assert detect(tmp_path).name == "folder" and "2 tables (notes/deep/X.csv, scans/X.csv)" in detect(tmp_path).reason
+    (tmp_path / "notes" / "deep" / "Mueller.csv").rename(tmp_path / "notes" / "labels.csv")
+    assert detect(tmp_path).labels == (tmp_path / "notes" / "labels.csv",)
+
+
+def test_the_table_of_a_pack_below_the_source_is_no_table_of_labels(tmp_path):
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "a1.png").write_bytes(b"x")
+    (tmp_path / "pack" / "card.json").write_text("{}")
+    (tmp_path / "pack" / "table.csv").write_text("file,Mass\na1.png,1\n")
+    assert detect(tmp_path).name == "folder"
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not here")

@@ -7,6 +7,7 @@ presentation states, several frames.
 """
 
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,24 @@ _HEADER = {
     "sex": "PatientSex",
     "age": "PatientAge",
 }
+_STORAGE = {
+    "1": "CR", "1.1": "DX", "1.2": "MG", "2": "CT", "2.1": "CT", "4": "MR", "4.1": "MR", "6.1": "US", "12.1": "XA",
+    "20": "NM", "128": "PT",
+}  # fmt: skip
+"""Modality by the end of an image's storage class, 1.2.840.10008.5.1.4.1.1.… (PS3.4 B.5)."""
 
 
 def _header(dataset: Dataset) -> dict[str, str | float | None]:
-    return {name: str(value).strip() or None if (value := dataset.get(tag)) else None for name, tag in _HEADER.items()}
+    texts = {name: str(value).strip() or None if (value := dataset.get(tag)) else None for name, tag in _HEADER.items()}
+    return {**texts, "modality": _modality(dataset)}
+
+
+def _modality(dataset: Dataset) -> str | None:
+    """A code such as `DX` or `CT`, from the storage class where the element is empty or holds no code."""
+    code = str(dataset.get("Modality") or "").strip()
+    if re.fullmatch("[A-Z]{2,6}", code):
+        return code
+    return _STORAGE.get(str(dataset.get("SOPClassUID") or "").removeprefix("1.2.840.10008.5.1.4.1.1."))
 
 
 def header_of_file(path: Path) -> dict[str, str | float | None]:

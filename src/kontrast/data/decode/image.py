@@ -18,7 +18,7 @@ class Image:
     Attributes:
         pixels: (H, W), uint8 or uint16.
         bits: significant bits, 8 to 16: values lie in 0 … 2**bits - 1.
-        header: DICOM only: `patient`, `study`, `view`, `sex`, `age` as written there, None where absent.
+        header: DICOM only: `patient`, `study`, `view`, `sex`, `age`, `modality` as written there, None where absent.
         display: the range 0 … 2**bits - 1 is what a viewer shows from black to white (8-bit files; DICOM with a
             window). Otherwise the numbers have no agreed black and white, and `intensity` stretches them.
     """

@@ -7,14 +7,19 @@ folder     class folders, or a plain folder without labels
 plain      the same, folders never taken for classes
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from kontrast.config import choose
+from kontrast.data.columns import by_files, stem
+from kontrast.data.decode import find_images
 from kontrast.data.layouts import chexpert, folder, nih, table
-from kontrast.data.layouts.records import BASE, Records, masked
+from kontrast.data.layouts.names import are_classes, masked
+from kontrast.data.layouts.records import BASE, Records
 from kontrast.data.words import read_table
 from kontrast.errors import DataError, UsageError
 
@@ -33,11 +38,31 @@ LAYOUTS: dict[str, Reader] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """An arrangement that fits a source: its name, why it was chosen, and the tables it reads."""
+    """An arrangement that fits a source.
+
+    Attributes:
+        name: a key of LAYOUTS.
+        reason: why it was chosen.
+        labels: the tables it reads.
+        doubtful: folders, each with its number of images, that may be classes or people: their names become no
+            findings unless `--layout folder` says so.
+    """
 
     name: str
     reason: str
     labels: tuple[Path, ...] = ()
+    doubtful: tuple[int, ...] = ()
+
+    @property
+    def doubt(self) -> str:
+        """What is not known about the folders, in a sentence without their names; "" where all is clear."""
+        if not self.doubtful:
+            return ""
+        images = f"{median(self.doubtful):,.0f}"
+        return (
+            f"{len(self.doubtful)} folders with about {images} image{'s' * (images != '1')} each may be classes or "
+            "people, so their names are not taken for findings unasked"
+        )
 
     def records(self, src: Path, labels: Sequence[Path] = (), overrides: Mapping[str, str] | None = None) -> Records:
         """Read the source. `labels` are tables that the user named, `overrides` come from `--column`.
@@ -68,14 +93,36 @@ def _from_folder(src: Path) -> Layout:
     found = sorted(src.glob(nih.TABLE))[-1:]
     if found:
         return Layout("nih", f"{found[0].name} is there", tuple(found))
-    tables = sorted(path for path in src.glob("*.csv") if not path.name.startswith("."))
+    tables = sorted(path for path in src.glob("*.csv") if not path.name.startswith(".")) or tables_below(src)
+    names = [masked(path.relative_to(src).as_posix()) for path in tables]
     own = [path for path in tables if path.name.lower() in ("labels.csv", "metadata.csv")] or tables
     if len(own) == 1:
-        return _from_tables(own)
-    reason = (
-        "no table of labels" if not tables else f"{len(tables)} tables, and none is labels.csv: name one with --labels"
-    )
+        layout = _from_tables(own)
+        return layout if own[0].parent == src else replace(layout, reason=f"the table {names[tables.index(own[0])]}")
+    shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+    reason = f"{len(tables)} tables ({shown}): name one with --labels" if tables else "no table of labels"
+    folders = folder.class_folders(find_images(src))
+    if folders and not are_classes(folders):
+        return Layout("plain", reason, doubtful=tuple(sorted(folders.values())))
     return Layout("folder", reason)
+
+
+def tables_below(src: Path) -> list[Path]:
+    """Tables in folders of a source that name its images; others, such as a list of scanners or a Pack's, do not."""
+    found = []
+    for place, folders, files in os.walk(src):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if "card.json" not in files:
+            found += [Path(place, name) for name in sorted(files) if name.lower().endswith(".csv") and name[0] != "."]
+    stems = {stem(path.name) for path in find_images(src)} if found else set()
+    return [path for path in found if _names_images(path, stems)]
+
+
+def _names_images(path: Path, stems: set[str]) -> bool:
+    try:
+        return by_files(read_table(path), stems) is not None
+    except DataError:
+        return False
 
 
 def detect(src: Path, labels: Sequence[Path] = (), layout: str = "auto") -> Layout:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kontrast.data.columns import stem
-from kontrast.data.layouts.records import masked
+from kontrast.data.layouts.names import masked
 from kontrast.errors import DataError
 
 
@@ -120,6 +120,6 @@ def nothing_there(src: Path, table_name: str, first: str, count: int) -> DataErr
     more = f" and {len(entries) - 6:,} more" if len(entries) > 6 else ""
     return DataError(
         f"None of the {count:,} files that {table_name} lists is below {src}. "
-        f"Looked first for {masked(first)} (N: a number); the folder holds {shown or 'nothing'}{more}.",
+        f"Looked first for {masked(first)} (N: a number, X: a word); the folder holds {shown or 'nothing'}{more}.",
         fix="Name the folder that holds the images, or the right column: --column path=NAME.",
     )

@@ -30,7 +30,7 @@ def images_of(src: Path) -> list[Path]:
     images = find_images(src)
     if images:
         return images
-    suffixes = Counter(path.suffix.lower() or "no suffix" for path in src.rglob("*") if path.is_file())
+    suffixes = Counter(_kind(path) for path in src.rglob("*") if path.is_file())
     shown = ", ".join(f"{count:,} of {suffix}" for suffix, count in suffixes.most_common(4))
     raise DataError(
         f"{src} holds no image (JPEG, PNG, TIFF or DICOM). "
@@ -39,8 +39,20 @@ def images_of(src: Path) -> list[Path]:
     )
 
 
+def _kind(path: Path) -> str:
+    suffix = path.suffix.lower()
+    # What stands behind the last point of an id is no suffix, and nothing for a message.
+    return suffix if re.fullmatch(r"\.[a-z]{1,5}\d?", suffix) else "no suffix"
+
+
+def class_folders(images: list[Path]) -> Counter[str]:
+    """The folders that may be classes, each with its number of images; none for a plain folder."""
+    depth = class_depth(images)
+    return Counter() if depth is None else Counter(path.parts[depth] for path in images)
+
+
 def class_depth(images: list[Path]) -> int | None:
-    """Which part of each path names its class: 0 (`CLASS/…`), 1 (`train/CLASS/…`), or None for a plain folder."""
+    """Which part of each path may name its class: 0 (`CLASS/…`), 1 (`train/CLASS/…`), or None for a plain folder."""
     tops = {path.parts[0] for path in images if len(path.parts) > 1}
     depth = 1 if tops and all(split_values(tops)) else 0
     if any(len(path.parts) < depth + 2 for path in images):
@@ -76,7 +88,7 @@ def records(src: Path, labels: object = (), overrides: object = None, *, classes
     findings = sorted(set(names))
     for finding in findings:
         frame[finding] = [float(name == finding) for name in names]
-    notes = [f"findings = the class folders {', '.join(findings)}"]
+    notes = [f"findings = the names of the {len(findings)} class folders: {', '.join(findings)}"]
     official = ""
     if depth == 1:
         given = split_values(path.parts[0] for path in images)

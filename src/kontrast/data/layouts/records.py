@@ -1,6 +1,5 @@
 """What every layout gives: one table of images with their patients, parts and labels, and what was wrong."""
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,11 +42,6 @@ class Records:
     patients_known: bool = True
     problems: tuple[tuple[str, str], ...] = ()
     roles: dict[str, str] = field(default_factory=dict)
-
-
-def masked(name: str) -> str:
-    """A file name fit for a message: runs of digits (and of hex digits around them) become N, for ids hide there."""
-    return re.sub(r"(?<![A-Za-z])(?=[a-f]*\d)[0-9a-f]{6,}|\d+", "N", name)
 
 
 def from_roles(
