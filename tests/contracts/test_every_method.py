@@ -19,7 +19,7 @@ from toys import ToyEncoder, pictures, small_config, two_views
 
 DOCS = Path(__file__).parents[2] / "docs" / "methods"
 
-CHANCE_IS_NO_COLLAPSE = {"byol", "swav"}
+CHANCE_IS_NO_COLLAPSE = {"byol", "simsiam", "swav"}
 """Without negatives a collapse has the least loss, and chance is orthogonality; SwAV's is that of equal prototypes."""
 
 CONTRASTS = [

@@ -4,12 +4,26 @@ What belongs here: the losses as pure functions, and modules that hold networks 
 devices, optimisers, logging, files, and how views are made (a method says how many it needs).
 """
 
+from kontrast.methods.barlow import Barlow
 from kontrast.methods.byol import BYOL
 from kontrast.methods.method import Method, Step
 from kontrast.methods.moco import MoCo
+from kontrast.methods.mocov3 import MoCoV3
 from kontrast.methods.simclr import SimCLR
+from kontrast.methods.simsiam import SimSiam
 from kontrast.methods.swav import SwAV
+from kontrast.methods.vicreg import VICReg
 
-METHODS: dict[str, type[Method]] = {"moco": MoCo, "simclr": SimCLR, "byol": BYOL, "swav": SwAV}
+METHODS: dict[str, type[Method]] = {
+    "moco": MoCo,
+    "mocov3": MoCoV3,
+    "simclr": SimCLR,
+    "byol": BYOL,
+    "simsiam": SimSiam,
+    "swav": SwAV,
+    "barlow": Barlow,
+    "vicreg": VICReg,
+}
+"""One a file, under the file's name."""
 
-__all__ = ["BYOL", "METHODS", "Method", "MoCo", "SimCLR", "Step", "SwAV"]
+__all__ = ["METHODS", "Method", "Step"]
