@@ -149,10 +149,10 @@ def test_a_table_in_a_folder_of_the_source_is_found_when_it_names_the_images(tmp
     (tmp_path / "notes" / "scanners.csv").write_text("scanner,room\nold,1\n")  # names no image
     (tmp_path / "notes" / "deep" / "Mueller.csv").write_text("file,Mass\na1.png,1\na2.png,0\n")
     layout = detect(tmp_path)
-    assert layout.name == "table" and layout.reason == "the table notes/deep/X.csv"
+    assert layout.name == "table" and layout.reason == "the table notes/X/X.csv"
     assert layout.records(tmp_path).table["Mass"].tolist() == [1, 0]
     (tmp_path / "scans" / "also.csv").write_text("file,Mass\na1.png,1\na2.png,0\n")
-    assert detect(tmp_path).name == "folder" and "2 tables (notes/deep/X.csv, scans/X.csv)" in detect(tmp_path).reason
+    assert detect(tmp_path).name == "folder" and "2 tables (notes/X/X.csv, scans/X.csv)" in detect(tmp_path).reason
     (tmp_path / "notes" / "deep" / "Mueller.csv").rename(tmp_path / "notes" / "labels.csv")
     assert detect(tmp_path).labels == (tmp_path / "notes" / "labels.csv",)
 
