@@ -39,7 +39,12 @@ def say(message: str = "") -> None:
 
 def decided(option: str, value: Any, reason: str) -> None:
     """Say what was chosen automatically, and why."""
-    say(f"  {option} = {value}  ({reason})")
+    note(f"{option} = {value}  ({reason})")
+
+
+def note(message: str) -> None:
+    """A line behind an indent, which may be long."""
+    say(fitted(message, _stream or sys.stdout, "  "))
 
 
 def warn(message: str) -> None:

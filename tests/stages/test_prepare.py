@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -412,6 +413,25 @@ def test_without_labels_or_patients_all_is_train_and_that_is_said(tmp_path, caps
     assert pack.table["patient_id"].nunique() == 30 and pack.labels([0, 1]).shape == (2, 0)
     said = capsys.readouterr()
     assert "each image counts as its own patient" in said.err and "counts as one" in said.out
+
+
+def test_positives_are_counted_by_split_and_what_no_split_can_tell_is_warned_of(tmp_path, capsys):
+    src = make_source(tmp_path / "src", split=["train"] * 14 + ["val"] * 8 + ["test"] * 8)
+    table = pd.read_csv(src / "labels.csv", dtype=str, keep_default_na=False)
+    table["Edema"] = ["1", "0"] * 7 + ["0", ""] * 4 + ["1"] * 8
+    table.to_csv(src / "labels.csv", index=False)
+    counts = {"Edema": {"train": 7, "val": 0, "test": 8}, "Pneumonia": {"train": 4, "val": 2, "test": 2}}
+    for dry_run in (True, False):
+        made = kontrast.prepare(src, out=tmp_path / "p", size=32, dry_run=dry_run)
+        assert made.summary["positives"] == counts
+        said = capsys.readouterr()
+        assert re.search(r"Edema +15 +11 +0 +4 +7 +0 +8 *$", said.out, re.M), said.out
+        assert all(len(line) <= 80 for line in said.out.splitlines() if "Edema  " in line)
+        assert "val has no positive image of Edema: no threshold can be chosen there." in said.err
+        assert "test has no negative image of Edema: no score can be given there." in said.err
+        assert "Pneumonia" not in said.err
+    kontrast.prepare(make_source(tmp_path / "b"), out=tmp_path / "q", size=32, test_fraction=0.0)
+    assert "test has no images: no score can be given." in capsys.readouterr().err
 
 
 def test_views_limit_and_uint16(src, tmp_path):

@@ -20,6 +20,7 @@ from kontrast.data.identity import Key
 from kontrast.data.masks import MaskSource
 from kontrast.data.preparation import Prepared, Treatment, prepare_images, start_worker
 from kontrast.data.sheet import before_and_after, png
+from kontrast.data.survey import label_counts, positives_by_split
 from kontrast.errors import DataError, OutputError
 
 CHUNK = 32
@@ -215,16 +216,6 @@ def _shard(plan: Plan, sources: Sequence[str], first: int, results: Sequence[Pre
 
 def summary(pack: Pack) -> dict[str, Any]:
     """What is worth knowing about a Pack, ready for JSON."""
-    labels = pack.labels(pack.rows())
-    counts = {
-        finding: {
-            "1": int((labels[:, f] == 1).sum()),
-            "0": int((labels[:, f] == 0).sum()),
-            "-1": int((labels[:, f] == -1).sum()),
-            "blank": int(np.isnan(labels[:, f]).sum()),
-        }
-        for f, finding in enumerate(pack.findings)
-    }
     rejects = pd.read_csv(pack.path / REJECTS, dtype=str, keep_default_na=False)
     return {
         "rows": len(pack),
@@ -232,7 +223,8 @@ def summary(pack: Pack) -> dict[str, Any]:
         "layout": pack.card.content["layout"],
         "patients_known": pack.patients_known,
         "splits": pack.card.content["splits"],
-        "findings": counts,
+        "findings": label_counts(pack.table, pack.findings),
+        "positives": positives_by_split(pack.table, pack.findings),
         "masks": list(pack.mask_names),
         "rejects": len(rejects),
         "reasons": dict(Counter(rejects["reason"]).most_common(5)),

@@ -1,6 +1,5 @@
 """`kontrast prepare`: raw images and their tables into a Pack."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -140,11 +139,7 @@ def prepare(
         return Outcome("prepare", out, "already done", summary(Pack.open(out, verify=False)))
     plan = _plan(src, out, records, table, key, config)
     if dry_run:
-        counts: dict[str, int] = {name: int((table["split"] == name).sum()) for name in SPLITS}
-        console.say(f"Would pack {len(table):,} images at {plan.treatment.size} px into {out}: {_said(counts)}.")
-        console.say(f"  findings: {', '.join(records.findings) or 'none'}")
-        planned = {"rows": len(table), "size": plan.treatment.size, "findings": list(plan.findings), "splits": counts}
-        return Outcome("prepare", out, "planned", planned)
+        return _planned(plan, out)
     claim(out, "pack", config=config.asked())
     with locked(out):
         if not (out / "card.json").is_file():  # another process may have finished while this one was planning
@@ -152,6 +147,19 @@ def prepare(
     facts = summary(Pack.open(out, verify=False))
     _say(facts)
     return Outcome("prepare", out, "done", facts)
+
+
+def _planned(plan: "Plan", out: Path) -> Outcome:
+    """Say what would be packed."""
+    from kontrast.data.survey import label_counts, positives_by_split
+
+    images = {name: int((plan.table["split"] == name).sum()) for name in SPLITS}
+    shares = ", ".join(f"{n:,} {name}" for name, n in images.items() if n)
+    console.say(f"Would pack {len(plan.table):,} images at {plan.treatment.size} px into {out}: {shares}.")
+    positives = positives_by_split(plan.table, plan.findings)
+    _say_labels(label_counts(plan.table, plan.findings), positives, images)
+    planned = {"rows": len(plan.table), "size": plan.treatment.size, "findings": list(plan.findings)}
+    return Outcome("prepare", out, "planned", planned | {"splits": images, "positives": positives})
 
 
 def _rows(src: Path, config: PrepareConfig) -> tuple["Records", "pd.DataFrame", "pd.DataFrame"]:
@@ -172,7 +180,7 @@ def _rows(src: Path, config: PrepareConfig) -> tuple["Records", "pd.DataFrame", 
     records = layout.records(src, config.labels, overrides)
     for note in records.notes:
         # Whose images are whose decides what every later figure means: that note must not be missed.
-        (console.warn if "patient id" in note else console.say)(note if "patient id" in note else f"  {note}")
+        (console.warn if "patient id" in note else console.note)(note)
     table = keep_views(keep_only(records.table, config.only), config.views)
     if config.limit is not None:
         table = limit_patients(table, config.limit, config.seed)
@@ -254,10 +262,16 @@ def _write(plan: "Plan", out: Path, records: "Records", moved: "pd.DataFrame", c
 
 def _generated(src: Path) -> bool:
     """Whether `kontrast phantom` drew the images: a page then need not say that they are of patients."""
-    from kontrast.artifacts.card import CARD, read_card
+    from kontrast.artifacts.card import read_card
+    from kontrast.errors import ArtifactError
 
-    places = (src, src.resolve().parent)
-    return any((place / CARD).is_file() and read_card(place).kind == "phantom" for place in places)
+    for place in (src, src.resolve().parent):
+        try:
+            read_card(place, "phantom")
+        except ArtifactError:  # no card, or somebody else's card.json
+            continue
+        return True
+    return False
 
 
 def _refuse_changed(src: Path, out: Path, content: dict[str, Any], table: "pd.DataFrame", key: "Key") -> None:
@@ -287,12 +301,8 @@ def _say(facts: dict[str, Any]) -> None:
         ["split", "images", f"patients{of_patients}"],
         [[name, f"{n['images']:,}", f"{n['patients']:,}"] for name, n in facts["splits"].items()],
     )
-    if facts["findings"]:
-        console.table(
-            "Labels (-1 uncertain, blank not mentioned)",
-            ["finding", "1", "0", "-1", "blank"],
-            [[name, *(f"{n:,}" for n in counts.values())] for name, counts in facts["findings"].items()],
-        )
+    images = {name: n["images"] for name, n in facts["splits"].items()}
+    _say_labels(facts["findings"], facts["positives"], images)
     if facts["masks"]:
         console.say(f"masks: {len(facts['masks'])} kinds ({', '.join(facts['masks'][:3])} …)")
     if facts["moved"]:
@@ -302,5 +312,19 @@ def _say(facts: dict[str, Any]) -> None:
     console.say(f"pixels of train, padding left out: mean {facts['mean']:.3f}, standard deviation {facts['std']:.3f}")
 
 
-def _said(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)
+def _say_labels(
+    counts: dict[str, dict[str, int]], positives: dict[str, dict[str, int]], images: dict[str, int]
+) -> None:
+    """Labels and positives by split, and a warning of what no split can tell."""
+    from kontrast.data.survey import unscorable
+
+    if not counts:
+        console.say("No labels: pretraining needs none.")
+        return
+    console.table(
+        "Labels (-1 uncertain, blank not mentioned), and where the positives (1) are",
+        ["finding", "1", "0", "-1", "blank", *(f"in {split}" for split in SPLITS)],
+        [[f, *(f"{n:,}" for n in (*of.values(), *positives[f].values()))] for f, of in counts.items()],
+    )
+    for line in unscorable(positives, images):
+        console.warn(f"{line}.")
