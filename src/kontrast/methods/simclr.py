@@ -17,13 +17,13 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from kontrast.config import require
 from kontrast.distributed import gather, gather_with_grad, rank, world_size
-from kontrast.methods.method import UNKNOWN, About, Decision, Method, Step, contrast_accuracy, excluding, feature_dim
+from kontrast.methods.method import UNKNOWN, About, Chunkable, Decision, Step, feature_dim
+from kontrast.nn.contrast import contrast, related
 from kontrast.nn.heads import batchnorm_without_shift, mlp
-from kontrast.nn.numerics import full_precision, unit
+from kontrast.nn.numerics import unit
 from kontrast.views.params import View, ViewSpec
 from kontrast.views.recipes import Recipe
 
@@ -47,34 +47,8 @@ class SimCLRConfig:
         require(self.temperature > 0, f"--temperature {self.temperature} is not above 0.", "The paper has 0.1.")
 
 
-@full_precision
-def logits(z1: Tensor, z2: Tensor, temperature: float, left_out: Tensor | None = None) -> Tensor:
-    """Similarities of this process's views to all, (b, D), (b, D) → (2b, 2B); −∞ to itself and where left out."""
-    z = unit(torch.cat([z1, z2]))  # (2b, D)
-    b = len(z1)
-    everyone = torch.cat([gather_with_grad(z[:b]), gather_with_grad(z[b:])])  # (2B, D)
-    s = z @ everyone.T / temperature  # (2b, 2B)
-    own = positives(b, z.device).roll(b)  # (2b,) a view's own column is its partner's positive
-    s = s.scatter(1, own[:, None], float("-inf"))
-    return s if left_out is None else s.masked_fill(left_out, float("-inf"))
-
-
-def positives(b: int, device: torch.device) -> Tensor:
-    """The column of each view's other view, (2b,): view i of an image and view i + B."""
-    first = torch.arange(b, device=device) + b * rank()
-    return torch.cat([first + b * world_size(), first])
-
-
-def same_patient(patients: Tensor) -> Tensor:
-    """Which views are of another image of the same patient: (b,) → (2b, 2B) bool, False for the image's own two."""
-    everyone = gather(patients).repeat(2)  # (2B,)
-    same = patients.repeat(2)[:, None] == everyone  # (2b, 2B)
-    other = positives(len(patients), patients.device)  # (2b,)
-    return same.scatter(1, torch.stack([other, other.roll(len(patients))], dim=1), False)
-
-
-def nt_xent(z1: Tensor, z2: Tensor, temperature: float, left_out: Tensor | None = None) -> Tensor:
-    """The normalised temperature-scaled cross-entropy, a mean over views.
+def nt_xent(z1: Tensor, z2: Tensor, temperature: float, patients: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The normalised temperature-scaled cross-entropy, a mean over views, in memory linear in the batch.
 
     The negatives are those of all processes, and gradients return to them. Where all embeddings are alike it is
     ln(2B − 1), or the mean of ln(2B − 1 − m) with m of a view's negatives left out.
@@ -83,16 +57,24 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float, left_out: Tensor | None 
         z1: (b, D) projections of one view of each image; need not be unit vectors.
         z2: (b, D) projections of the other view.
         temperature: τ.
-        left_out: (2b, 2B) bool, True where a view is no negative of another, never at a positive.
+        patients: (b,) int64; views of other images of a view's patient are no negatives of it. None leaves none out.
+
+    Returns:
+        The loss, and the share of views nearer to their other view than to every negative.
     """
-    return F.cross_entropy(logits(z1, z2, temperature, left_out), positives(len(z1), z1.device))
+    z, b = unit(torch.cat([z1, z2])), len(z1)  # (2b, D)
+    everyone = torch.cat([gather_with_grad(z[:b]), gather_with_grad(z[b:])])  # (2B, D)
+    image = torch.arange(b, device=z.device) + b * rank()  # (b,) where this process's images stand in the batch
+    positive = torch.cat([image + b * world_size(), image])  # (2b,) the column of each view's other view
+    own = image if patients is None else patients
+    return contrast(z, everyone, positive, temperature, own.repeat(2), gather(own).repeat(2))
 
 
 # the paper's; its hue .2, saturation .8 and conversion to grey .2 do nothing here
 NATURAL = View(scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5, jitter=0.8, brightness=0.8, contrast=0.8, blur=0.5)
 
 
-class SimCLR(Method):
+class SimCLR(Chunkable):
     """SimCLR."""
 
     Config = SimCLRConfig
@@ -113,23 +95,26 @@ class SimCLR(Method):
         )
         self._chance: float | Tensor | None = None
 
-    def step(self, views: Sequence[Tensor], about: About = UNKNOWN) -> Step:
-        """Both views in one pass."""
+    def embed(self, views: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """z₁, z₂ (b, D) each, with gradient, and the first view's features (b, F)."""
         x = torch.cat(list(views))  # (2b, 1, H, W): one pass, so that both views share batch-norm statistics
         h = self.encoder(x)  # (2b, F)
-        z1, z2 = self.projector(h).chunk(2)  # (b, D) each
+        z1, z2 = self.projector(h).chunk(2)
+        return z1, z2, h.detach().chunk(2)[0]
+
+    def compare(self, embeddings: tuple[Tensor, ...], about: About = UNKNOWN) -> Step:
+        """Each view against all others of the batch."""
+        z1, z2, h = embeddings
+        candidates = 2 * len(z1) * world_size() - 1  # all views but the view itself
         logs: dict[str, Tensor | float] = {}
-        left_out = None
+        patients, self._chance = None, math.log(candidates)
         if about.patients is not None:
-            same = same_patient(about.patients)  # (2b, 2B)
-            logs["same_patient_negatives"] = same.sum(dim=1).double().mean()
-            left_out = same if self.config.same_patient_negatives == "mask" else None
-        s = logits(z1, z2, self.config.temperature, left_out)  # (2b, 2B)
-        positive = positives(len(z1), s.device)  # (2b,)
-        candidates = s.shape[1] - 1  # all but the view itself
-        self._chance = math.log(candidates) if left_out is None else excluding(candidates, left_out)
-        loss = F.cross_entropy(s, positive)
-        return Step(loss, h.detach().chunk(2)[0], {"contrast_accuracy": contrast_accuracy(s, positive), **logs})
+            same = 2 * (related(about.patients, gather(about.patients)) - 1)  # (b,) views of the patient's other images
+            logs["same_patient_negatives"] = same.double().mean()
+            if self.config.same_patient_negatives == "mask":
+                patients, self._chance = about.patients, (candidates - same).double().log().mean()
+        loss, accuracy = nt_xent(z1, z2, self.config.temperature, patients)
+        return Step(loss, h, {"contrast_accuracy": accuracy, **logs})
 
     def chance_loss(self) -> float | None:
         """ln(2B − 1), B being the last step's batch over all processes, less the masked views of this one's.
