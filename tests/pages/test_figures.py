@@ -1,15 +1,13 @@
 """Figures: what is drawn, the same bytes each time, and nothing in a name that could do harm."""
 
-import base64
 import re
 from xml.etree import ElementTree
 
-import cv2
 import matplotlib as mpl
-import numpy as np
 import pytest
 
 from kontrast.pages import figures
+from kontrast.pages.drawing import FULL, GREY, looks
 
 CANARY = "<script>alert(1)</script>"
 STRANGE = [CANARY, "a & b \"c\" 'd'", r"$\broken{", "$x$", "胸水", "x\ud800y", "a\x00b", "long " * 40, "-->", "]]>"]
@@ -73,25 +71,6 @@ def test_a_figure_says_what_it_shows():
         assert label is not None and len(label[1]) > 10
 
 
-def test_one_colour_an_arm_and_grey_for_the_baseline():
-    colours = figures.palette(["random", "moco", "swav", "moco"], "random")
-    assert colours["random"] == figures.GREY and len(set(colours.values())) == 3
-    seen = figures.looks({"a": "moco", "b": "moco", "c": "swav", "d": "unheard of"}, colours)
-    assert seen["a"][0] == seen["b"][0] == colours["moco"] and seen["a"][1] != seen["b"][1]
-    assert seen["c"] == (colours["swav"], "o") and seen["d"][0] == figures.GREY
-
-
-def test_colours_can_be_told_from_paper():
-    def luminance(colour):
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-        return np.dot(linear, (0.2126, 0.7152, 0.0722))
-
-    for colour in (figures.GREY, figures.INK):
-        assert 1.05 / (luminance(colour) + 0.05) > 4.5
-    assert all(1.05 / (luminance(colour) + 0.05) > 2 for colour in figures.COLOURS)
-
-
 def test_prevalence_counts():
     drawing = figures.prevalence(
         {"Edema": {"1": 30, "0": 50, "-1": 10, "blank": 10}, "None": {"1": 0, "0": 0, "-1": 0, "blank": 0}}
@@ -109,12 +88,25 @@ def test_training_draws_what_was_logged():
     assert figures.training({}, {"loss": "loss"}, {}) == ""
 
 
+def test_an_arm_s_second_run_is_dashed():
+    points = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
+    seen = looks({"a1": "a", "a2": "a"}, {"a": "#0072B2"})
+    styles = [
+        re.findall(
+            r'style="([^"]*#0072b2[^"]*)"', str(figures.training(dict.fromkeys(runs, points), {"loss": "l"}, seen))
+        )
+        for runs in (["a1"], ["a1", "a2"])
+    ]
+    assert not any("dasharray" in style for style in styles[0])
+    assert any("dasharray" in style for style in styles[1])
+
+
 def test_the_baseline_of_the_curves_is_dashed():
     curves = {"probe": {"random": [(0.1, 0.6, 0.5, 0.7), (1.0, 0.7, 0.7, 0.7)], "moco": [(0.1, 0.7, 0.6, 0.8)]}}
-    seen = {"random": (figures.GREY, "o"), "moco": ("#0072B2", "o")}
+    seen = {"random": (GREY, "o"), "moco": ("#0072B2", "o")}
     page = str(figures.efficiency(curves, seen, "random"))
     dashed = re.findall(r'style="[^"]*stroke-dasharray: [^0][^"]*"', page)
-    assert dashed and all(figures.GREY in style for style in dashed)
+    assert dashed and all(GREY in style for style in dashed)
     assert {"10 %", "100 %", "random", "moco"} <= set(words(page))
 
 
@@ -135,21 +127,5 @@ def test_a_forest_fits_on_paper(findings, models):
     boxes = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', str(drawing))
     for width, height in boxes:
         # A4 less its margins is 184 mm wide and 268 mm high
-        assert float(width) == pytest.approx(72 * figures.FULL) and float(height) / float(width) * 184 < 250
+        assert float(width) == pytest.approx(72 * FULL) and float(height) / float(width) * 184 < 250
     assert sorted(w for w in words(drawing) if w.startswith("F")) == sorted(f"F{i}" for i in range(findings))
-
-
-def test_photographs_are_jpegs_and_drawings_lossless():
-    picture = np.random.default_rng(0).integers(0, 256, (300, 600, 3), dtype=np.uint8)
-    uri = figures.data_uri(picture)
-    assert (_read(uri, "png") == picture).all()
-    assert _read(figures.data_uri(picture, most=448), "jpeg").shape == (224, 448, 3)
-    assert _read(figures.data_uri(picture[:10, :10, 0], most=448), "jpeg").shape == (10, 10)
-    with pytest.raises((ValueError, cv2.error)):
-        figures.data_uri(np.zeros((0, 0), np.uint8))
-
-
-def _read(uri, kind):
-    head, data = uri.split(",")
-    assert head == f"data:image/{kind};base64"
-    return cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_UNCHANGED)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from helpers import make_pack
-from kontrast.artifacts.card import card_hash, parent, write_card
+from kontrast.artifacts.card import card_hash, parent, read_card, write_card
 from kontrast.artifacts.pack import Pack
 from kontrast.errors import ArtifactError, UsageError
 from kontrast.pages import report
@@ -185,11 +185,71 @@ def test_a_study_hides_its_evaluations_but_no_others(world, tmp_path):
         add_evaluation(tmp_path / "s" / "evaluations" / str(i), pack, seed=i)
     add_evaluation(tmp_path / "alone", pack, seed=99)
     found = report.find_artifacts([tmp_path])
-    shown, hidden = report._shown_evaluations(
+    shown, brief = report._shown_evaluations(
         [one for one in found if one.card.kind == "evaluation"], [one for one in found if one.card.kind == "study"]
     )
-    assert [one.name for one in shown] == ["alone"] and hidden == report.MANY + 1
-    assert f"{hidden} evaluations of the study" in report.render(found, "t")
+    assert [one.name for one in shown] == ["alone"] and {one.name for one in brief} == set("012345678")
+    parsed = Page(report.render(found, "t"))
+    assert f"Each of the study's {report.MANY + 1} evaluations" in "".join(parsed.words)
+    rows = [i for i, word in enumerate(parsed.words) if word.strip() in set("012345678") and parsed.words[i + 1] == "–"]
+    assert len(rows) >= len(brief)  # a line each
+
+
+def add_demo(folder, **more):
+    row = {"fraction": 0.1, "value": 0.1, "low": -0.1, "high": 0.3, "p": 0.5, "first": 0.7, "second": 0.6}
+    content = {"arm": "moco", "baseline": "random", "findings": ["A"], "patients": 7, "differences": [row]}
+    folder.mkdir(parents=True)
+    write_card(folder, "demo", config={}, content=content | more)
+
+
+def test_the_page_says_first_what_to_conclude(tmp_path):
+    add_demo(tmp_path / "demo")
+    parsed = Page(report.render(report.find_artifacts([tmp_path]), "t"))
+    words = "".join(parsed.words)
+    assert "What to conclude" in words and "do not tell which of the two is better" in words
+    assert {"href": "#conclusion"} in parsed.all("a")
+    assert "pictures" not in words  # there are none
+
+
+def generated_pack(folder, **options):
+    path = make_pack(folder, n=12, size=16, **options)
+    card = read_card(path)
+    write_card(path, "pack", config=card.config, content=card.content | {"generated": True}, files=list(card.files))
+    return path
+
+
+def said_of_pictures(*folders):
+    text = " ".join("".join(Page(report.render(report.find_artifacts(list(folders)), "t")).words).split())
+    return "The pictures are generated" in text, "The pictures are of patients" in text
+
+
+def test_only_what_is_generated_throughout_is_not_called_patients(tmp_path):
+    drawn, real = generated_pack(tmp_path / "drawn"), make_pack(tmp_path / "real", n=12, size=16)
+    encoder, other = add_encoder(tmp_path / "e", drawn), add_encoder(tmp_path / "f", real)
+    assert said_of_pictures(drawn, encoder) == (True, False)
+    assert said_of_pictures(real) == said_of_pictures(drawn, real) == (False, True)
+    assert said_of_pictures(drawn, other) == (False, True)  # its views are of the other Pack
+    assert said_of_pictures(encoder) == (False, True)  # of a Pack that is not here to say so
+
+
+def test_a_pack_that_is_missed_is_named(world, tmp_path):
+    folder = add_study(tmp_path / "s", CELLS)
+    card = read_card(folder)
+    used = {"inputs": [{"role": "pack", "kind": "pack", "sha256": card_hash(world / "chest")}]}
+    write_card(folder, "study", config=card.config, content=card.content | used, files=list(card.files))
+    hint = "The Pack of s is not on this page"
+    assert hint in report.render(report.find_artifacts([folder]), "t")
+    assert hint not in report.render(report.find_artifacts([folder, world / "chest"]), "t")
+
+
+def test_a_study_says_what_its_means_are_of(tmp_path):
+    folder = add_study(tmp_path / "s", CELLS, [("probe", 0.1, "moco", 0.1, 0.05, 0.15, 0.002)])
+    card = read_card(folder)
+    means = {"findings": ["A", "B"], "left_out": {"C": "not learnt in 1 of 4 trainings"}}
+    write_card(folder, "study", config=card.config, content=card.content | {"means": means}, files=list(card.files))
+    words = " ".join("".join(Page(report.render(report.find_artifacts([folder]), "t")).words).split())
+    assert "over the 2 findings that all trainings learnt and could be scored on: A, B." in words
+    assert "Not in them: C (not learnt in 1 of 4 trainings)." in words and "* In more than" not in words
 
 
 def test_unknown_patients_are_a_warning(tmp_path):

@@ -139,33 +139,28 @@ def test_subgroups_and_those_too_small():
     assert left_out == {"fewer than 50 images: not scored": ["sex: M (3)", "view: AP (3)"]}
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        ("/home/mary/data/x.csv", "…/x.csv"),
-        ("/home/mary/my data/x y.csv", "…/x y.csv"),
-        (r"C:\Users\mary\x.csv", "…/x.csv"),
-        (r"\\server\share\x.csv", "…/x.csv"),
-        ("~/x/y", "…/y"),
-        ("weights of /srv/a/b.pth, 3", "weights of …/b.pth, 3"),
-        ("runs/nih/pack", "runs/nih/pack"),
-        ("$DATA/chexpert", "$DATA/chexpert"),
-        ("bacteria/*", "bacteria/*"),
-        ("1/2", "1/2"),
-        ("zeros,Edema=ignore", "zeros,Edema=ignore"),
-        (3, 3),
-        (None, None),
-        ({"/a/b": ["/c/d", {"e": "/f/g"}]}, {"…/b": ["…/d", {"e": "…/g"}]}),
-    ],
-)
-def test_folders_are_left_out(value, shown):
-    assert sections.without_folders(value) == shown
+def add_finetuning(folder, fraction=1.0, seed=0, lines=2):
+    folder.mkdir(parents=True)
+    logged = [{"step": i, "loss": 1 / i, "val_auroc": 0.5 + i / 10} for i in range(1, lines + 1)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in logged))
+    write_card(folder, "classifier", config={"label_fraction": fraction, "seed": seed}, content={})
+    return found(folder, f"{fraction:g}-{seed}")
 
 
-def test_provenance_names_parents_that_are_on_the_page(pack, tmp_path):
-    encoder = found(add_encoder(tmp_path / "moco", pack))
-    sha = encoder.card.parents[0].sha256
-    rows = sections.provenance([sections.Found("chest", pack, found(pack).card, sha), encoder])
-    assert rows[1]["parents"] == [{"name": "pack chest", "sha": sha[:12]}]
-    assert rows[1]["config"] == '{\n "init": "…/before"\n}'
-    assert sections.provenance([encoder])[0]["parents"] == [{"name": "pack", "sha": sha[:12]}]
+def test_fine_tunings_are_drawn_and_of_many_those_with_most_labels_of_one_seed(tmp_path):
+    cells = [(f, seed) for f in (0.1, 1.0) for seed in (0, 1, 2)]
+    runs = [add_finetuning(tmp_path / f"{f}-{seed}", f, seed) for f, seed in cells]
+    (tmp_path / "probe").mkdir()
+    write_card(tmp_path / "probe", "classifier", config={})
+    every = [*runs, found(tmp_path / "probe")]
+    assert sections.finetunings(every) == (runs, "")
+    more = [add_finetuning(tmp_path / f"other{seed}", 1.0, seed) for seed in (3, 4, 5)]
+    shown, which = sections.finetunings(every + more)
+    assert [one.name for one in shown] == [f"1-{seed}" for seed in range(6)]
+    assert which == "Of 9 fine-tunings 6 with the most labels"
+    more.append(add_finetuning(tmp_path / "other6", 1.0, 6))
+    shown, which = sections.finetunings(every + more)
+    assert [one.name for one in shown] == ["1-0"] and which.endswith("1 with the most labels, of one seed")
+    section = sections.finetuning_section(runs[:2], which, dict.fromkeys(["0.1-0", "0.1-1"], SEEN["moco"]))
+    assert "macro AUROC on validation" in section["curves"] and "0.1-1" in section["curves"]
+    assert sections.finetuning_section([], "", {})["curves"] == ""

@@ -80,7 +80,8 @@ def crossvalidate(
     }
     return {
         "folds": folds, "images": len(rows), "patients": len(set(patients)), "findings": names, "baseline": baseline,
-        "label_policy": policy, "pack": parent("pack", pack.path).sha256, "arms": arms, "differences": differences,
+        "label_policy": policy, "pack": parent("pack", pack.path).sha256, "replicates": replicates, "arms": arms,
+        "differences": differences,
     }  # fmt: skip
 
 
@@ -139,6 +140,8 @@ def _difference(
 ) -> dict[str, Any]:
     """One arm less another, paired on the same patients, averaged over their initialisations."""
     count = max(len(one), len(two))
-    stacked = [np.tile(truth, count), *(np.hstack([runs[i % len(runs)] for i in range(count)]) for runs in (one, two))]
+    first, second = (np.hstack([runs[i % len(runs)] for i in range(count)]) for runs in (one, two))
     groups = np.repeat(np.arange(count), truth.shape[1])
-    return paired_difference(*stacked, list(patients), groups=list(groups), replicates=replicates)
+    return paired_difference(
+        np.tile(truth, count), first, second, list(patients), groups=list(groups), replicates=replicates
+    )

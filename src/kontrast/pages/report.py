@@ -7,10 +7,12 @@ from kontrast import __version__
 from kontrast.artifacts.card import CARD, CLAIM, Card, card_hash, read_card
 from kontrast.artifacts.encoder import WORDS
 from kontrast.errors import UsageError
-from kontrast.pages import figures, results, sections
+from kontrast.pages import drawing, results, sections, study
+from kontrast.pages.conclusion import conclusion
+from kontrast.pages.provenance import provenance
 from kontrast.pages.sections import Found
 
-KINDS = ("study", "evaluation", "pack", "encoder", "classifier", "explanation", "audit", "embedding", "phantom")
+KINDS = ("demo", "study", "evaluation", "pack", "encoder", "classifier", "explanation", "audit", "embedding", "phantom")
 MANY = 8
 """Above this many evaluations within a study its grid tells the story; their tables would bury it."""
 
@@ -67,43 +69,70 @@ def render(found: Sequence[Found], title: str) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     of = {kind: [one for one in found if one.card.kind == kind] for kind in KINDS}
-    evaluations, hidden = _shown_evaluations(of["evaluation"], of["study"])
+    evaluations, brief = _shown_evaluations(of["evaluation"], of["study"])
+    tuned, which = sections.finetunings(of["classifier"])
     arms = _arms(of)
     baseline = next((one.card.config["baseline"] for one in of["study"]), "random")
-    colours = figures.palette(list(dict.fromkeys(arms.values())), baseline)
+    colours = drawing.palette(list(dict.fromkeys(arms.values())), baseline)
+
+    def looks(ones: Sequence[Found]) -> dict[str, drawing.Look]:
+        return drawing.looks({one.name: arms[one.sha] for one in ones}, colours)
+
     environment = Environment(
         loader=PackageLoader("kontrast", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template("report.html.j2").render(
         title=title,
         version=__version__,
+        pictures=_pictures(of),
         warnings=_warnings(of),
-        hidden=hidden,
+        conclusions=[conclusion(one.card.content) for one in of["demo"]],
         studies=[
-            results.study_section(one, {arm: (colours[arm], "o") for arm in one.card.config["arms"]})
+            study.study_section(one, {arm: (colours[arm], "o") for arm in one.card.config["arms"]})
             for one in of["study"]
         ],
         packs=[sections.pack_section(one) for one in of["pack"]],
-        training=sections.training_section(
-            of["encoder"], figures.looks({o.name: arms[o.sha] for o in of["encoder"]}, colours)
-        ),
+        absent_packs=_absent_packs(of),
+        training=sections.training_section(of["encoder"], looks(of["encoder"])),
+        finetuning=sections.finetuning_section(tuned, which, looks(tuned)),
         evaluations=results.evaluation_section(
-            evaluations,
-            {one.sha: one for one in of["classifier"]},
-            figures.looks({one.name: arms[one.sha] for one in evaluations}, colours),
+            evaluations, brief, {one.sha: one for one in of["classifier"]}, looks(evaluations)
         ),
-        explanations=[sections.explanation_section(one) for one in of["explanation"]],
+        explanations=[
+            sections.explanation_section(one, {c.sha: c.name for c in of["classifier"]}) for one in of["explanation"]
+        ],
         audits=[sections.audit_section(one) for one in of["audit"]],
-        provenance=sections.provenance(found),
+        provenance=provenance(found),
     )
 
 
-def _shown_evaluations(evaluations: Sequence[Found], studies: Sequence[Found]) -> tuple[list[Found], int]:
-    """The evaluations with tables of their own, and how many a study's grid stands for."""
-    within = [one for one in evaluations if any(study.path in one.path.parents for study in studies)]
+def _shown_evaluations(evaluations: Sequence[Found], studies: Sequence[Found]) -> tuple[list[Found], list[Found]]:
+    """The evaluations with tables of their own, and those that one line is enough for: a study's many cells."""
+    within = [one for one in evaluations if any(one.path.is_relative_to(whole.path) for whole in studies)]
     if len(within) <= MANY:
-        return list(evaluations), 0
-    return [one for one in evaluations if one not in within], len(within)
+        return list(evaluations), []
+    return [one for one in evaluations if one not in within], within
+
+
+def _pictures(of: Mapping[str, Sequence[Found]]) -> str:
+    """Whose pictures the page has: of nobody (empty), `generated`, or `patients`.
+
+    Generated are they only if every Pack that they come from is on the page and says so.
+    """
+    shown = [one for kind in ("pack", "encoder", "explanation") for one in of[kind]]
+    sources = {one.sha for one in of["pack"]}
+    sources |= {p.sha256 for one in shown for p in one.card.parents if p.kind == "pack"}
+    generated = {one.sha for one in of["pack"] if one.card.content.get("generated")}
+    if not shown:
+        return ""
+    return "generated" if sources and sources <= generated else "patients"
+
+
+def _absent_packs(of: Mapping[str, Sequence[Found]]) -> list[str]:
+    """The studies whose Pack is not among the artifacts, so that its prevalence and images cannot be shown."""
+    here = {one.sha for one in of["pack"]}
+    inputs = {one.name: one.card.content.get("inputs", []) for one in of["study"]}
+    return [name for name, used in inputs.items() if any(p["role"] == "pack" and p["sha256"] not in here for p in used)]
 
 
 def _arms(of: Mapping[str, Sequence[Found]]) -> dict[str, str]:
@@ -111,7 +140,7 @@ def _arms(of: Mapping[str, Sequence[Found]]) -> dict[str, str]:
 
     A study's arms, which have no card, come first under their own names.
     """
-    arms = {f"arm {arm}": arm for study in of["study"] for arm in study.card.config["arms"]}
+    arms = {f"arm {arm}": arm for whole in of["study"] for arm in whole.card.config["arms"]}
     arms |= {one.sha: one.name for one in of["encoder"]}
     for one in of["classifier"]:
         start = one.card.config.get("start")

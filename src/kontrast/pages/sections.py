@@ -1,10 +1,9 @@
-"""The parts of a report about data, training, maps and provenance: files in, plain values for the template out."""
+"""The parts of a report about data, training, maps and audits: files in, plain values for the template out."""
 
 import csv
 import json
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from kontrast.artifacts.card import Card, verify_files
 from kontrast.artifacts.evaluation import decimal
 from kontrast.pages import figures
+from kontrast.pages.drawing import COLOURS, Look, data_uri
 
 SAMPLES, SAMPLE_SIDE, OVERLAY_SIDE = 8, 224, 448
 """Images shown of a Pack, and the longest sides of pictures on the page, in pixels."""
@@ -63,6 +63,7 @@ def pack_section(found: Found) -> dict[str, Any]:
         "size": content["size"],
         "layout": content.get("layout", "unknown"),
         "masks": list(pack.mask_names),
+        "generated": bool(content.get("generated")),
         "patients_known": content["patients_known"],
         "treatment": ", ".join(f"{k} {v}" for k, v in treatment.items()),
         "counts": counts,
@@ -70,7 +71,7 @@ def pack_section(found: Found) -> dict[str, Any]:
         "rejects": _count_rows(found.path / "rejects.csv"),
         "moved": content.get("moved", 0),
         "preview": picture(found, "preview.png"),
-        "images": [figures.data_uri(_grey8(image), most=SAMPLE_SIDE) for image in pack.images(shown)],
+        "images": [data_uri(_grey8(image), most=SAMPLE_SIDE) for image in pack.images(shown)],
     }
 
 
@@ -91,7 +92,7 @@ def picture(found: Found, name: str, most: int | None = None) -> str | None:
     if name not in found.card.files or not path.is_file():
         return None
     image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    return None if image is None else figures.data_uri(image, most=most)
+    return None if image is None else data_uri(image, most=most)
 
 
 def _count_rows(path: Path) -> int:
@@ -115,7 +116,7 @@ WATCHED = {"feature_std_ratio": "spread of features (1: whole sphere)", "effecti
 """What is drawn of a pretraining run beside its loss."""
 
 
-def training_section(encoders: Sequence[Found], seen: Mapping[str, figures.Look]) -> dict[str, Any]:
+def training_section(encoders: Sequence[Found], seen: Mapping[str, Look]) -> dict[str, Any]:
     """How each encoder was pretrained, its curves and its views."""
     runs = {one.name: lines for one in encoders if (lines := history(one.path))}
     rows = []
@@ -145,6 +146,35 @@ def training_section(encoders: Sequence[Found], seen: Mapping[str, figures.Look]
             "several": len({_method(one) for one in encoders}) > 1}  # fmt: skip
 
 
+FINETUNED = {"loss": "loss", "val_auroc": "macro AUROC on validation"}
+"""What is drawn of a fine-tuning."""
+
+CURVES = 6
+"""Fine-tunings whose curves can be told from each other."""
+
+
+def finetunings(classifiers: Sequence[Found]) -> tuple[list[Found], str]:
+    """The fine-tunings whose curves are drawn, and in words which they are: empty for all.
+
+    Where they are many, those with the most labels; where these are still many, those of one seed.
+    """
+    every = [one for one in classifiers if history(one.path)]
+    runs, words = every, []
+    for option, choice, meaning in (("label_fraction", max, "with the most labels"), ("seed", min, "of one seed")):
+        if len(runs) > CURVES:
+            chosen = choice(one.card.config[option] for one in runs)
+            runs = [one for one in runs if one.card.config[option] == chosen]
+            words.append(meaning)
+    shown = runs[: len(COLOURS)]
+    return shown, f"Of {len(every)} fine-tunings {len(shown)} {', '.join(words)}" if len(shown) < len(every) else ""
+
+
+def finetuning_section(shown: Sequence[Found], which: str, seen: Mapping[str, Look]) -> dict[str, Any]:
+    """The curves of fine-tunings, from `finetunings`."""
+    curves = figures.training({one.name: history(one.path) for one in shown}, FINETUNED, seen)
+    return {"curves": curves, "which": which}
+
+
 def _method(encoder: Found) -> str:
     return str((encoder.card.content.get("summary") or {}).get("method") or "unknown")
 
@@ -152,7 +182,7 @@ def _method(encoder: Found) -> str:
 def _curves(
     runs: Mapping[str, Sequence[Mapping[str, Any]]],
     method_of: Mapping[str, str],
-    seen: Mapping[str, figures.Look],
+    seen: Mapping[str, Look],
 ) -> list[Any]:
     """Losses and features over the steps. Losses of different methods get scales of their own."""
     methods = dict.fromkeys(method_of[name] for name in runs)
@@ -175,8 +205,13 @@ def _number(value: float | None, digits: int) -> str | None:
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
-def explanation_section(found: Found) -> dict[str, Any]:
-    """Localisation scores beside the centre's, and a few overlays of each finding."""
+def explanation_section(found: Found, classifiers: Mapping[str, str]) -> dict[str, Any]:
+    """Localisation scores beside the centre's, and a few overlays of each finding.
+
+    Args:
+        found: the explanation.
+        classifiers: SHA-256 of their cards → name, to say whose maps they are.
+    """
     content = found.card.content
     rows = []
     for name, one in content["findings"].items():
@@ -185,7 +220,8 @@ def explanation_section(found: Found) -> dict[str, Any]:
         reason = None if one["hit"]["value"] is not None else one["hit"].get("reason")
         rows.append({"name": name, "n": one["n"], "reason": reason, "pictures": [uri for uri in drawn if uri]} | scores)
     keys = ("method", "encoder", "map", "split", "threshold", "order", "overlap")
-    return {"name": found.name, "findings": rows, **{key: content[key] for key in keys}}
+    whose = next((classifiers[p.sha256] for p in found.card.parents if p.sha256 in classifiers), None)
+    return {"name": found.name, "classifier": whose, "findings": rows, **{key: content[key] for key in keys}}
 
 
 def audit_section(found: Found) -> dict[str, Any]:
@@ -243,42 +279,3 @@ def _subgroups(pack: str, found: Mapping[str, Mapping[str, Any]]) -> tuple[list[
             else:
                 left_out.setdefault(scores["reason"], []).append(f"{name} ({scores['rows']})")
     return rows, left_out
-
-
-FOLDERS = re.compile(r"(?<![\w.$}~-])(?:~|[A-Za-z]:)?(?:[\\/]+[^\\/\s\"'<>|:*?]+)*[\\/]+(?=[^\\/\s\"'])")
-"""The folders of a full path within other words."""
-
-
-def without_folders(value: Any) -> Any:
-    """Settings with full paths cut to their last part: where things lie on a machine is nobody else's business."""
-    if isinstance(value, Mapping):
-        return {without_folders(k): without_folders(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_folders(v) for v in value]
-    if not isinstance(value, str):
-        return value
-    if value.startswith(("/", "~/")):
-        return "…/" + PurePosixPath(value).name
-    if PureWindowsPath(value).is_absolute() or value.startswith("~\\"):
-        return "…/" + PureWindowsPath(value).name
-    return FOLDERS.sub("…/", value)
-
-
-def provenance(found: Sequence[Found]) -> list[dict[str, Any]]:
-    """Each artifact: name, kind, hash of its card, what it was made from, version and settings."""
-    names = {one.sha: f"{one.card.kind} {one.name}" for one in found}
-    rows = []
-    for one in found:
-        made_from = [(p.role, p.sha256) for p in one.card.parents]
-        made_from += [(p["role"], p["sha256"]) for p in one.card.content.get("inputs", [])]
-        rows.append(
-            {
-                "name": one.name,
-                "kind": one.card.kind,
-                "sha": one.sha[:12],
-                "parents": [{"name": names.get(sha, role), "sha": sha[:12]} for role, sha in made_from],
-                "version": one.card.version,
-                "config": json.dumps(without_folders(one.card.config), indent=1, ensure_ascii=False),
-            }
-        )
-    return rows

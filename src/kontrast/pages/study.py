@@ -1,0 +1,176 @@
+"""The part of a report about a study: its grid, what labels give, findings and folds."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kontrast.artifacts.card import CARD, verify_files
+from kontrast.artifacts.evaluation import MARK, SCORES, decimal
+from kontrast.metrics.evaluation import mixed
+from kontrast.pages import figures
+from kontrast.pages.drawing import Look
+from kontrast.pages.results import PROTOCOLS
+from kontrast.pages.sections import Found, read_json, with_interval
+
+
+def study_section(found: Found, seen: Mapping[str, Look]) -> dict[str, Any]:
+    """The grid's tables, curves, findings, differences and folds.
+
+    Args:
+        found: the study.
+        seen: how each arm is drawn.
+    """
+    config, content = found.card.config, found.card.content
+    cells = _read_csv(found.path, "cells.csv")
+    arms = [arm for arm in config["arms"] if any(cell["arm"] == arm for cell in cells)]
+    tables, curves = _grid(cells, _read_csv(found.path, "differences.csv"), arms)
+    folds = read_json(found.path, "folds.json") if "folds.json" in found.card.files else None
+    section = {
+        "name": found.name, "baseline": config["baseline"], "tables": tables,
+        "seeds": len(config["seeds"]), "policy": {k: config[k] for k in ("uncertain", "blank")},
+        "curves": figures.efficiency(curves, seen, config["baseline"]) if curves else None,
+        "findings": _by_finding(found, cells, arms, seen), "folds": _folds(folds, config["arms"], seen),
+        "left_out": content["summary"].get("left_out", []), "means": content.get("means"),
+    }  # fmt: skip
+    shown = [cell["difference"] for table in tables for row in table["rows"] for cell in row["cells"]]
+    return section | {"marked": any(one and one["mark"] for one in shown)}
+
+
+def _grid(
+    cells: Sequence[Mapping[str, str]], gaps: Sequence[Mapping[str, str]], arms: Sequence[str]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Per protocol a table of arms by fractions, and the curves: (fraction, mean, lowest, highest over seeds)."""
+    differences = {(row["protocol"], float(row["fraction"]), row["arm"]): row for row in gaps}
+    tables, curves = [], dict[str, Any]()
+    for protocol in dict.fromkeys(cell["protocol"] for cell in cells):
+        fractions = sorted({float(cell["fraction"]) for cell in cells if cell["protocol"] == protocol})
+        rows, lines = [], {}
+        for arm in arms:
+            values = {fraction: _values(cells, arm, protocol, fraction) for fraction in fractions}
+            points = [(f, float(np.mean(v)), min(v), max(v)) for f, v in values.items() if v]
+            if not points:
+                continue
+            lines[arm] = points
+            shown = [
+                _spread(values[f]) | {"difference": difference(differences.get((protocol, f, arm)))} for f in fractions
+            ]
+            rows.append({"arm": arm, "cells": shown})
+        words = PROTOCOLS.get(protocol, protocol)
+        tables.append({"words": words, "labels": [f"{100 * f:g} %" for f in fractions], "rows": rows})
+        curves |= {words: lines} if lines else {}
+    return tables, curves
+
+
+def _values(cells: Sequence[Mapping[str, str]], arm: str, protocol: str, fraction: float) -> list[float]:
+    """The macro AUROC of every seed for which it is defined."""
+    return [
+        float(cell["auroc"])
+        for cell in cells
+        if (cell["arm"], cell["protocol"], float(cell["fraction"])) == (arm, protocol, fraction) and cell["auroc"]
+    ]
+
+
+def _spread(values: Sequence[float]) -> dict[str, str]:
+    if not values:
+        return {"text": "–", "sd": ""}
+    sd = f"± {decimal(float(np.std(values, ddof=1)))}" if len(values) > 1 else ""
+    return {"text": decimal(float(np.mean(values))), "sd": sd}
+
+
+def _by_finding(
+    found: Found, cells: Sequence[Mapping[str, str]], arms: Sequence[str], seen: Mapping[str, Look]
+) -> list[dict[str, Any]]:
+    """Per protocol, each finding's AUROC with the most labels: mean and range over seeds, where the files are there.
+
+    The mean below them is the grid's, over the findings that all cells share.
+    """
+    drawn = []
+    for protocol in dict.fromkeys(cell["protocol"] for cell in cells):
+        most = max(float(cell["fraction"]) for cell in cells if cell["protocol"] == protocol)
+        scores: dict[str, dict[str, dict[str, Any]]] = {}
+        for arm in arms:
+            places = [
+                found.path / "evaluations" / arm / f"{protocol}-{100 * most:g}pc-seed{cell['seed']}"
+                for cell in cells
+                if (cell["arm"], cell["protocol"], float(cell["fraction"])) == (arm, protocol, most)
+            ]
+            runs = [read_json(place, SCORES)["findings"] for place in places if (place / CARD).is_file()]
+            if runs:
+                names = dict.fromkeys(name for run in runs for name in run)
+                by_name = {name: [run[name]["auroc"]["value"] for run in runs if name in run] for name in names}
+                scores[arm] = {name: _range(values) for name, values in by_name.items()}
+                scores[arm]["macro"] = _range(_values(cells, arm, protocol, most))
+        if scores:
+            figure = figures.forest(scores, seen, "AUROC, mean and range over seeds")
+            drawn.append({"words": PROTOCOLS.get(protocol, protocol), "labels": f"{100 * most:g} %", "forest": figure})
+    return drawn
+
+
+def _range(values: Sequence[float | None]) -> dict[str, float | None]:
+    known = [value for value in values if value is not None]
+    if not known:
+        return {"value": None, "low": None, "high": None}
+    return {"value": float(np.mean(known)), "low": min(known), "high": max(known)}
+
+
+def _folds(
+    found: Mapping[str, Any] | None, arms: Mapping[str, Mapping[str, Any]], seen: Mapping[str, Look]
+) -> dict[str, Any] | None:
+    """Scores in folds; `initialisations` of the arms whose weights are random: they could have been others."""
+    if found is None:
+        return None
+    replicates = found.get("replicates", 1000)
+    rows, scores, drawn_from = [], {}, {}
+    for arm, entry in found["arms"].items():
+        mark = MARK if mixed(entry["macro"], replicates) else ""
+        gap = found["differences"].get(arm)
+        rows.append(
+            {
+                "arm": arm,
+                "auroc": with_interval(entry["macro"]) | {"mark": mark},
+                "difference": difference(gap and {"replicates": replicates, **gap}),
+            }
+        )
+        scores[arm] = entry["findings"] | {"macro": entry["macro"]}
+        if arms.get(arm, {}).get("start") == "random" and not arms[arm].get("method"):
+            drawn_from[arm] = entry.get("initialisations", 1)
+    drawn = figures.forest(scores, seen, "AUROC, 95 % interval")
+    marked = any(row["auroc"]["mark"] or (row["difference"] or {}).get("mark") for row in rows)
+    facts = {k: found[k] for k in ("folds", "images", "patients", "findings")}
+    return {**facts, "rows": rows, "forest": drawn, "initialisations": drawn_from, "marked": marked}
+
+
+def difference(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A paired difference in words: `+.031`, its interval, p, and whether the interval leaves out 0; None for none.
+
+    Args:
+        found: values as numbers, or as a CSV file has them.
+    """
+    known = {
+        k: None if found is None or found.get(k) in (None, "") else float(found[k])
+        for k in ("value", "low", "high", "p", "incomplete", "replicates")
+    }
+    value, low, high, p, incomplete, replicates = known.values()
+    if value is None:
+        return None
+    between = "" if low is None or high is None else f"[{_signed(low)}, {_signed(high)}]"
+    chance = "" if p is None else "p < .001" if p < 0.001 else f"p = {decimal(p)}"
+    clear = low is not None and high is not None and not low <= 0 <= high
+    marked = between and replicates and mixed({"incomplete": incomplete or 0}, int(replicates))
+    return {
+        "text": _signed(value), "range": between, "p": chance, "clear": clear, "mark": MARK if marked else "",
+    }  # fmt: skip
+
+
+def _signed(value: float) -> str:
+    text = decimal(abs(value))
+    return f"{'−' if value < 0 and text != '.000' else '+'}{text}"
+
+
+def _read_csv(folder: Path, name: str) -> list[dict[str, str]]:
+    verify_files(folder, [name])
+    with (folder / name).open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
