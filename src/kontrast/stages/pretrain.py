@@ -65,7 +65,7 @@ class PretrainConfig:
     positives: Literal["image", "study", "patient"] = "image"
     """Two views of one image, or of two images of a study or a patient; images without another keep to themselves."""
     same_patient_negatives: Literal["auto", "mask", "keep"] = "auto"
-    """In MoCo and SimCLR, whether other images of a patient count as negatives; auto: mask where patients are known."""
+    """Whether other images of a patient are negatives (MoCo, MoCo v3, SimCLR); auto: mask where patients are known."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """auto: bf16 where the hardware computes it, else fp32."""
     device: str = "auto"
