@@ -22,6 +22,7 @@ from kontrast.engine.pretraining import (
     write_views,
 )
 from kontrast.errors import UsageError
+from kontrast.methods import METHODS
 from kontrast.methods.method import Step
 from kontrast.nn.encoders import EncoderSpec
 from kontrast.stages.pretrain import PretrainConfig
@@ -222,6 +223,18 @@ def test_options_reach_the_negatives_by_either_way(tmp_path, capsys):
     assert planned("moco", [(nameless, nameless.rows("train"))]) == ("image", "keep")
     with pytest.raises(UsageError, match="--same-patient-negatives is no option of byol"):
         planned("byol", same_patient_negatives="keep")
+
+
+def test_a_method_of_one_view_takes_no_pairs(tmp_path, monkeypatch):
+    class One(METHODS["byol"]):
+        views = ViewSpec(globals=1)
+
+    monkeypatch.setitem(METHODS, "one", One)
+    pack = Pack.open(make_pack(tmp_path / "p", n=40, size=16))
+    with pytest.raises(UsageError, match="one learns from one view") as error:
+        make_plan("one", One.Config(), PretrainConfig(positives="patient"), None, None, [(pack, pack.rows("train"))],
+                  CPU, measuring=False)  # fmt: skip
+    assert "--positives image" in error.value.fix
 
 
 def test_an_option_of_another_method_is_refused():

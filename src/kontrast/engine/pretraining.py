@@ -205,6 +205,16 @@ def write_views(folder: Path, model: SelfSupervised, batches: Batches) -> list[s
     return [VIEWS]
 
 
+def _check_pairs(method: str, positives: str) -> None:
+    """Refuse pairs to a method of one view, which says so in its class."""
+    views = getattr(METHODS[method], "views", None)
+    if positives != "image" and views is not None and views.globals + views.locals < 2:
+        raise UsageError(
+            f"{method} learns from one view of an image at a time, so --positives {positives} has nothing to pair.",
+            fix="Set --positives image, or choose another --method.",
+        )
+
+
 def make_plan(
     method: str,
     options: Any,
@@ -230,6 +240,7 @@ def make_plan(
         measuring: False leaves a wish for minutes open (a dry run).
     """
     images = sum(len(rows) for _, rows in found)
+    _check_pairs(method, config.positives)
     name = "same_patient_negatives"
     asked = config.options.get(name, config.same_patient_negatives) if hasattr(options, name) else None
     negatives = settle_patients(config.positives, asked, found)
