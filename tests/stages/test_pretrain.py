@@ -159,9 +159,17 @@ def test_minutes_become_steps(pack, tmp_path, capsys):
     assert "0.05 minutes at" in capsys.readouterr().out
 
 
-def test_a_dry_run_writes_nothing(pack, tmp_path):
+def test_a_dry_run_writes_nothing_and_says_its_plan(pack, tmp_path, capsys):
     outcome = kontrast.pretrain(pack, out=tmp_path / "e", minutes=5, encoder="toy", dry_run=True)
-    assert outcome.status == "planned" and outcome.summary["plan"]["method"] == "moco"
+    plan = outcome.summary["plan"]
+    assert outcome.status == "planned" and plan["method"] == "moco"
+    assert plan["steps"] is plan["epochs"] is None  # they are measured
+    assert "into 5 minutes" in capsys.readouterr().out
+    outcome = kontrast.pretrain(pack, out=tmp_path / "e", epochs=3, encoder="toy", batch_size=8, dry_run=True)
+    plan = outcome.summary["plan"]
+    said = capsys.readouterr().out
+    for part in ("pretrain a toy with moco", f"{plan['steps']:,} steps, 3 epochs, of 8 images", f"lr {plan['lr']:g}"):
+        assert part in said
     assert list(tmp_path.iterdir()) == []
 
 

@@ -157,7 +157,7 @@ def choose_optimizer(
     advice = METHODS[method].recommended
     if optimizer == "auto":
         optimizer = str(advice["optimizer"])
-        console.decided("--optimizer", optimizer, f"recommended for {method} in runs of hours")
+        console.decided("--optimizer", optimizer, f"recommended for {method}")
     elif optimizer != advice["optimizer"]:
         published = METHODS[method].published
         known = published if published["optimizer"] == optimizer else {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from kontrast import console
-from kontrast.config import require, to_dict, verb
+from kontrast.config import require, verb
 from kontrast.types import Outcome
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kontrast.artifacts.classifier import Classifier
     from kontrast.engine.finetuning import BestOnValidation
     from kontrast.engine.loop import FitResult
+    from kontrast.engine.starting import Start
     from kontrast.engine.supervision import Labelled
 
 LEAST_STEPS = 200
@@ -120,37 +121,21 @@ def finetune(
     import contextlib
 
     from kontrast import distributed
-    from kontrast.artifacts.card import claim, parents_of, read_card
+    from kontrast.artifacts.card import claim
     from kontrast.artifacts.classifier import Classifier
-    from kontrast.artifacts.encoder import load_encoder, source_name
     from kontrast.artifacts.lock import locked
-    from kontrast.artifacts.pack import Pack
-    from kontrast.engine.precision import resolve_device
-    from kontrast.engine.supervision import labelled
+    from kontrast.engine.starting import Start, start
 
-    data = Pack.open(pack)
-    parents = parents_of(encoder=encoder, pack=pack)
-    asked = to_dict(config) | {"start": source_name(encoder)}
-    # A look first: a mistake that only shows later must not leave the folder taken.
-    if claim(out, "classifier", config=asked, parents=parents, dry_run=True).state == "done":
-        console.say(f"{out} is already done.")
-        return Outcome("finetune", Path(out), "already done", read_card(out).content["summary"])
-    task = labelled(
-        data, label_fraction=config.label_fraction, uncertain=config.uncertain, blank=config.blank,
-        findings=config.findings, seed=config.seed,
-    )  # fmt: skip
-    task.describe()
-    if dry_run:
-        return Outcome("finetune", Path(out), "planned", task.counts())
-    net, spec, seen = load_encoder(encoder, encoder=config.encoder, size=config.size, seed=config.seed, pack=data)
-    device = resolve_device(config.device)
-    folder = claim(out, "classifier", config=asked, parents=parents).folder
+    begun = start("finetune", encoder, pack, out, config, dry_run=dry_run)
+    if not isinstance(begun, Start):
+        return begun
+    folder = claim(out, "classifier", config=begun.asked, parents=begun.parents).folder
     with locked(folder) if distributed.is_main() else contextlib.nullcontext():
-        classifier = Classifier(net, spec, task.findings)
+        classifier = Classifier(begun.encoder, begun.spec, begun.task.findings)
         if config.start_head == "probe":
-            _probe_first(classifier, task, device, min(config.batch_size, len(task.train)))
-        result, best = _train(classifier, task, config, folder, device)
-        summary = _close(classifier, task, result, best, config, folder, device, asked, parents, seen + task.seen())
+            _probe_first(classifier, begun.task, begun.device, min(config.batch_size, len(begun.task.train)))
+        result, best = _train(classifier, begun.task, config, folder, begun.device)
+        summary = _close(classifier, begun, result, best, config, folder)
     return Outcome("finetune", Path(out), "done", summary)
 
 
@@ -208,15 +193,11 @@ def _train(
 
 def _close(
     classifier: "Classifier",
-    task: "Labelled",
+    begun: "Start",
     result: "FitResult",
     best: "BestOnValidation",
     config: FinetuneConfig,
     folder: Path,
-    device: "torch.device",
-    asked: dict[str, Any],
-    parents: Any,
-    seen: Any,
 ) -> dict[str, Any]:
     """Choose thresholds, write the artifact, drop the checkpoints."""
     from kontrast import distributed
@@ -225,7 +206,8 @@ def _close(
     from kontrast.engine.features import predict
     from kontrast.engine.supervision import say_validation, thresholds, validate
 
-    probabilities = predict(classifier, task.pack, task.val, device)
+    task = begun.task
+    probabilities = predict(classifier, task.pack, task.val, begun.device)
     scores = validate(task, probabilities)
     summary = task.counts() | {
         "steps": result.steps,
@@ -239,8 +221,8 @@ def _close(
         say_validation(scores, {})
         content = {"summary": summary, "protocol": "finetune", "label_policy": task.policy}
         save_classifier(
-            folder, classifier, thresholds=thresholds(task, probabilities, config.threshold_rule), config=asked,
-            parents=parents, content=content, seen=seen,
+            folder, classifier, thresholds=thresholds(task, probabilities, config.threshold_rule), config=begun.asked,
+            parents=begun.parents, content=content, seen=begun.seen,
         )  # fmt: skip
         remove_checkpoints(folder)
     return summary

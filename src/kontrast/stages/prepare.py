@@ -153,7 +153,7 @@ def _planned(plan: "Plan", out: Path) -> Outcome:
     """Say what would be packed."""
     from kontrast.data.survey import label_counts, positives_by_split
 
-    images = {name: int((plan.table["split"] == name).sum()) for name in SPLITS}
+    images: dict[str, int] = {name: int((plan.table["split"] == name).sum()) for name in SPLITS}
     shares = ", ".join(f"{n:,} {name}" for name, n in images.items() if n)
     console.say(f"Would pack {len(plan.table):,} images at {plan.treatment.size} px into {out}: {shares}.")
     positives = positives_by_split(plan.table, plan.findings)

@@ -149,7 +149,7 @@ def pretrain(
         return Outcome("pretrain", out, "already done", read_card(out).content["summary"])
     prepared = _prepare(data, config, device, out, measuring=not dry_run)
     if dry_run:
-        return Outcome("pretrain", out, "planned", {"plan": to_dict(prepared[0])})
+        return Outcome("pretrain", out, "planned", {"plan": _planned(prepared[0], prepared[2], out, config.minutes)})
     distributed.barrier()  # nobody looks for a plan any more when the first process writes one
     if distributed.is_main():
         claim(out, "encoder", config=asked, parents=parents)
@@ -183,6 +183,20 @@ def _prepare(
     start = starting_encoder(config.init, named, size, config.seed, found)
     plan = make_plan(method, options, config, start[0], start[1], found, device, measuring=measuring)
     return plan, start, found
+
+
+def _planned(plan: "Plan", found: list[Any], out: Path, minutes: float | None) -> dict[str, Any]:
+    """Say what a run would be; how long it is stays open where --minutes decides it."""
+    images = sum(len(rows) for _, rows in found)
+    console.say(
+        f"Would pretrain a {plan.encoder} with {plan.method} on {images:,} images at {plan.size} px into {out}:"
+    )
+    length = f"{plan.steps:,} steps, {plan.epochs:g} epochs"
+    if minutes is not None:
+        length = f"as many steps as a few measured ones say fit into {minutes:g} minutes"
+    console.say(f"  {length}, of {plan.batch_size} images each, in {plan.precision};")
+    console.say(f"  {plan.optimizer} with lr {plan.lr:g} and weight decay {plan.weight_decay:g}; seed {plan.seed}.")
+    return to_dict(plan) | ({"steps": None, "epochs": None, "warmup": None} if minutes is not None else {})
 
 
 def _train(

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from kontrast import console
-from kontrast.config import require, to_dict, verb
+from kontrast.config import require, verb
 from kontrast.types import Outcome
 
 
@@ -73,42 +72,27 @@ def probe(
     Raises:
         TrainingError: no finding has both classes among the labels used.
     """
-    from kontrast.artifacts.card import claim, parents_of, read_card
+    from kontrast.artifacts.card import claim
     from kontrast.artifacts.classifier import save_classifier
-    from kontrast.artifacts.encoder import load_encoder, source_name
     from kontrast.artifacts.lock import locked
-    from kontrast.artifacts.pack import Pack
-    from kontrast.engine.precision import resolve_device
     from kontrast.engine.probing import fit_probe
-    from kontrast.engine.supervision import labelled, say_validation
+    from kontrast.engine.starting import Start, start
+    from kontrast.engine.supervision import say_validation
 
-    data = Pack.open(pack)
-    parents = parents_of(encoder=encoder, pack=pack)
-    asked = to_dict(config) | {"start": source_name(encoder)}
-    # A look first: a mistake that only shows later must not leave the folder taken.
-    if claim(out, "classifier", config=asked, parents=parents, dry_run=True).state == "done":
-        console.say(f"{out} is already done.")
-        return Outcome("probe", Path(out), "already done", read_card(out).content["summary"])
-    task = labelled(
-        data, label_fraction=config.label_fraction, uncertain=config.uncertain, blank=config.blank,
-        findings=config.findings, seed=config.seed,
-    )  # fmt: skip
-    task.describe()
-    if dry_run:
-        return Outcome("probe", Path(out), "planned", task.counts())
-    net, spec, seen = load_encoder(encoder, encoder=config.encoder, size=config.size, seed=config.seed, pack=data)
-    device = resolve_device(config.device)
-    folder = claim(out, "classifier", config=asked, parents=parents).folder
+    begun = start("probe", encoder, pack, out, config, dry_run=dry_run)
+    if not isinstance(begun, Start):
+        return begun
+    folder = claim(out, "classifier", config=begun.asked, parents=begun.parents).folder
     with locked(folder):
         fitted = fit_probe(
-            net, spec, task, device=device, batch_size=config.batch_size, neighbours=config.neighbours,
-            rule=config.threshold_rule,
+            begun.encoder, begun.spec, begun.task, device=begun.device, batch_size=config.batch_size,
+            neighbours=config.neighbours, rule=config.threshold_rule,
         )  # fmt: skip
         say_validation(fitted.summary["val"], {"kNN": fitted.summary["val_knn"]})
-        summary = task.counts() | fitted.summary
-        content = {"summary": summary, "protocol": "probe", "label_policy": task.policy}
+        summary = begun.task.counts() | fitted.summary
+        content = {"summary": summary, "protocol": "probe", "label_policy": begun.task.policy}
         save_classifier(
-            folder, fitted.classifier, thresholds=fitted.thresholds, config=asked, parents=parents,
-            content=content, seen=seen + task.seen(),
+            folder, fitted.classifier, thresholds=fitted.thresholds, config=begun.asked, parents=begun.parents,
+            content=content, seen=begun.seen,
         )  # fmt: skip
     return Outcome("probe", Path(out), "done", summary)
