@@ -5,7 +5,7 @@ import pytest
 
 import kontrast
 from helpers import make_pack
-from kontrast.artifacts.card import read_card, verify_files
+from kontrast.artifacts.card import read_card, verify_files, write_card
 from kontrast.artifacts.pack import Pack
 from kontrast.errors import DataError, OutputError, UsageError
 from kontrast.metrics.localisation import mean_interval
@@ -76,13 +76,27 @@ def test_interrupted_it_is_made_again_to_the_same_bytes(made, tmp_path, monkeypa
     assert read_card(tmp_path / "cut") == read_card(tmp_path / "whole")
 
 
-def test_without_masks_there_are_pictures_and_a_reason(made, tmp_path):
+def test_without_masks_there_are_pictures_and_a_reason(made, tmp_path, capsys):
     outcome = kontrast.explain(made / "classifier", made / "bare", out=tmp_path / "e", images=2, replicates=20)
     for found in read_card(outcome).content["findings"].values():
         assert found["n"] == 0 and found["hit"]["value"] is None and "no mask" in found["hit"]["reason"]
         assert len(found["pictures"]) == 2
     table = pd.read_csv(tmp_path / "e" / "localisation.csv")
     assert len(table) == 4 and table["hit"].isna().all()
+    said = capsys.readouterr().out
+    (line,) = [line for line in said.splitlines() if "true place" in line]
+    assert line.startswith("4 pictures; no true place is known of any finding") and "centre" not in said
+
+
+def test_findings_without_a_place_have_one_line_and_no_row(made, tmp_path, capsys):
+    make_pack(tmp_path / "pack", n=40, masks=True)
+    card = read_card(tmp_path / "pack")
+    content = card.content | {"masks": ["Disc"]}
+    write_card(tmp_path / "pack", "pack", config=card.config, content=content, files=list(card.files))
+    kontrast.explain(made / "classifier", tmp_path / "pack", out=tmp_path / "e", images=1, replicates=20)
+    lines = capsys.readouterr().out.splitlines()
+    assert any("No true place is known of Bar: pictures only." in line for line in lines)
+    assert any("Disc" in line for line in lines) and sum("Bar" in line for line in lines) == 1
 
 
 def test_a_dry_run_writes_nothing(made, tmp_path):

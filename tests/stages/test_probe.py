@@ -56,6 +56,21 @@ def test_again_it_is_done_and_with_other_settings_refused(pack, tmp_path) -> Non
         kontrast.probe("random", pack, out=tmp_path / "c", encoder="resnet18", seed=1)
 
 
+def test_validation_says_how_many_images_it_rests_on(tmp_path, capsys) -> None:
+    path = make_pack(tmp_path / "pack", n=60, size=16, unclear=0.2)
+    made = kontrast.probe("random", path, out=tmp_path / "c", encoder="resnet18", uncertain="ignore", blank="ignore")
+    data = Pack.open(path)
+    labels = data.labels(data.rows("val"))
+    lines = capsys.readouterr().out.splitlines()
+    assert not np.isin(labels, (0, 1)).all()
+    for f, name in enumerate(data.findings):
+        known, positive = int(np.isin(labels[:, f], (0, 1)).sum()), int((labels[:, f] == 1).sum())
+        assert 0 < positive < known <= len(labels)
+        assert made.summary["val"]["n"][name] == known and made.summary["val"]["positives"][name] == positive
+        (line,) = [line.split() for line in lines if line.strip().startswith(name)]
+        assert line[1:3] == [str(known), str(positive)]
+
+
 def test_a_fraction_is_of_patients(pack, tmp_path) -> None:
     made = kontrast.probe("random", pack, out=tmp_path / "c", encoder="resnet18", label_fraction=0.5, dry_run=True)
     data = Pack.open(pack)

@@ -39,7 +39,10 @@ CARD, CLAIM = "card.json", "run.json"
 
 @dataclass(frozen=True)
 class Parent:
-    """An artifact that this one was made from: its role (`pack`, `encoder`), kind and the SHA-256 of its card."""
+    """What an artifact was made from: its role (`pack`, `encoder`), kind and the SHA-256 of its card.
+
+    A plain file has no card: its kind is `file`, and the SHA-256 is its own.
+    """
 
     role: str
     kind: str
@@ -258,9 +261,11 @@ def _refuse_other(folder: Path, found: dict[str, Any], wanted: dict[str, Any], s
             f"--out {folder} holds {how} {wanted['kind']} made with other settings: {'; '.join(changed[:4])}.",
             fix="Name another --out, give the same settings again, or delete the folder.",
         )
-    if found.get("parents", []) != wanted["parents"]:
+    before, now = ({(p["role"], p["sha256"]) for p in one.get("parents", [])} for one in (found, wanted))
+    if before != now:
+        roles = " and ".join(sorted({role for role, _ in before ^ now}))
         raise OutputError(
-            f"--out {folder} holds {how} {wanted['kind']} made from other inputs.",
+            f"--out {folder} holds {how} {wanted['kind']} made from other inputs: not the same {roles}.",
             fix="Name another --out, or delete the folder.",
         )
 

@@ -153,11 +153,14 @@ def _scorable(
 
 
 def validate(task: Labelled, probabilities: np.ndarray) -> dict[str, Any]:
-    """AUROC on validation for each finding and their mean; None where it is undefined.
+    """AUROC on validation for each finding and their mean, None where it is undefined, and what it rests on.
 
     Args:
         task: the labels.
         probabilities: (len(task.val), F).
+
+    Returns:
+        `macro_auroc`, and by finding `auroc`, `n` (images whose label counts) and `positives` among them.
     """
     y, w = task.targets[task.val], task.weights[task.val]
     values = [auroc(y[:, i], probabilities[:, i], w[:, i]) for i in range(len(task.findings))]
@@ -165,6 +168,8 @@ def validate(task: Labelled, probabilities: np.ndarray) -> dict[str, Any]:
     return {
         "macro_auroc": float(np.mean(defined)) if defined else None,
         "auroc": {f: None if np.isnan(v) else float(v) for f, v in zip(task.findings, values, strict=True)},
+        "n": {f: int((w[:, i] > 0).sum()) for i, f in enumerate(task.findings)},
+        "positives": {f: int(((y[:, i] > 0.5) & (w[:, i] > 0)).sum()) for i, f in enumerate(task.findings)},
     }
 
 
@@ -175,11 +180,15 @@ def thresholds(task: Labelled, probabilities: np.ndarray, rule: str) -> dict[str
 
 
 def say_validation(scores: dict[str, Any], others: dict[str, dict[str, Any]]) -> None:
-    """Print AUROC on validation, one line a finding, other classifiers beside it."""
+    """Print AUROC on validation, one line a finding with how many images it rests on, other classifiers beside it."""
 
     def text(value: float | None) -> str:
         return "–" if value is None else f"{value:.3f}"
 
-    rows = [[f, text(v), *(text(o["auroc"][f]) for o in others.values())] for f, v in scores["auroc"].items()]
-    rows.append(["macro", text(scores["macro_auroc"]), *(text(o["macro_auroc"]) for o in others.values())])
-    console.table("AUROC on validation", ["finding", "this", *others], rows)
+    rows = [
+        [f, str(scores["n"][f]), str(scores["positives"][f]), text(v), *(text(o["auroc"][f]) for o in others.values())]
+        for f, v in scores["auroc"].items()
+    ]
+    macros = (text(o["macro_auroc"]) for o in others.values())
+    rows.append(["macro", "", "", text(scores["macro_auroc"]), *macros])
+    console.table("AUROC on validation", ["finding", "n", "pos", "this", *others], rows)

@@ -12,6 +12,8 @@ from kontrast.errors import DataError, UsageError
 from kontrast.types import SPLITS, Outcome
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from kontrast.artifacts.classifier import Classifier
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.explaining import Explained, Sample
@@ -83,53 +85,57 @@ def explain(
     from kontrast.artifacts.classifier import load_classifier
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
-    from kontrast.engine.explaining import map_shape, sample
+    from kontrast.engine.explaining import sample
 
     data = Pack.open(Path(pack))
     model, _, seen = load_classifier(Path(classifier))
     rows = data.rows(config.split)
     findings = _findings(model.findings, data, config)
     parents = [parent("classifier", classifier), parent("pack", pack)]
-    asked = to_dict(config)
-    taken = claim(out, "explanation", config=asked, parents=parents, dry_run=dry_run)
+    taken = claim(out, "explanation", config=to_dict(config), parents=parents, dry_run=dry_run)
     if taken.state == "done":
         console.say(f"{out} is already done.")
         return Outcome("explain", Path(out), "already done", read_card(out).content["summary"])
     samples = [
         sample(data, name, rows, images=config.images, limit=config.limit, seed=config.seed) for name in findings
     ]
-    total = sum(len(chosen.rows) for chosen in samples)
     if dry_run:
+        total = sum(len(chosen.rows) for chosen in samples)
         console.say(f"Would explain {', '.join(findings)} on {total:,} images of {config.split}.")
         return Outcome("explain", Path(out), "planned", {"findings": list(findings), "images": total})
-    overlap = seen.overlap(data, rows).text
+    about = _say_about(model, data, seen.overlap(data, rows).text, config)
+    with locked(taken.folder):
+        results, files = _explain(model, data, samples, taken.folder, config)
+        summary = {
+            name: {"n": found["n"], "hit": found["hit"]["value"], "iou": found["iou"]["value"]}
+            for name, found in results.items()
+        }
+        content = about | {"findings": results, "summary": {"findings": summary}}
+        write_card(taken.folder, "explanation", config=to_dict(config), parents=parents, content=content, files=files)
+    _say(results)
+    return Outcome("explain", Path(out), "done", content["summary"])
+
+
+def _say_about(model: "Classifier", pack: "Pack", overlap: str, config: ExplainConfig) -> dict[str, Any]:
+    """What must stand beside the maps: said, and kept in the card."""
+    from kontrast.engine.explaining import map_shape
+
     console.say(f"Overlap of the split with training: {overlap}.")
     places = map_shape(model)
     if min(places) < 4:
         console.warn(
             f"the maps of this encoder have {places[0]}×{places[1]} places: they can point no finer than that."
         )
-    with locked(taken.folder):
-        results, files = _explain(model, data, samples, taken.folder, total, config)
-        summary = {
-            name: {"n": found["n"], "hit": found["hit"]["value"], "iou": found["iou"]["value"]}
-            for name, found in results.items()
-        }
-        content: dict[str, Any] = {
-            "method": "Grad-CAM on the last map before pooling",
-            "encoder": model.spec.name,
-            "map": list(places),
-            "split": config.split,
-            "threshold": config.threshold,
-            "order": "drawn at random from the images labelled 1, those with a known place first",
-            "patients_known": data.patients_known,
-            "overlap": overlap,
-            "findings": results,
-            "summary": {"findings": summary},
-        }
-        write_card(taken.folder, "explanation", config=asked, parents=parents, content=content, files=files)
-    _say(results)
-    return Outcome("explain", Path(out), "done", content["summary"])
+    return {
+        "method": "Grad-CAM on the last map before pooling",
+        "encoder": model.spec.name,
+        "map": list(places),
+        "split": config.split,
+        "threshold": config.threshold,
+        "order": "drawn at random from the images labelled 1, those with a known place first",
+        "patients_known": pack.patients_known,
+        "overlap": overlap,
+    }
 
 
 def _findings(known: tuple[str, ...], pack: "Pack", config: ExplainConfig) -> tuple[str, ...]:
@@ -155,46 +161,57 @@ def _findings(known: tuple[str, ...], pack: "Pack", config: ExplainConfig) -> tu
 
 
 def _explain(
-    model: "Classifier", pack: "Pack", samples: "list[Sample]", folder: Path, total: int, config: ExplainConfig
+    model: "Classifier", pack: "Pack", samples: "list[Sample]", folder: Path, config: ExplainConfig
 ) -> tuple[dict[str, Any], list[str]]:
     """Explain every sample: results by finding, and the names of the files written."""
     import pandas as pd
 
     from kontrast.artifacts.card import atomic, disk_errors
-    from kontrast.artifacts.pack import slug
-    from kontrast.engine.explaining import explain_sample, summarise
-    from kontrast.engine.precision import resolve_device
+    from kontrast.engine.explaining import summarise
 
-    device = resolve_device(config.device)
     tables: list[pd.DataFrame] = []
     results: dict[str, Any] = {}
     files = [TABLE]
-    with disk_errors(folder):
+    total = sum(len(chosen.rows) for chosen in samples)
+    with disk_errors(folder), console.progress("explain", total, "images") as line:
         (folder / PICTURES).mkdir(exist_ok=True)
-    with console.progress("explain", total, "images") as line:
         for chosen in samples:
-            records, pictures = [], []
-            explained = explain_sample(
-                model, pack, chosen, threshold=config.threshold, device=device, batch_size=config.batch_size
-            )
-            for position, one in enumerate(explained):
-                image_id = pack.table["image_id"].iloc[one.row]
-                if position < config.images:
-                    pictures.append(f"{PICTURES}/{slug(chosen.finding)}-{image_id}.png")
-                    _draw(pack, one, folder / pictures[-1])
-                record = {"finding": chosen.finding, "image_id": image_id, "prob": one.probability}
-                records.append(record | one.scores)
-                line.update()
-            columns = ["finding", "image_id", "prob", "hit", "iou", "centre_hit", "centre_iou", "area"]
-            tables.append(pd.DataFrame(records, columns=columns))
+            table, pictures = _explain_one(model, pack, chosen, folder, config, line)
+            tables.append(table)
             patients = pack.table["patient_id"].to_numpy()[chosen.rows] if pack.patients_known else None
-            found = summarise(chosen, tables[-1], patients, replicates=config.replicates, seed=config.seed)
+            found = summarise(chosen, table, patients, replicates=config.replicates, seed=config.seed)
             results[chosen.finding] = found | {"pictures": pictures}
             files += pictures
     with atomic(folder / TABLE) as stream:
-        table = pd.concat(tables, ignore_index=True)[["finding", "image_id", "prob", "hit", "iou"]]
-        stream.write(table.to_csv(index=False, lineterminator="\n").encode())
+        whole = pd.concat(tables, ignore_index=True)[["finding", "image_id", "prob", "hit", "iou"]]
+        stream.write(whole.to_csv(index=False, lineterminator="\n").encode())
     return results, files
+
+
+def _explain_one(
+    model: "Classifier", pack: "Pack", chosen: "Sample", folder: Path, config: ExplainConfig, line: console.Progress
+) -> "tuple[pd.DataFrame, list[str]]":
+    """Explain one finding's sample: a row an image, and the pictures drawn."""
+    import pandas as pd
+
+    from kontrast.artifacts.pack import slug
+    from kontrast.engine.explaining import explain_sample
+    from kontrast.engine.precision import resolve_device
+
+    records, pictures = [], []
+    explained = explain_sample(
+        model, pack, chosen, threshold=config.threshold, device=resolve_device(config.device),
+        batch_size=config.batch_size,
+    )  # fmt: skip
+    for position, one in enumerate(explained):
+        image_id = pack.table["image_id"].iloc[one.row]
+        if position < config.images:
+            pictures.append(f"{PICTURES}/{slug(chosen.finding)}-{image_id}.png")
+            _draw(pack, one, folder / pictures[-1])
+        records.append({"finding": chosen.finding, "image_id": image_id, "prob": one.probability} | one.scores)
+        line.update()
+    columns = ["finding", "image_id", "prob", "hit", "iou", "centre_hit", "centre_iou", "area"]
+    return pd.DataFrame(records, columns=columns), pictures
 
 
 def _draw(pack: "Pack", one: "Explained", path: Path) -> None:
@@ -219,9 +236,14 @@ def _say(results: dict[str, Any]) -> None:
         between = "" if score["low"] is None else f" ({score['low']:.2f}–{score['high']:.2f})"
         return [shown(score) + between, shown(found[f"centre_{name}"])]
 
-    rows = [[name, str(found["n"]), *both(found, "hit"), *both(found, "iou")] for name, found in results.items()]
+    drawn = sum(len(found["pictures"]) for found in results.values())
+    scored = {name: found for name, found in results.items() if found["n"]}
+    if not scored:
+        console.say(f"{drawn} pictures; no true place is known of any finding, so whether the maps are right is open.")
+        return
+    rows = [[name, str(found["n"]), *both(found, "hit"), *both(found, "iou")] for name, found in scored.items()]
     title = "Do the maps point at the finding? (beside: what pointing at the centre would give)"
     console.table(title, ["finding", "n", "hit", "centre", "IoU", "centre"], rows)
-    for name, found in results.items():
-        if found["hit"]["value"] is None:
-            console.say(f"  {name}: {found['hit']['reason']}.")
+    others = [name for name in results if name not in scored]
+    if others:
+        console.say(f"  No true place is known of {', '.join(others)}: pictures only.")

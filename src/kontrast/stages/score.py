@@ -2,13 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from kontrast import console
 from kontrast.config import require, to_dict, verb
 from kontrast.types import Outcome
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kontrast.artifacts.card import Parent
+    from kontrast.artifacts.foreign import Matched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,50 +66,70 @@ def score(
         DataError: files, ids, labels or scores that do not fit; the message says which.
         UsageError: --id or --patient is no column, or a label policy is unknown.
     """
-    import numpy as np
-
-    from kontrast.artifacts.card import claim, read_card, sha256_file
+    from kontrast.artifacts.card import claim, read_card
     from kontrast.artifacts.evaluation import say_scores, write_evaluation
-    from kontrast.artifacts.foreign import match, read_thresholds
+    from kontrast.artifacts.foreign import match
     from kontrast.artifacts.lock import locked
-    from kontrast.data.labels import targets
-    from kontrast.metrics.evaluation import score_table
 
     predictions, truth = Path(predictions), Path(truth)
     matched = match(predictions, truth, id_column=config.id, patient=config.patient)
-    limits = read_thresholds(Path(config.thresholds), matched.findings) if config.thresholds else None
-    y, w = targets(matched.truth[list(matched.findings)].to_numpy(), matched.findings, config.uncertain, config.blank)
-    # The files have no cards, so their checksums stand for parents: the same command on changed files is another.
-    inputs = {"predictions": predictions, "truth": truth, "thresholds": _file(config.thresholds)}
-    asked = to_dict(config) | {"sha256": {name: sha256_file(path) for name, path in inputs.items() if path}}
-    taken = claim(out, "evaluation", config=asked, dry_run=dry_run)
+    targets, limits = _targets(matched, config)
+    inputs = _inputs(predictions, truth, config)
+    taken = claim(out, "evaluation", config=to_dict(config), parents=inputs, dry_run=dry_run)
     if taken.state == "done":
         console.say(f"{out} is already done.")
         return Outcome("score", Path(out), "already done", read_card(out).content["summary"])
     for note in matched.notes:
         console.say(f"  {note}.")
     if dry_run:
-        console.say(f"Would score {len(y):,} rows for {', '.join(matched.findings)}.")
-        return Outcome("score", Path(out), "planned", {"rows": len(y), "findings": list(matched.findings)})
+        console.say(f"Would score {len(targets):,} rows for {', '.join(matched.findings)}.")
+        return Outcome("score", Path(out), "planned", {"rows": len(targets), "findings": list(matched.findings)})
     with locked(taken.folder):
-        scores: dict[str, Any] = score_table(
-            np.where(w > 0, y, np.nan), matched.scores, matched.findings,
-            patients=matched.truth["patient_id"].to_numpy() if matched.patients_known else None,
-            thresholds=limits, split=_one(matched.truth["split"]), replicates=config.replicates, seed=config.seed,
-            label_policy={"uncertain": config.uncertain, "blank": config.blank},
-        )  # fmt: skip
-        scores["note"] = "; ".join(matched.notes)
+        scores = _score(matched, targets, limits, config)
         done = write_evaluation(
             taken.folder, truth=matched.truth, predictions=matched.scores, findings=matched.findings, scores=scores,
-            config=asked, content={"seed": config.seed, "patients_known": matched.patients_known},
+            config=to_dict(config), parents=inputs,
+            content={"seed": config.seed, "patients_known": matched.patients_known},
         )  # fmt: skip
     say_scores(scores)
     return Outcome("score", Path(out), "done", done.content["summary"])
 
 
-def _file(thresholds: Path | None) -> Path | None:
-    path = Path(thresholds) if thresholds else None
-    return path / "card.json" if path is not None and path.is_dir() else path
+def _targets(matched: "Matched", config: ScoreConfig) -> "tuple[np.ndarray, dict[str, Any] | None]":
+    """Targets by the label policy, (n, F) of 1, 0 and NaN = ignored, and thresholds by finding."""
+    import numpy as np
+
+    from kontrast.artifacts.foreign import read_thresholds
+    from kontrast.data.labels import targets
+
+    limits = read_thresholds(Path(config.thresholds), matched.findings) if config.thresholds else None
+    y, w = targets(matched.truth[list(matched.findings)].to_numpy(), matched.findings, config.uncertain, config.blank)
+    return np.where(w > 0, y, np.nan), limits
+
+
+def _inputs(predictions: Path, truth: Path, config: ScoreConfig) -> "list[Parent]":
+    """What the scores are made from: the files have no cards, so their own checksums stand for them."""
+    from kontrast.artifacts.card import CARD, Parent, sha256_file
+
+    paths = {"predictions": predictions, "truth": truth}
+    if config.thresholds:
+        given = Path(config.thresholds)
+        paths["thresholds"] = given / CARD if given.is_dir() else given
+    return [Parent(role=role, kind="file", sha256=sha256_file(path)) for role, path in paths.items()]
+
+
+def _score(
+    matched: "Matched", targets: "np.ndarray", limits: dict[str, Any] | None, config: ScoreConfig
+) -> dict[str, Any]:
+    from kontrast.metrics.evaluation import score_table
+
+    scores = score_table(
+        targets, matched.scores, matched.findings,
+        patients=matched.truth["patient_id"].to_numpy() if matched.patients_known else None,
+        thresholds=limits, split=_one(matched.truth["split"]), replicates=config.replicates, seed=config.seed,
+        label_policy={"uncertain": config.uncertain, "blank": config.blank},
+    )  # fmt: skip
+    return scores | {"note": "; ".join(matched.notes)}
 
 
 def _one(values: Any) -> str | None:
