@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from kontrast.config import require
 from kontrast.distributed import gather_with_grad
-from kontrast.methods.method import UNKNOWN, About, Auto, Decision, Method, Step, feature_dim, resolved
+from kontrast.methods.method import UNKNOWN, About, Auto, Chunkable, Decision, Step, feature_dim, resolved
 from kontrast.nn.heads import mlp
 from kontrast.nn.numerics import full_precision
 from kontrast.views.params import View, ViewSpec
@@ -78,7 +78,7 @@ def barlow_loss(c: Tensor, weight: float) -> Tensor:
 NATURAL = View(scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4)
 
 
-class Barlow(Method):
+class Barlow(Chunkable):
     """Barlow Twins."""
 
     Config = BarlowConfig
@@ -101,17 +101,13 @@ class Barlow(Method):
         return self.projector(h1), self.projector(h2), h1.detach()
 
     def compare(self, embeddings: tuple[Tensor, ...], about: About = UNKNOWN) -> Step:
-        """The loss of what `embed` gave."""
+        """The outputs of one view against those of the other, over the whole batch."""
         z1, z2, h = embeddings
         c = cross_correlation(z1, z2)  # (D, D)
         seen = c.detach()
         pairs = max(self.dim * (self.dim - 1), 1)
         logs = {"correlation": seen.diagonal().mean(), "redundancy": (redundancy(seen) / pairs).sqrt()}
         return Step(barlow_loss(c, self.config.redundancy_weight), h, logs)
-
-    def step(self, views: Sequence[Tensor], about: About = UNKNOWN) -> Step:
-        """The outputs of one view against those of the other, over the whole batch."""
-        return self.compare(self.embed(views), about)
 
     def chance_loss(self) -> float:
         """D: outputs that are the same for every image correlate with nothing."""

@@ -19,26 +19,24 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from kontrast.config import require
-from kontrast.distributed import gather, rank
+from kontrast.distributed import gather, rank, world_size
 from kontrast.methods.byol import tau
 from kontrast.methods.method import (
     UNKNOWN,
     About,
     Auto,
+    Chunkable,
     Decision,
-    Method,
     Step,
-    contrast_accuracy,
-    excluding,
     feature_dim,
     resolved,
 )
+from kontrast.nn.contrast import contrast, related
 from kontrast.nn.ema import MomentumCopy
 from kontrast.nn.heads import mlp
-from kontrast.nn.numerics import full_precision, unit
+from kontrast.nn.numerics import unit
 from kontrast.nn.vit import VisionTransformer
 from kontrast.views.params import View, ViewSpec
 from kontrast.views.recipes import Recipe
@@ -69,41 +67,24 @@ class MoCoV3Config:
         require(fits, f"--momentum {m} is not from 0 to 1.", "Leave it at auto if unsure; the paper has 0.99.")
 
 
-@full_precision
-def logits(q: Tensor, k: Tensor, temperature: float, left_out: Tensor | None = None) -> Tensor:
-    """q·kᵀ/τ with the keys of all processes, (b, D), (b, D) → (b, B).
-
-    Args:
-        q: predictions from one view of each image; need not be unit vectors.
-        k: the teacher's projections of the other view; no gradient flows into them.
-        temperature: τ.
-        left_out: (b, B) bool, True where a key is no negative of a query, never at its positive; becomes −∞.
-    """
-    s = unit(q) @ unit(gather(k)).T / temperature
-    return s if left_out is None else s.masked_fill(left_out, float("-inf"))
-
-
-def positives(b: int, device: torch.device) -> Tensor:
-    """The column of each query's own image, (b,)."""
-    return torch.arange(b, device=device) + b * rank()
-
-
-def same_patient(patients: Tensor) -> Tensor:
-    """Which keys are of another image of the query's patient: (b,) → (b, B) bool."""
-    same = patients[:, None] == gather(patients)
-    return same.scatter(1, positives(len(patients), patients.device)[:, None], False)
-
-
-def ctr(s: Tensor, temperature: float) -> Tensor:
-    """One direction of the loss, a mean over queries; 2τ·ln B where all are alike.
+def ctr(q: Tensor, k: Tensor, temperature: float, patients: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """One direction of the loss against the keys of all processes, a mean over queries; 2τ·ln B where all are alike.
 
     The factor keeps the gradient's size from growing as 1/τ.
 
     Args:
-        s: (b, B), from `logits`.
+        q: (b, D) predictions from one view of each image; need not be unit vectors.
+        k: (b, D) the teacher's projections of the other view; no gradient flows into them.
         temperature: τ.
+        patients: (b,) int64; other images of a query's patient are no negatives of it. None leaves none out.
+
+    Returns:
+        The loss, and the share of queries nearer to their own key than to every other.
     """
-    return 2 * temperature * F.cross_entropy(s, positives(len(s), s.device))
+    image = torch.arange(len(q), device=q.device) + len(q) * rank()  # (b,) where these images stand in the batch
+    own = image if patients is None else patients
+    loss, accuracy = contrast(unit(q), unit(gather(k)), image, temperature, own, gather(own))
+    return 2 * temperature * loss, accuracy
 
 
 def head(dims: Sequence[int], *, last_norm: bool) -> nn.Module:
@@ -116,7 +97,7 @@ def head(dims: Sequence[int], *, last_norm: bool) -> nn.Module:
 NATURAL = View(scale=(0.2, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4)
 
 
-class MoCoV3(Method):
+class MoCoV3(Chunkable):
     """MoCo v3. A vision transformer's patch projection is frozen in place: trained, it makes the loss unstable."""
 
     Config = MoCoV3Config
@@ -158,23 +139,16 @@ class MoCoV3(Method):
     def compare(self, embeddings: tuple[Tensor, ...], about: About = UNKNOWN) -> Step:
         """The loss of what `embed` gave: the sum of both directions, each against the other view."""
         q1, q2, k1, k2, h = embeddings
+        T, B = self.config.temperature, len(q1) * world_size()
         logs: dict[str, Tensor | float] = {"momentum": self.m}
-        left_out = None
+        patients, self._chance = None, 4 * T * math.log(B)
         if about.patients is not None:
-            same = same_patient(about.patients)  # (b, B)
-            logs["same_patient_negatives"] = same.sum(dim=1).double().mean()
-            left_out = same if self.config.same_patient_negatives == "mask" else None
-        T = self.config.temperature
-        s12, s21 = logits(q1, k2, T, left_out), logits(q2, k1, T, left_out)  # (b, B)
-        loss = ctr(s12, T) + ctr(s21, T)
-        logs["contrast_accuracy"] = contrast_accuracy(s12, positives(len(s12), s12.device))
-        candidates = s12.shape[1]
-        self._chance = 4 * T * (math.log(candidates) if left_out is None else excluding(candidates, left_out))
-        return Step(loss, h, logs)
-
-    def step(self, views: Sequence[Tensor], about: About = UNKNOWN) -> Step:
-        """Each view finds the teacher's view of the same image among those of the batch."""
-        return self.compare(self.embed(views), about)
+            same = related(about.patients, gather(about.patients)) - 1  # (b,) other images of the patient
+            logs["same_patient_negatives"] = same.double().mean()
+            if self.config.same_patient_negatives == "mask":
+                patients, self._chance = about.patients, 4 * T * (B - same).double().log().mean()
+        (one, accuracy), (other, _) = ctr(q1, k2, T, patients), ctr(q2, k1, T, patients)
+        return Step(one + other, h, {"contrast_accuracy": accuracy, **logs})
 
     def chance_loss(self) -> float | None:
         """4τ·ln B, B the last step's batch over all processes, less its masked keys; None before the first step."""

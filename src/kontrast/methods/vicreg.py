@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from kontrast.config import require
 from kontrast.distributed import gather_with_grad
-from kontrast.methods.method import UNKNOWN, About, Auto, Decision, Method, Step, feature_dim, resolved
+from kontrast.methods.method import UNKNOWN, About, Auto, Chunkable, Decision, Step, feature_dim, resolved
 from kontrast.nn.heads import mlp
 from kontrast.nn.numerics import full_precision
 from kontrast.views.params import View, ViewSpec
@@ -82,7 +82,7 @@ NATURAL = View(scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), flip=0.5,
                jitter=0.8, brightness=0.4, contrast=0.4, blur=0.5, solarize=0.1)  # fmt: skip
 
 
-class VICReg(Method):
+class VICReg(Chunkable):
     """VICReg."""
 
     Config = VICRegConfig
@@ -105,16 +105,12 @@ class VICReg(Method):
         return self.projector(h1), self.projector(h2), h1.detach()
 
     def compare(self, embeddings: tuple[Tensor, ...], about: About = UNKNOWN) -> Step:
-        """The loss of what `embed` gave."""
+        """The outputs of both views, over the whole batch."""
         z1, z2, h = embeddings
         s, v, c = terms(z1, z2)
         weights = self.config
         loss = weights.invariance_weight * s + weights.variance_weight * v + weights.covariance_weight * c
         return Step(loss, h, {"invariance": s.detach(), "variance": v.detach(), "covariance": c.detach()})
-
-    def step(self, views: Sequence[Tensor], about: About = UNKNOWN) -> Step:
-        """The outputs of both views, over the whole batch."""
-        return self.compare(self.embed(views), about)
 
     def chance_loss(self) -> float:
         """0.99·μ: outputs that are the same for every image."""

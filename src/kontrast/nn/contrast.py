@@ -62,15 +62,16 @@ class _Contrast(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         q, k, positive, own, others, *kept = ctx.saved_tensors
-        dq, dk = torch.empty_like(q), torch.zeros_like(k)
+        dq, dk = torch.empty_like(q), torch.zeros_like(k) if ctx.needs_input_grad[1] else None
         with torch.autocast(q.device.type, enabled=False):
             for rows in _blocks(q, k):
                 column, number = positive[rows, None], own[rows, None]
                 slope = kept[0] if kept else _rows(q[rows], k, column, number, others)[0]  # (r, m)
                 torch.mm(slope, k, out=dq[rows])
-                dk.addmm_(slope.T, q[rows])
+                if dk is not None:
+                    dk.addmm_(slope.T, q[rows])
         weight = grad / len(q)
-        return dq.mul_(weight), dk.mul_(weight), None, None, None
+        return dq.mul_(weight), None if dk is None else dk.mul_(weight), None, None, None
 
 
 def _blocks(q: Tensor, k: Tensor) -> list[slice]:
