@@ -66,10 +66,9 @@ def partner_groups(found: Found, positives: str) -> np.ndarray | None:
                 "--positives study needs study ids, but no Pack has any.",
                 fix="Set --positives patient or image, or prepare the Packs again with --column study=NAME.",
             )
-        alone = [f"row {row}" for row in range(len(studies))]
-        # The patient is part of the name: a study id never joins two people.
-        names = [f"{g} {s}" if s else a for g, s, a in zip(groups, studies, alone, strict=True)]
-        groups = pd.factorize(np.array(names, dtype=object))[0].astype(np.int64)
+        count = len(studies)
+        study = np.where(studies == "", count + np.arange(count), pd.factorize(studies)[0])  # a blank one joins nobody
+        groups = groups * (2 * count) + study  # the patient is part of the number: no study joins two people
     if shared(groups) == 0:
         raise UsageError(
             f"--positives {positives}: no {positives} has two of the {len(groups):,} training images.",
