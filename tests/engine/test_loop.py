@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -262,3 +263,24 @@ def test_a_damaged_newest_checkpoint_costs_steps_not_exactness(tmp_path, capsys)
     assert "damaged" in capsys.readouterr().err
     assert _same(whole.state_dict(), again.state_dict())
     assert _lines(tmp_path / "whole") == _lines(tmp_path / "cut")
+
+
+class _Ends(Hook):
+    """Takes its time at each line and ends the run at step 8."""
+
+    def on_log(self, model, step, output, line):
+        time.sleep(0.3)
+        return TrainingError("It is enough.", fix="Stop.") if step == 8 else None
+
+
+def test_a_hook_ends_the_run_after_saving_and_its_time_is_not_training(tmp_path):
+    with pytest.raises(TrainingError, match="enough"):
+        _fit(tmp_path, hooks=[_Ends()])
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-00000008.pt"]
+    lines = read_history(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [4, 8]
+    # 4 steps of 8 images; with the 0.3 s of the hook it would be below 107 a second
+    assert lines[1]["images_per_s"] > 150
+    _, result = _fit(tmp_path, hooks=[Hook()])
+    assert result.steps == 13 and result.seconds < 0.6
+    assert [line["step"] for line in read_history(tmp_path / "metrics.jsonl")] == [4, 8, 12, 13]

@@ -15,6 +15,7 @@ import torch
 from kontrast.engine.batches import Batch, Batches
 from kontrast.engine.run import Run
 from kontrast.engine.signals import noted
+from kontrast.errors import KontrastError
 
 if TYPE_CHECKING:
     from kontrast.methods.method import Step
@@ -75,10 +76,15 @@ class Trainable(Protocol):
 
 
 class Hook:
-    """Something done at times during a run; override what is needed. Runs on every process."""
+    """Something done at times during a run; override what is needed. On every process; its time is not training."""
 
-    def on_log(self, model: Any, step: int, output: "Step", line: dict[str, Any]) -> None:
-        """Add to the line that is about to be logged after `step` steps; `output` is the last step's."""
+    def on_log(self, model: Any, step: int, output: "Step", line: dict[str, Any]) -> KontrastError | None:
+        """Add to the line that is about to be logged after `step` steps; `output` is the last step's.
+
+        Returns:
+            An error with which the run ends here, once all is saved; in every process or in none.
+        """
+        return None
 
     def on_epoch_end(self, model: Any, step: int, epoch: int) -> Literal["stop"] | None:
         """After `step` steps, which ended an epoch (from 1) or the run; `stop` ends the run here."""
@@ -98,7 +104,7 @@ class FitResult:
 
     Attributes:
         steps: done in all.
-        seconds: spent training in all, interruptions not counted.
+        seconds: spent training in all, interruptions and hooks not counted.
         images_per_second: over all processes, in this part of the run; 0 where nothing was left to do.
         wait_share: share of the time spent waiting for images, in this part.
         history_path: `metrics.jsonl`.
@@ -141,6 +147,7 @@ def fit(
     Raises:
         TrainingError: the loss or the gradient is not finite; the last checkpoint is from before.
         Interrupted: SIGTERM or SIGUSR1 (exit 75) or Ctrl-C (130) came; everything is saved.
+        KontrastError: a hook's, after saving.
         OutputError: a checkpoint of another run, or a disk that cannot be written.
     """
     # Noise is seeded anew at each step, so the caller's random state is left as it was.

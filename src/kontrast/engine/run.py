@@ -20,6 +20,7 @@ from kontrast.engine.optim import build_optimizer, set_lr
 from kontrast.engine.precision import resolve_precision
 from kontrast.engine.schedule import schedule
 from kontrast.engine.signals import Signals, interrupted
+from kontrast.errors import KontrastError
 from kontrast.nn.syncbatchnorm import synchronise
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Run:
         self.scaler = self.precision.scaler()
         self.window, self.step, self.stopped = Window(), 0, False
         self.history: History | None = None
-        self.seconds_before = self.seconds = self.waited = 0.0
+        self.seconds_before = self.seconds = self.waited = self._aside = 0.0
         self.images = 0
         self._check = FiniteCheck(out)
 
@@ -123,7 +124,7 @@ class Run:
         if self.stopped or self.step >= config.steps:
             return
         self.model.train()
-        started = saved = logged = time.monotonic()
+        started = saved = logged = self._clock()
         waited_before = images_before = 0.0
         stream = contextlib.closing(self.batches.stream(self.step, config.steps))
         with stream as source, console.progress(title, config.steps, "steps", self.step) as progress:
@@ -131,13 +132,14 @@ class Run:
                 output = self._one(batch)
                 self.step += 1
                 self.images += batch.total
-                now = time.monotonic()
+                now = self._clock()
                 self.seconds = now - started
                 last = self.step == config.steps
+                error: KontrastError | None = None
                 if self.step % config.log_every == 0 or last:
                     rate = (self.images - images_before) / max(now - logged, 1e-9)
                     share = (self.waited - waited_before) / max(now - logged, 1e-9)
-                    self._log(output, rate, share)
+                    error = self._log(output, rate, share)
                     logged, waited_before, images_before = now, self.waited, self.images
                     progress.update(0, **self._facts())
                 progress.update(1, **self._facts())
@@ -145,14 +147,20 @@ class Run:
                 due = now - saved > 60 * config.checkpoint_minutes
                 due = due or bool(config.checkpoint_every and self.step % config.checkpoint_every == 0)
                 due, number = self._agree(due, signals.received)
-                if due or number or ended or last:
+                if due or number or ended or last or error:
                     self._check.settle()
                     self.save()
-                    saved = time.monotonic()
+                    saved = self._clock()
+                if error is not None:
+                    raise error
                 if number and not (ended or last):
                     raise interrupted(number, self.step)
                 if ended:
                     return
+
+    def _clock(self) -> float:
+        """Seconds, standing still while hooks work."""
+        return time.monotonic() - self._aside
 
     def _waiting(self, source: Iterable[Batch]) -> Iterable[Batch]:
         iterator = iter(source)
@@ -189,17 +197,20 @@ class Run:
         self.window.add({"loss": output.loss, "lr": lr, "grad_norm": norm, **output.logs}, self.device)
         return output  # type: ignore[no-any-return]
 
-    def _log(self, output: "Step", rate: float, share: float) -> None:
+    def _log(self, output: "Step", rate: float, share: float) -> KontrastError | None:
+        """Write a line; an error with which a hook ends the run."""
         self._check.settle()
         line: dict[str, Any] = {"step": self.step, "epoch": self.step / self.batches.steps_per_epoch}
         line.update(self.window.means())
         if self.scaler.is_enabled():
             line["loss_scale"] = self.scaler.get_scale()
         line.update(images_per_s=round(rate, 2), wait_share=round(share, 4))
-        for hook in self.hooks:
-            hook.on_log(self.model, self.step, output, line)
+        began = time.monotonic()
+        errors = [hook.on_log(self.model, self.step, output, line) for hook in self.hooks]
+        self._aside += time.monotonic() - began
         if self.history is not None:
             self.history.write(line)
+        return next((error for error in errors if error is not None), None)
 
     def _facts(self) -> dict[str, Any]:
         line = self.history.last if self.history is not None else {}
@@ -216,7 +227,9 @@ class Run:
         if not (self.step % self.batches.steps_per_epoch == 0 or last):
             return False
         epoch = -(-self.step // self.batches.steps_per_epoch)
+        began = time.monotonic()
         wishes = [hook.on_epoch_end(self.model, self.step, epoch) for hook in self.hooks]
+        self._aside += time.monotonic() - began
         self.model.train()
         self.stopped = bool(distributed.broadcast_object("stop" in wishes))
         return self.stopped
