@@ -1,9 +1,9 @@
 """Grey values: to 8 bit, and the cleaning that is off unless asked for.
 
 Denoising and equalisation are off by default because no gain is known for them on chest radiographs, while they can
-take findings with them: non-local means erases fine texture (interstitial lines, small nodules) and costs about
-0.1 s an image; equalisation makes noise in the lungs louder, removes the exposure that tells AP from PA, and CLAHE
-brought a ResNet-50 nothing in a controlled benchmark.
+take findings with them: non-local means erases fine texture (interstitial lines, small nodules) and is by
+far the slowest step; equalisation makes noise in the lungs louder, removes the exposure that tells AP from PA, and
+CLAHE brought a ResNet-50 nothing in a controlled benchmark.
 """
 
 import cv2

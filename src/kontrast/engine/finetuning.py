@@ -146,8 +146,8 @@ def settle_statistics(classifier: Classifier, task: Labelled, device: torch.devi
     """Give batch-norm the statistics that fine-tuning will have: of batches of the training images, averaged.
 
     The probe's head is fitted on features in evaluation mode, and then trained on with those of training mode. Where
-    the two differ, the head fits nothing: a random encoder's statistics are 0 and 1, no image's, and its first loss
-    was 3 to 70 instead of 0.3, which made every other start look better beside it.
+    the two differ, the head fits nothing: a random encoder's statistics are 0 and 1, no image's, so its first loss
+    is far above that of the fitted head, and every other start looks better beside it.
 
     Args:
         classifier: its encoder's running statistics are replaced, in place.

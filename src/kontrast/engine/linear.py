@@ -16,7 +16,7 @@ PENALTIES: tuple[float, ...] = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)
 
 SMALL = 2**24
 """Below this many feature values one BLAS thread is used: thousands of tiny products spend their time waiting for the
-other threads, most of all on a shared machine (a demo's probe took over a minute with two, a second with one)."""
+other threads, most of all on a shared machine."""
 
 
 @dataclass(frozen=True)

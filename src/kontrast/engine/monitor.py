@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from kontrast.methods.method import Step
 
 ALIKE = 0.02
-"""Below this standard-deviation ratio features count as alike. An untrained ResNet-18 has about 0.1, trained ones 0.3
-to 0.9; a collapsed run falls to 0.001 and less."""
+"""Below this standard-deviation ratio features count as alike: far below what trained encoders have (the spread in
+docs/results.md), far above what rounding leaves of a collapsed one's."""
 
 AT_CHANCE = 0.02
 """A contrastive loss within this share of its value at chance has learnt nothing."""

@@ -15,8 +15,8 @@ from kontrast.nn.vit import VisionTransformer
 __all__ = ["ENCODERS", "Encoder", "EncoderSpec", "build_encoder", "normalise"]
 
 SMALL_CNN, SMALL_VIT = 48, 127
-"""Up to these sizes in pixels the small stem serves: the ImageNet one would leave a CNN a map of 1×1 (science.md:
-a ResNet-18 with a small stem beats the ImageNet stem at 28 px), and a ViT fewer than 64 patches."""
+"""Up to these sizes in pixels the small stem serves: the ImageNet one would leave a CNN a map of 1×1 or 2×2, and a
+ViT fewer than 64 patches."""
 
 
 @dataclass(frozen=True)
