@@ -9,7 +9,9 @@ pass in the sum of the losses: for `gather_with_grad` every process sends back t
 they are summed, and each keeps its own slice.
 """
 
+import contextlib
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -125,11 +127,25 @@ def wrap(module: M, device: torch.device, **options: Any) -> M | nn.parallel.Dis
 
     Buffers are not broadcast: batch-norm statistics would otherwise be written during the forward passes of a
     method that uses its encoder twice, and autograd refuses that. What is saved is the main process's.
+
+    Gradients are summed in the same order in every step. DDP else sorts them anew after the first one, and a sum over
+    three processes or more depends on its place: a resumed run, whose first step is another, would not end in the
+    same bits. It leaves the order alone where it looks for unused parameters.
     """
     if world_size() == 1:
         return module
     ids = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False, **options)
+    warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")  # it is, and none is unused
+    return nn.parallel.DistributedDataParallel(
+        module, device_ids=ids, broadcast_buffers=False, find_unused_parameters=True, **options
+    )
+
+
+def no_sync(module: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Within it, gradients of a module from `wrap` are added up in each process; nothing in a single process."""
+    if isinstance(module, nn.parallel.DistributedDataParallel):
+        return module.no_sync()
+    return contextlib.nullcontext()
 
 
 def _all_gather(x: Tensor) -> Tensor:

@@ -65,6 +65,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def part(self, start: int, stop: int) -> "Batch":
+        """Images start … stop − 1 of these, where they stand in the same global batch."""
+        return replace(
+            self, images=self.images[start:stop], rows=self.rows[start:stop], ids=self.ids[start:stop],
+            first=self.first + start, partners=None if self.partners is None else self.partners[start:stop],
+            partner_ids=self.partner_ids[start:stop],
+        )  # fmt: skip
+
 
 class Batches:
     """Shuffled batches over rows of one or several Packs, with random access by step.
@@ -173,6 +181,12 @@ class Batches:
         if self._groups is None:
             return None
         return self._groups.partners(self.indices(step), np.random.default_rng(derive(self.seed, PARTNERS, step)))
+
+    def ids(self, step: int) -> list[str]:
+        """The image ids of the global batch of a step, then those of the partners."""
+        others = self.partners(step)
+        both = self.indices(step) if others is None else np.concatenate([self.indices(step), others])
+        return self._names(both)[1]
 
     def at(self, step: int) -> Batch:
         """The part of a step's batch that is this process's, on the device."""

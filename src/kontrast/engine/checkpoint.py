@@ -2,6 +2,9 @@
 
 Beside each `checkpoint-XXXXXXXX.pt` lies its SHA-256. The newest that is whole is used; a damaged one is passed over
 with a warning. Loading never runs code (`weights_only=True`), so a checkpoint holds tensors and plain values only.
+
+Each holds the fingerprint of its run. A run with another fingerprint may go on from it only where that was allowed,
+or where the number of processes alone differs: a cluster gives what it has. Either way the change stays on record.
 """
 
 import hashlib
@@ -10,12 +13,14 @@ from typing import IO, Any
 
 import torch
 
-from kontrast import console
+from kontrast import console, distributed
 from kontrast.artifacts.card import atomic, disk_errors, sha256_file
 from kontrast.errors import OutputError
 
-KEEP = 2
+KEEP, FORMAT = 2, 2
 PATTERN = "checkpoint-????????.pt"
+FREE, FIXED = {"processes"}, {"checkpoint format", "network", "optimizer"}
+"""Of a fingerprint: what may always change, and what never can: the saved state would not fit."""
 
 
 class _Hashing:
@@ -48,7 +53,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     Raises:
         OutputError: the disk is full or cannot be written; the checkpoints before stay as they were.
     """
-    path = folder / f"checkpoint-{step:08d}.pt"
+    path = _path(folder, step)
     with atomic(path) as stream:
         hashing = _Hashing(stream)
         try:
@@ -71,31 +76,43 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob(PATTERN), reverse=True)
 
 
-def load_checkpoint(folder: Path, fingerprint: dict[str, Any]) -> dict[str, Any] | None:
+def load_checkpoint(folder: Path, fingerprint: dict[str, Any], *, allow: bool = False) -> dict[str, Any] | None:
     """The newest checkpoint that is whole, or None where there is none; damaged ones are removed with a warning.
+
+    Every process calls it. The main one chooses, so that all go on from the same step whatever their file systems show.
 
     Args:
         folder: the run's.
         fingerprint: of the run that would resume; must be the one saved.
+        allow: go on although it is another one, except for what is FIXED.
+
+    Returns:
+        What was saved. Its `changes` gain `{"step", "changed"}` where the fingerprint is another.
 
     Raises:
-        OutputError: the checkpoint belongs to a run with other settings or other data.
+        OutputError: the checkpoint belongs to a run with other settings or other data, or this process cannot read it.
     """
-    for path in list_checkpoints(folder):
-        state = _read(path)
-        if state is None:
-            console.warn(f"{path.name} is damaged; going back to the one before.")
-            _remove(path)
-            continue
-        old = state.get("fingerprint", {})
-        changed = [f"{k} was {old.get(k)!r}, is {v!r}" for k, v in fingerprint.items() if old.get(k) != v]
-        if changed:
-            raise OutputError(
-                f"{folder} holds a checkpoint of another run: {'; '.join(changed[:3])}.",
-                fix="Give the same settings and data again, or name another --out.",
-            )
-        return state
-    return None
+    state = _newest(folder) if distributed.is_main() else None
+    step = distributed.broadcast_object(None if state is None else state["step"])
+    if step is None:
+        return None
+    if state is None and (state := _read(_path(folder, step))) is None:
+        raise OutputError(
+            f"Process {distributed.rank()} cannot read {_path(folder, step)}, which the first process has read.",
+            fix="Give --out a path that is the same folder for every process.",
+        )
+    old = state["fingerprint"]
+    differing = [k for k in {**old, **fingerprint} if old.get(k) != fingerprint.get(k)]
+    changed = [f"{k} was {old.get(k)!r}, is {fingerprint.get(k)!r}" for k in differing]
+    if set(differing) - FREE and (not allow or FIXED & set(differing)):
+        raise OutputError(
+            f"{folder} holds a checkpoint of another run: {'; '.join(changed[:3])}.",
+            fix="Give the same settings and data again, or name another --out.",
+        )
+    if changed:
+        console.warn(f"going on after step {step:,} otherwise than before: {'; '.join(changed)}.")
+        state["changes"] = [*state["changes"], {"step": step, "changed": changed}]
+    return state
 
 
 def remove_checkpoints(folder: Path) -> None:
@@ -104,6 +121,20 @@ def remove_checkpoints(folder: Path) -> None:
         _remove(path)
     for left in folder.glob(f"{PATTERN}.sha256"):
         left.unlink(missing_ok=True)
+
+
+def _newest(folder: Path) -> dict[str, Any] | None:
+    for path in list_checkpoints(folder):
+        state = _read(path)
+        if state is not None:
+            return state
+        console.warn(f"{path.name} is damaged; going back to the one before.")
+        _remove(path)
+    return None
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"checkpoint-{step:08d}.pt"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

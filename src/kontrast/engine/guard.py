@@ -1,7 +1,7 @@
 """What keeps a run sound: a global gradient norm, limited where asked, and a stop at what is not finite."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from kontrast import distributed
-from kontrast.engine.batches import Batch
 from kontrast.errors import TrainingError
 
 
@@ -18,13 +17,17 @@ class FiniteCheck:
 
     On a CPU before the weights change. On a GPU one step later, so that the host never waits for the step in hand;
     `settle` looks at once and is called before anything is logged or saved, so no checkpoint holds such weights.
+
+    Args:
+        out: where a list of the images goes; the main process writes it.
+        ids: the image ids of a step, over all processes.
     """
 
-    def __init__(self, out: Path) -> None:
-        self._out = out
-        self._pending: tuple[Tensor, Any, Batch] | None = None
+    def __init__(self, out: Path, ids: Callable[[int], Sequence[str]]) -> None:
+        self._out, self._ids = out, ids
+        self._pending: tuple[Tensor, Any, int] | None = None
 
-    def watch(self, loss: Tensor, norm: Tensor | None, batch: Batch) -> None:
+    def watch(self, loss: Tensor, norm: Tensor | None, step: int) -> None:
         """Look at a step's loss and gradient norm, now or soon."""
         self.settle()
         finite = torch.isfinite(loss.detach()).all()
@@ -35,7 +38,7 @@ class FiniteCheck:
             event = torch.cuda.Event()
             finite = torch.empty((), dtype=torch.bool, pin_memory=True).copy_(finite, non_blocking=True)
             event.record()
-        self._pending = (finite, event, batch)
+        self._pending = (finite, event, step)
         if event is None:
             self.settle()
 
@@ -47,25 +50,25 @@ class FiniteCheck:
         """
         if self._pending is None:
             return
-        finite, event, batch = self._pending
+        finite, event, step = self._pending
         self._pending = None
         if event is not None:
             event.synchronize()
         if not bool(finite):
-            raise _not_finite(batch, self._out)
+            raise self._error(step)
 
-
-def _not_finite(batch: Batch, out: Path) -> TrainingError:
-    ids = list(dict.fromkeys([*batch.ids, *batch.partner_ids]))
-    shown = ", ".join(ids[:32]) + (f" and {len(ids) - 32} more" if len(ids) > 32 else "")
-    name = f"nonfinite-{batch.step + 1:08d}" + (f"-{distributed.rank()}" if distributed.world_size() > 1 else "")
-    with contextlib.suppress(OSError):  # the message says the main thing; a full disk must not hide it
-        (out / f"{name}.csv").write_text("\n".join(["image_id", *ids]) + "\n", encoding="utf-8")
-    return TrainingError(
-        f"The loss or its gradient is not finite at step {batch.step + 1:,}, on the images {shown}.",
-        fix=f"Lower --lr or use --precision fp32, with another --out; look at those images ({name}.csv). "
-        f"Checkpoints in {out} are from before.",
-    )
+    def _error(self, step: int) -> TrainingError:
+        ids = list(dict.fromkeys(self._ids(step)))
+        shown = ", ".join(ids[:32]) + (f" and {len(ids) - 32} more" if len(ids) > 32 else "")
+        name = f"nonfinite-{step + 1:08d}.csv"
+        if distributed.is_main():
+            with contextlib.suppress(OSError):  # the message says the main thing; a full disk must not hide it
+                (self._out / name).write_text("\n".join(["image_id", *ids]) + "\n", encoding="utf-8")
+        return TrainingError(
+            f"The loss or its gradient is not finite at step {step + 1:,}, on the images {shown}.",
+            fix=f"Lower --lr or use --precision fp32, with another --out; look at those images ({name}). "
+            f"Checkpoints in {self._out} are from before.",
+        )
 
 
 def clip(parameters: Sequence[Tensor], limit: float | None) -> Tensor:

@@ -92,12 +92,14 @@ class Window:
         return dict(zip(names, stacked.tolist(), strict=True))
 
     def state_dict(self) -> dict[str, Any]:
-        """What is summed so far, for a checkpoint between two lines."""
-        return {"sums": dict(self._sums), "count": self.count}
+        """What each process has summed so far, for a checkpoint between two lines; every process takes part."""
+        sums = {name: distributed.gather(value[None]).cpu() for name, value in self._sums.items()}  # (W,) each
+        return {"sums": sums, "count": self.count}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Go on from a checkpoint."""
-        self._sums = {k: v.to(device) for k, v in state["sums"].items()}
+        """Go on from a checkpoint; where the number of processes is another, each takes their mean."""
+        rank, world = distributed.rank(), distributed.world_size()
+        self._sums = {k: (v[rank] if len(v) == world else v.mean()).to(device) for k, v in state["sums"].items()}
         self.count = state["count"]
 
 

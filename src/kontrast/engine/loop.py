@@ -8,6 +8,7 @@ optimiser, loss scale, hooks, the means not yet logged) is in the checkpoint.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
@@ -15,7 +16,6 @@ import torch
 from kontrast.engine.batches import Batch, Batches
 from kontrast.engine.run import Run
 from kontrast.engine.signals import noted
-from kontrast.errors import KontrastError
 
 if TYPE_CHECKING:
     from kontrast.methods.method import Step
@@ -76,15 +76,10 @@ class Trainable(Protocol):
 
 
 class Hook:
-    """Something done at times during a run; override what is needed. On every process; its time is not training."""
+    """Something done at times during a run; override what is needed. Runs on every process."""
 
-    def on_log(self, model: Any, step: int, output: "Step", line: dict[str, Any]) -> KontrastError | None:
-        """Add to the line that is about to be logged after `step` steps; `output` is the last step's.
-
-        Returns:
-            An error with which the run ends here, once all is saved; in every process or in none.
-        """
-        return None
+    def on_log(self, model: Any, step: int, output: "Step", line: dict[str, Any]) -> None:
+        """Add to the line that is about to be logged after `step` steps; `output` is the last step's."""
 
     def on_epoch_end(self, model: Any, step: int, epoch: int) -> Literal["stop"] | None:
         """After `step` steps, which ended an epoch (from 1) or the run; `stop` ends the run here."""
@@ -104,12 +99,13 @@ class FitResult:
 
     Attributes:
         steps: done in all.
-        seconds: spent training in all, interruptions and hooks not counted.
+        seconds: spent training in all, interruptions not counted.
         images_per_second: over all processes, in this part of the run; 0 where nothing was left to do.
         wait_share: share of the time spent waiting for images, in this part.
         history_path: `metrics.jsonl`.
         last: its last line.
         stopped: whether a hook ended the run early.
+        changes: what was not as before when the run was resumed: `step` and `changed`, a list of words, of each time.
     """
 
     steps: int
@@ -119,6 +115,7 @@ class FitResult:
     history_path: Path
     last: dict[str, Any]
     stopped: bool = False
+    changes: tuple[dict[str, Any], ...] = ()
 
 
 def fit(
@@ -130,6 +127,8 @@ def fit(
     device: torch.device,
     resume: bool = True,
     hooks: Sequence[Hook] = (),
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    allow_changes: bool = False,
     title: str = "training",
 ) -> FitResult:
     """Train to the last step, from the newest checkpoint in `out` if there is one.
@@ -142,19 +141,20 @@ def fit(
         device: from `resolve_device`.
         resume: False begins anew.
         hooks: called in this order.
+        settings: more that decides the result, plain values by name; kept in the checkpoints.
+        allow_changes: resume although settings or data are not those of the checkpoint.
         title: of the progress line.
 
     Raises:
         TrainingError: the loss or the gradient is not finite; the last checkpoint is from before.
         Interrupted: SIGTERM or SIGUSR1 (exit 75) or Ctrl-C (130) came; everything is saved.
-        KontrastError: a hook's, after saving.
         OutputError: a checkpoint of another run, or a disk that cannot be written.
     """
     # Noise is seeded anew at each step, so the caller's random state is left as it was.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), noted() as signals:
-        run = Run(model, batches, config, out, device, hooks)
+        run = Run(model, batches, config, out, device, hooks, settings)
         if resume:
-            run.restore()
+            run.restore(allow_changes=allow_changes)
         try:
             run.train(signals, title)
         finally:

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,13 @@ from torch import nn
 
 from kontrast import console, distributed
 from kontrast.engine.batches import NOISE, Batch, Batches, derive, generator
-from kontrast.engine.checkpoint import load_checkpoint, save_checkpoint
+from kontrast.engine.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 from kontrast.engine.guard import FiniteCheck, clip
 from kontrast.engine.history import HISTORY, History, Window
 from kontrast.engine.optim import build_optimizer, set_lr
 from kontrast.engine.precision import resolve_precision
 from kontrast.engine.schedule import schedule
 from kontrast.engine.signals import Signals, interrupted
-from kontrast.errors import KontrastError
 from kontrast.nn.syncbatchnorm import synchronise
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ class Run:
         out: Path,
         device: torch.device,
         hooks: "Sequence[Hook]",
+        settings: "Mapping[str, Any]",
     ) -> None:
         self.batches, self.config, self.out, self.device, self.hooks = batches, config, out, device, list(hooks)
         self.precision = resolve_precision(config.precision, device)
@@ -55,33 +55,36 @@ class Run:
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.scaler = self.precision.scaler()
         self.window, self.step, self.stopped = Window(), 0, False
+        self.changes: list[dict[str, Any]] = []
         self.history: History | None = None
-        self.seconds_before = self.seconds = self.waited = self._aside = 0.0
+        self.seconds_before = self.seconds = self.waited = 0.0
         self.images = 0
-        self._check = FiniteCheck(out)
+        self._check = FiniteCheck(out, batches.ids)
+        self._settings = settings
 
     def fingerprint(self) -> dict[str, Any]:
         """What a resumed run must share with the one that saved."""
         unlike = {"log_every", "checkpoint_every", "checkpoint_minutes", "precision"}
         shapes = ";".join(f"{k}:{tuple(v.shape)}" for k, v in self.model.state_dict().items())
+        # What is resolved stands over what was asked for by the same name.
+        named = {**self._settings, **{k: v for k, v in asdict(self.config).items() if k not in unlike}}
         return {
-            **{k.replace("_", " "): v for k, v in asdict(self.config).items() if k not in unlike},
+            **{k.replace("_", " "): v for k, v in named.items()},
             **self.batches.fingerprint(),
             "precision": self.precision.name,
+            "processes": distributed.world_size(),
+            "checkpoint format": FORMAT,
             "network": hashlib.sha256(shapes.encode()).hexdigest()[:16],
         }
 
-    def restore(self) -> None:
+    def restore(self, *, allow_changes: bool) -> None:
         """Go on from the newest whole checkpoint, if any."""
-        # The main process looks first: it removes what is damaged.
-        state = distributed.main_first(lambda: load_checkpoint(self.out, self.fingerprint()))
+        state = load_checkpoint(self.out, self.fingerprint(), allow=allow_changes)
         if state is None:
             return
-        model = dict(state["model"])
-        if state["world"] == distributed.world_size():
-            model.update({k: v[distributed.rank()] for k, v in state["rank_buffers"].items()})
-        elif state["rank_buffers"]:
-            console.warn(f"resuming {state['world']} processes with {distributed.world_size()}: not bit for bit.")
+        model, rank, world = dict(state["model"]), distributed.rank(), distributed.world_size()
+        # Of another number of processes, all go on with what the main one had.
+        model.update({k: v[rank] for k, v in state["rank_buffers"].items() if len(v) == world})
         self.model.load_state_dict(model)
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
@@ -89,10 +92,11 @@ class Run:
         for hook, saved in zip(self.hooks, state["hooks"], strict=True):
             hook.load_state_dict(saved)
         self.step, self.stopped, self.seconds_before = state["step"], state["stopped"], state["seconds"]
+        self.changes = state["changes"]
         console.say(f"Resuming after step {self.step:,} of {self.config.steps:,}.")
 
     def save(self) -> None:
-        """Write a checkpoint; every process takes part, the main one writes."""
+        """Write a checkpoint; every process takes part, the main one writes, and none goes on before it is there."""
         state = self.model.state_dict()
         buffers = {k for k, _ in self.model.named_buffers()} & state.keys()
         # Most buffers agree between processes; those that do not (statistics per process) are kept for each.
@@ -102,6 +106,7 @@ class Run:
                 everyone = distributed.gather(state[name][None])
                 if not bool((everyone == everyone[:1]).all()):
                     own[name] = everyone.cpu()
+        window = self.window.state_dict()
         if distributed.is_main():
             assert self.history is not None
             self.history.sync()
@@ -109,13 +114,15 @@ class Run:
                 self.out,
                 self.step,
                 {
-                    "fingerprint": self.fingerprint(), "step": self.step, "world": distributed.world_size(),
+                    "fingerprint": self.fingerprint(), "step": self.step, "changes": self.changes,
                     "model": state, "rank_buffers": own, "optimizer": self.optimizer.state_dict(),
-                    "scaler": self.scaler.state_dict(), "window": self.window.state_dict(),
+                    "scaler": self.scaler.state_dict(), "window": window,
                     "hooks": [hook.state_dict() for hook in self.hooks], "stopped": self.stopped,
                     "seconds": self.seconds_before + self.seconds,
                 },
             )  # fmt: skip
+        # A process that ended first would have torchrun end the one that still writes.
+        distributed.barrier()
 
     def train(self, signals: Signals, title: str) -> None:
         """All steps that are left."""
@@ -124,7 +131,7 @@ class Run:
         if self.stopped or self.step >= config.steps:
             return
         self.model.train()
-        started = saved = logged = self._clock()
+        started = saved = logged = time.monotonic()
         waited_before = images_before = 0.0
         stream = contextlib.closing(self.batches.stream(self.step, config.steps))
         with stream as source, console.progress(title, config.steps, "steps", self.step) as progress:
@@ -132,14 +139,13 @@ class Run:
                 output = self._one(batch)
                 self.step += 1
                 self.images += batch.total
-                now = self._clock()
+                now = time.monotonic()
                 self.seconds = now - started
                 last = self.step == config.steps
-                error: KontrastError | None = None
                 if self.step % config.log_every == 0 or last:
                     rate = (self.images - images_before) / max(now - logged, 1e-9)
                     share = (self.waited - waited_before) / max(now - logged, 1e-9)
-                    error = self._log(output, rate, share)
+                    self._log(output, rate, share)
                     logged, waited_before, images_before = now, self.waited, self.images
                     progress.update(0, **self._facts())
                 progress.update(1, **self._facts())
@@ -147,20 +153,14 @@ class Run:
                 due = now - saved > 60 * config.checkpoint_minutes
                 due = due or bool(config.checkpoint_every and self.step % config.checkpoint_every == 0)
                 due, number = self._agree(due, signals.received)
-                if due or number or ended or last or error:
+                if due or number or ended or last:
                     self._check.settle()
                     self.save()
-                    saved = self._clock()
-                if error is not None:
-                    raise error
+                    saved = time.monotonic()
                 if number and not (ended or last):
                     raise interrupted(number, self.step)
                 if ended:
                     return
-
-    def _clock(self) -> float:
-        """Seconds, standing still while hooks work."""
-        return time.monotonic() - self._aside
 
     def _waiting(self, source: Iterable[Batch]) -> Iterable[Batch]:
         iterator = iter(source)
@@ -189,7 +189,10 @@ class Run:
         self.scaler.unscale_(self.optimizer)
         norm = clip(self.parameters, config.clip)
         # An fp16 gradient may overflow: the scaler then skips the step and lowers its scale.
-        self._check.watch(output.loss, None if self.scaler.is_enabled() else norm, batch)
+        if self.scaler.is_enabled():
+            self._check.watch(distributed.all_reduce_mean(output.loss.detach()), None, step)
+        else:
+            self._check.watch(output.loss, norm, step)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -197,20 +200,17 @@ class Run:
         self.window.add({"loss": output.loss, "lr": lr, "grad_norm": norm, **output.logs}, self.device)
         return output  # type: ignore[no-any-return]
 
-    def _log(self, output: "Step", rate: float, share: float) -> KontrastError | None:
-        """Write a line; an error with which a hook ends the run."""
+    def _log(self, output: "Step", rate: float, share: float) -> None:
         self._check.settle()
         line: dict[str, Any] = {"step": self.step, "epoch": self.step / self.batches.steps_per_epoch}
         line.update(self.window.means())
         if self.scaler.is_enabled():
             line["loss_scale"] = self.scaler.get_scale()
         line.update(images_per_s=round(rate, 2), wait_share=round(share, 4))
-        began = time.monotonic()
-        errors = [hook.on_log(self.model, self.step, output, line) for hook in self.hooks]
-        self._aside += time.monotonic() - began
+        for hook in self.hooks:
+            hook.on_log(self.model, self.step, output, line)
         if self.history is not None:
             self.history.write(line)
-        return next((error for error in errors if error is not None), None)
 
     def _facts(self) -> dict[str, Any]:
         line = self.history.last if self.history is not None else {}
@@ -227,9 +227,7 @@ class Run:
         if not (self.step % self.batches.steps_per_epoch == 0 or last):
             return False
         epoch = -(-self.step // self.batches.steps_per_epoch)
-        began = time.monotonic()
         wishes = [hook.on_epoch_end(self.model, self.step, epoch) for hook in self.hooks]
-        self._aside += time.monotonic() - began
         self.model.train()
         self.stopped = bool(distributed.broadcast_object("stop" in wishes))
         return self.stopped
@@ -251,6 +249,7 @@ class Run:
             "history_path": self.out / HISTORY,
             "last": self.history.last if self.history is not None else {},
             "stopped": self.stopped,
+            "changes": tuple(self.changes),
         }
 
 
