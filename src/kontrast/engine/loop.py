@@ -16,6 +16,7 @@ import torch
 from kontrast.engine.batches import Batch, Batches
 from kontrast.engine.run import Run
 from kontrast.engine.signals import noted
+from kontrast.errors import KontrastError
 
 if TYPE_CHECKING:
     from kontrast.methods.method import Step
@@ -36,6 +37,8 @@ class LoopConfig:
         precision: `auto`, `bf16`, `fp16` or `fp32`.
         momentum: of SGD and LARS.
         lr_in_momentum: SimCLR's form of LARS.
+        chunk_size: images that a process embeds at a time, a divisor of its part of the batch (engine/chunks.py);
+            None for all, as every model can.
         log_every: steps between lines of `metrics.jsonl`.
         checkpoint_every: steps between checkpoints; 0 leaves it to the clock.
         checkpoint_minutes: minutes between checkpoints; when they are written changes nothing in the result.
@@ -51,6 +54,7 @@ class LoopConfig:
     precision: str = "auto"
     momentum: float = 0.9
     lr_in_momentum: bool = False
+    chunk_size: int | None = None
     log_every: int = 10
     checkpoint_every: int = 0
     checkpoint_minutes: float = 5.0
@@ -59,6 +63,7 @@ class LoopConfig:
 class Trainable(Protocol):
     """What `fit` trains: an `nn.Module` with these methods. `progress` is step / steps, in [0, 1).
 
+    With `chunk_size` it has `before_step`, `embed` and `compare` in place of `step`, as `SelfSupervised` does.
     An attribute `sync_batchnorm = False` keeps batch-norm statistics per process (as MoCo's are).
     """
 
@@ -76,10 +81,15 @@ class Trainable(Protocol):
 
 
 class Hook:
-    """Something done at times during a run; override what is needed. Runs on every process."""
+    """Something done at times during a run; override what is needed. On every process; its time is not training."""
 
-    def on_log(self, model: Any, step: int, output: "Step", line: dict[str, Any]) -> None:
-        """Add to the line that is about to be logged after `step` steps; `output` is the last step's."""
+    def on_log(self, model: Any, step: int, output: "Step", line: dict[str, Any]) -> KontrastError | None:
+        """Add to the line that is about to be logged after `step` steps; `output` is the last step's.
+
+        Returns:
+            An error with which the run ends here, once all is saved; in every process or in none.
+        """
+        return None
 
     def on_epoch_end(self, model: Any, step: int, epoch: int) -> Literal["stop"] | None:
         """After `step` steps, which ended an epoch (from 1) or the run; `stop` ends the run here."""
@@ -99,7 +109,7 @@ class FitResult:
 
     Attributes:
         steps: done in all.
-        seconds: spent training in all, interruptions not counted.
+        seconds: spent training in all, interruptions and hooks not counted.
         images_per_second: over all processes, in this part of the run; 0 where nothing was left to do.
         wait_share: share of the time spent waiting for images, in this part.
         history_path: `metrics.jsonl`.
@@ -148,6 +158,7 @@ def fit(
     Raises:
         TrainingError: the loss or the gradient is not finite; the last checkpoint is from before.
         Interrupted: SIGTERM or SIGUSR1 (exit 75) or Ctrl-C (130) came; everything is saved.
+        KontrastError: a hook's, after saving.
         OutputError: a checkpoint of another run, or a disk that cannot be written.
     """
     # Noise is seeded anew at each step, so the caller's random state is left as it was.

@@ -14,12 +14,14 @@ from torch import nn
 from kontrast import console, distributed
 from kontrast.engine.batches import NOISE, Batch, Batches, derive, generator
 from kontrast.engine.checkpoint import FORMAT, load_checkpoint, save_checkpoint
+from kontrast.engine.chunks import Embed, backward_in_chunks
 from kontrast.engine.guard import FiniteCheck, clip
 from kontrast.engine.history import HISTORY, History, Window
 from kontrast.engine.optim import build_optimizer, set_lr
 from kontrast.engine.precision import resolve_precision
 from kontrast.engine.schedule import schedule
 from kontrast.engine.signals import Signals, interrupted
+from kontrast.errors import KontrastError
 from kontrast.nn.syncbatchnorm import synchronise
 
 if TYPE_CHECKING:
@@ -42,12 +44,14 @@ class Run:
     ) -> None:
         self.batches, self.config, self.out, self.device, self.hooks = batches, config, out, device, list(hooks)
         self.precision = resolve_precision(config.precision, device)
-        if distributed.world_size() > 1 and getattr(model, "sync_batchnorm", True):
+        # Chunks are batch-norm groups, in one process and in many.
+        sync = config.chunk_size is None and getattr(model, "sync_batchnorm", True)
+        if distributed.world_size() > 1 and sync:
             synchronise(model, device)
         self.model = model.to(device)
         if self.precision.channels_last:
             model.to(memory_format=torch.channels_last)
-        self.forward = distributed.wrap(_Forward(model), device)
+        self.forward = distributed.wrap(_Forward(model) if config.chunk_size is None else Embed(model), device)
         self.optimizer = build_optimizer(
             config.optimizer, model.parameter_groups(), config.lr, config.weight_decay,
             momentum=config.momentum, lr_in_momentum=config.lr_in_momentum,
@@ -57,7 +61,7 @@ class Run:
         self.window, self.step, self.stopped = Window(), 0, False
         self.changes: list[dict[str, Any]] = []
         self.history: History | None = None
-        self.seconds_before = self.seconds = self.waited = 0.0
+        self.seconds_before = self.seconds = self.waited = self._aside = 0.0
         self.images = 0
         self._check = FiniteCheck(out, batches.ids)
         self._settings = settings
@@ -131,7 +135,7 @@ class Run:
         if self.stopped or self.step >= config.steps:
             return
         self.model.train()
-        started = saved = logged = time.monotonic()
+        started = saved = logged = self._clock()
         waited_before = images_before = 0.0
         stream = contextlib.closing(self.batches.stream(self.step, config.steps))
         with stream as source, console.progress(title, config.steps, "steps", self.step) as progress:
@@ -139,13 +143,14 @@ class Run:
                 output = self._one(batch)
                 self.step += 1
                 self.images += batch.total
-                now = time.monotonic()
+                now = self._clock()
                 self.seconds = now - started
                 last = self.step == config.steps
+                error: KontrastError | None = None
                 if self.step % config.log_every == 0 or last:
                     rate = (self.images - images_before) / max(now - logged, 1e-9)
                     share = (self.waited - waited_before) / max(now - logged, 1e-9)
-                    self._log(output, rate, share)
+                    error = self._log(output, rate, share)
                     logged, waited_before, images_before = now, self.waited, self.images
                     progress.update(0, **self._facts())
                 progress.update(1, **self._facts())
@@ -153,14 +158,20 @@ class Run:
                 due = now - saved > 60 * config.checkpoint_minutes
                 due = due or bool(config.checkpoint_every and self.step % config.checkpoint_every == 0)
                 due, number = self._agree(due, signals.received)
-                if due or number or ended or last:
+                if due or number or ended or last or error:
                     self._check.settle()
                     self.save()
-                    saved = time.monotonic()
+                    saved = self._clock()
+                if error is not None:
+                    raise error
                 if number and not (ended or last):
                     raise interrupted(number, self.step)
                 if ended:
                     return
+
+    def _clock(self) -> float:
+        """Seconds, standing still while hooks work."""
+        return time.monotonic() - self._aside
 
     def _waiting(self, source: Iterable[Batch]) -> Iterable[Batch]:
         iterator = iter(source)
@@ -176,15 +187,17 @@ class Run:
         """Forward, backward, update."""
         config, step = self.config, self.step
         progress = step / config.steps
-        noise = derive(self.batches.seed, NOISE, step, distributed.rank())
-        torch.default_generator.manual_seed(noise)  # torch.manual_seed would tend to every absent kind of device too
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(noise)
         lr = config.lr * schedule(config.schedule, step, config.steps, config.warmup)
         set_lr(self.optimizer, lr)
-        with self.precision.autocast():
-            output = self.forward(batch, progress, generator(self.batches.seed, step))
-        self.scaler.scale(output.loss).backward()
+        if config.chunk_size is None:
+            with self.precision.autocast():
+                output = self.forward(batch, progress, self._draws(distributed.rank()))
+            self.scaler.scale(output.loss).backward()
+        else:
+            output = backward_in_chunks(
+                self.forward, self.model, batch, config.chunk_size, progress,
+                draws=self._draws, autocast=self.precision.autocast, scale=self.scaler.scale,
+            )  # fmt: skip
         self.model.after_backward(step, progress)
         self.scaler.unscale_(self.optimizer)
         norm = clip(self.parameters, config.clip)
@@ -200,17 +213,28 @@ class Run:
         self.window.add({"loss": output.loss, "lr": lr, "grad_norm": norm, **output.logs}, self.device)
         return output  # type: ignore[no-any-return]
 
-    def _log(self, output: "Step", rate: float, share: float) -> None:
+    def _draws(self, part: int) -> torch.Generator:
+        """Seed the noise of a part of this step's batch; the generator of the step's views."""
+        noise = derive(self.batches.seed, NOISE, self.step, part)
+        torch.default_generator.manual_seed(noise)  # torch.manual_seed would tend to every absent kind of device too
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(noise)
+        return generator(self.batches.seed, self.step)
+
+    def _log(self, output: "Step", rate: float, share: float) -> KontrastError | None:
+        """Write a line; an error with which a hook ends the run."""
         self._check.settle()
         line: dict[str, Any] = {"step": self.step, "epoch": self.step / self.batches.steps_per_epoch}
         line.update(self.window.means())
         if self.scaler.is_enabled():
             line["loss_scale"] = self.scaler.get_scale()
         line.update(images_per_s=round(rate, 2), wait_share=round(share, 4))
-        for hook in self.hooks:
-            hook.on_log(self.model, self.step, output, line)
+        began = time.monotonic()
+        errors = [hook.on_log(self.model, self.step, output, line) for hook in self.hooks]
+        self._aside += time.monotonic() - began
         if self.history is not None:
             self.history.write(line)
+        return next((error for error in errors if error is not None), None)
 
     def _facts(self) -> dict[str, Any]:
         line = self.history.last if self.history is not None else {}
@@ -227,7 +251,9 @@ class Run:
         if not (self.step % self.batches.steps_per_epoch == 0 or last):
             return False
         epoch = -(-self.step // self.batches.steps_per_epoch)
+        began = time.monotonic()
         wishes = [hook.on_epoch_end(self.model, self.step, epoch) for hook in self.hooks]
+        self._aside += time.monotonic() - began
         self.model.train()
         self.stopped = bool(distributed.broadcast_object("stop" in wishes))
         return self.stopped
