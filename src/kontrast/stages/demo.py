@@ -54,8 +54,9 @@ def demo(*, out: Path = Path("kontrast-demo"), patients: int = 300, seed: int = 
     kontrast.audit(pack, out=out / "audit", classifier=Path(tuned))
     _step(6, "Report")
     concluded = _conclude(cells, out / "conclusion", seed)
-    parts = [out / name for name in ("conclusion", "scores", "pack", "encoders", "classifiers", "explanation", "audit")]
-    page = kontrast.report(*parts, out=out / "report.html", title="kontrast demo: generated radiographs")
+    scored = [*cells.values(), out / "scores/moco-finetuned"]  # in this order on the page, the baseline first
+    others = [out / name for name in ("conclusion", "pack", "encoders", "classifiers", "explanation", "audit")]
+    page = kontrast.report(*scored, *others, out=out / "report.html", title="kontrast demo: generated radiographs")
     console.say(f"\n{concluded}\n\nDone in {console.clock(time.monotonic() - begun)}. Open the report in a browser:")
     return Outcome("demo", Path(page), "done", {"seconds": round(time.monotonic() - begun, 1)})
 
