@@ -1,4 +1,4 @@
-"""The card of an artifact: what it is, what made it, from what; and the safe ways to write and claim a folder.
+"""The card of an artifact: what it is, what made it, from what; and how a command takes a folder.
 
 `card.json` is written last, so a folder with a card is complete. While work is under way the folder holds
 `run.json` instead (the claim: kind, configuration, parents), by which the same command resumes and another refuses.
@@ -7,20 +7,18 @@ Cards carry no time stamp, so the same work gives the same bytes.
 To change the format of a kind: raise its number in PROTOCOLS, keep reading the old one, add a golden file to the tests.
 """
 
-import contextlib
-import errno
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
-from kontrast import __version__
 from kontrast.errors import ArtifactError, OutputError
 from kontrast.types import PathLike
+
+from kontrast import __version__
+from kontrast.artifacts.disk import disk_errors, write_json
 
 PROTOCOLS: dict[str, int] = {
     "phantom": 1,
@@ -268,57 +266,6 @@ def _refuse_other(folder: Path, found: dict[str, Any], wanted: dict[str, Any], s
             f"--out {folder} holds {how} {wanted['kind']} made from other inputs: not the same {roles}.",
             fix="Name another --out, or delete the folder.",
         )
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Write JSON atomically: sorted nowhere, two spaces, no NaN."""
-    with atomic(path) as stream:
-        stream.write((json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A binary stream whose content appears at `path` whole or not at all: temporary file, fsync, rename, fsync.
-
-    Raises:
-        OutputError: the disk is full or the place cannot be written; what was at `path` stays as it was.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with disk_errors(path):
-            with partial.open("wb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(path)
-            descriptor = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into words.
-
-    Raises:
-        OutputError: no space, no permission, a read-only place, or a path that cannot be.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            free = shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
-            raise OutputError(
-                f"The disk that holds {path} is full ({free / 2**20:,.0f} MiB free).",
-                fix="Free some space and run the same command again: it resumes.",
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-            raise OutputError(f"{path} cannot be written: {error.strerror}.", fix="Name a writable --out.") from error
-        raise
 
 
 def article(noun: str | None) -> str:

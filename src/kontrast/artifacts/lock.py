@@ -6,9 +6,10 @@ import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
-from kontrast import console
-from kontrast.artifacts.card import disk_errors
 from kontrast.errors import OutputError
+
+from kontrast import console
+from kontrast.artifacts.disk import disk_errors
 
 LOCK = ".lock"
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kontrast import distributed
-from kontrast.artifacts.card import atomic, disk_errors
+from kontrast.artifacts.disk import atomic, disk_errors
 
 HISTORY = "metrics.jsonl"
 
