@@ -14,11 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from kontrast.errors import ArtifactError, OutputError
-from kontrast.types import PathLike
-
 from kontrast import __version__
 from kontrast.artifacts.disk import disk_errors, write_json
+from kontrast.errors import ArtifactError, OutputError
+from kontrast.types import PathLike
 
 PROTOCOLS: dict[str, int] = {
     "phantom": 1,

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kontrast.errors import ArtifactError
-from kontrast.metrics.evaluation import mixed
-from kontrast.types import COMPETITION_FINDINGS, TRUTH_COLUMNS, PathLike
 
 from kontrast import console
 from kontrast.artifacts.card import Card, Parent, read_card, verify_files, write_card
 from kontrast.artifacts.disk import atomic, write_json
+from kontrast.errors import ArtifactError
+from kontrast.metrics.evaluation import mixed
+from kontrast.types import COMPETITION_FINDINGS, TRUTH_COLUMNS, PathLike
 
 PREDICTIONS, TRUTH, SCORES = "predictions.csv", "truth.csv", "scores.json"
 

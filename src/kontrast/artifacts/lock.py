@@ -6,10 +6,9 @@ import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
-from kontrast.errors import OutputError
-
 from kontrast import console
 from kontrast.artifacts.disk import disk_errors
+from kontrast.errors import OutputError
 
 LOCK = ".lock"
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kontrast.errors import LeakageError
-from kontrast.types import SPLITS, TABLE_COLUMNS
 
 from kontrast.artifacts.card import CLAIM, Card, Parent, read_card, write_card
 from kontrast.artifacts.disk import atomic, write_json
+from kontrast.errors import LeakageError
+from kontrast.types import SPLITS, TABLE_COLUMNS
 
 PARTS, TABLE, REJECTS, BOXES = ".parts", "table.csv", "rejects.csv", "boxes.csv"
 SHARD_IMAGES, SHARD_BYTES = 4096, 64 * 2**20

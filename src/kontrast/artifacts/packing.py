@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from kontrast import console
+from kontrast.artifacts.disk import atomic, write_json
 from kontrast.artifacts.pack import Pack
+from kontrast.artifacts.pack_writer import PARTS, REJECTS, PackWriter, Shard, shard_rows, write_csv
 from kontrast.data.identity import Key
 from kontrast.data.masks import MaskSource
 from kontrast.data.preparation import Prepared, Treatment, prepare_images, start_worker
 from kontrast.data.sheet import before_and_after, png
 from kontrast.data.survey import label_counts, positives_by_split
 from kontrast.errors import DataError, OutputError
-
-from kontrast import console
-from kontrast.artifacts.disk import atomic, write_json
-from kontrast.artifacts.pack_writer import PARTS, REJECTS, PackWriter, Shard, shard_rows, write_csv
 
 CHUNK = 32
 """Files that a worker takes at a time: enough to hide the cost of handing over, few enough to share out evenly."""

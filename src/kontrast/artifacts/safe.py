@@ -14,11 +14,11 @@ from pathlib import Path
 
 import safetensors
 import torch
-from kontrast.errors import ArtifactError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from kontrast.artifacts.disk import atomic
+from kontrast.errors import ArtifactError
 
 MAX_HEADER = 100_000_000
 """Bytes of a safetensors header; the format's own limit. The largest public models need a few hundred kB."""

@@ -11,11 +11,11 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+
+from kontrast.artifacts.disk import atomic
 from kontrast.artifacts.pack import Pack
 from kontrast.errors import ArtifactError
 from kontrast.types import PathLike
-
-from kontrast.artifacts.disk import atomic
 
 SEEN = "seen.csv"
 COLUMNS = ["key_id", "patient_id", "sha256", "role"]

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from kontrast.errors import OutputError
 
 from kontrast import console, distributed
 from kontrast.artifacts.card import sha256_file
 from kontrast.artifacts.disk import atomic, disk_errors
+from kontrast.errors import OutputError
 
 KEEP, FORMAT = 2, 2
 PATTERN = "checkpoint-????????.pt"

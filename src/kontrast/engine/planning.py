@@ -15,14 +15,14 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
+
+from kontrast import console, distributed
+from kontrast.artifacts.disk import write_json
 from kontrast.config import choose, flag, from_dict
 from kontrast.engine.batches import Batches
 from kontrast.engine.loop import LoopConfig, fit
 from kontrast.errors import ArtifactError, UsageError
 from kontrast.methods import METHODS
-
-from kontrast import console, distributed
-from kontrast.artifacts.disk import write_json
 
 PLAN = "plan.json"
 Auto = Literal["auto"]

@@ -8,24 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from kontrast.artifacts.encoder import load_encoder, source_name
-from kontrast.artifacts.pack import Pack
-from kontrast.config import from_dict, to_dict
-from kontrast.data.sheet import png, sheet
-from kontrast.engine.batches import HEADS, Batch, Batches, derive, generator
-from kontrast.engine.patients import partner_groups, patient_numbers, settle_patients
-from kontrast.engine.precision import resolve_precision
-from kontrast.errors import UsageError
-from kontrast.methods import METHODS
-from kontrast.methods.method import About, Method, Step
-from kontrast.nn.encoders import Encoder, EncoderSpec, normalise
-from kontrast.views.masks import draw_masks
-from kontrast.views.recipes import Recipe, make_views
 from torch import nn
 
 from kontrast import console
 from kontrast.artifacts.disk import atomic
+from kontrast.artifacts.encoder import load_encoder, source_name
+from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen
+from kontrast.config import from_dict, to_dict
+from kontrast.data.sheet import png, sheet
+from kontrast.engine.batches import HEADS, Batch, Batches, derive, generator
+from kontrast.engine.patients import partner_groups, patient_numbers, settle_patients
 from kontrast.engine.planning import (
     Plan,
     choose_batch_size,
@@ -34,6 +27,13 @@ from kontrast.engine.planning import (
     measure,
     settle_options,
 )
+from kontrast.engine.precision import resolve_precision
+from kontrast.errors import UsageError
+from kontrast.methods import METHODS
+from kontrast.methods.method import About, Method, Step
+from kontrast.nn.encoders import Encoder, EncoderSpec, normalise
+from kontrast.views.masks import draw_masks
+from kontrast.views.recipes import Recipe, make_views
 
 VIEWS = "views.png"
 VIEWS_SHOWN, VIEWS_CELL = 4, 112

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+
+from kontrast import console
 from kontrast.config import require, to_dict, verb
 from kontrast.errors import UsageError
 from kontrast.types import SPLITS, Outcome
-
-from kontrast import console
 
 if TYPE_CHECKING:
     from kontrast.artifacts.pack import Pack
@@ -61,13 +61,12 @@ def audit(
         config: what to look at.
         dry_run: say what would be done, write nothing.
     """
-    from kontrast.artifacts.pack import Pack
-    from kontrast.data.labels import targets
-    from kontrast.engine.auditing import between, repeated_images, within
-
     from kontrast.artifacts.card import claim, parent, read_card, write_card
     from kontrast.artifacts.disk import write_json
     from kontrast.artifacts.lock import locked
+    from kontrast.artifacts.pack import Pack
+    from kontrast.data.labels import targets
+    from kontrast.engine.auditing import between, repeated_images, within
 
     if not packs:
         raise UsageError("audit needs at least one Pack.", fix="Name it: kontrast audit PACK --out DIR.")
@@ -139,6 +138,7 @@ def _classifier(config: AuditConfig, names: list[str], packs: "list[Pack]") -> d
     if config.classifier is None:
         return None
     import numpy as np
+
     from kontrast.artifacts.classifier import load_classifier
     from kontrast.data.labels import targets
     from kontrast.engine.auditing import score_subgroups

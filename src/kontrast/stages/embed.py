@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from kontrast.config import require, to_dict, verb
-from kontrast.types import Outcome
 
 from kontrast import console
+from kontrast.config import require, to_dict, verb
+from kontrast.types import Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +59,13 @@ def embed(
     """
     from dataclasses import asdict
 
+    from kontrast.artifacts.card import claim, parent, read_card, write_card
+    from kontrast.artifacts.disk import atomic
     from kontrast.artifacts.encoder import load_encoder, source_name, source_parents
+    from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.features import FEATURES, embed_resumably
     from kontrast.engine.precision import resolve_device
-
-    from kontrast.artifacts.card import claim, parent, read_card, write_card
-    from kontrast.artifacts.disk import atomic
-    from kontrast.artifacts.lock import locked
 
     data = Pack.open(Path(pack))
     rows = data.rows(None if config.split == "all" else config.split)

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+
+from kontrast import console
 from kontrast.config import choose, require, to_dict, verb
 from kontrast.errors import DataError, UsageError
 from kontrast.types import SPLITS, Outcome
 
-from kontrast import console
-
 if TYPE_CHECKING:
     import pandas as pd
+
     from kontrast.artifacts.classifier import Classifier
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.explaining import Explained, Sample
@@ -80,12 +81,11 @@ def explain(
         ArtifactError: an input is damaged or of another kind.
         OutputError: `out` is in use.
     """
+    from kontrast.artifacts.card import claim, parent, read_card, write_card
     from kontrast.artifacts.classifier import load_classifier
+    from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.explaining import sample
-
-    from kontrast.artifacts.card import claim, parent, read_card, write_card
-    from kontrast.artifacts.lock import locked
 
     data = Pack.open(Path(pack))
     model, _, seen = load_classifier(Path(classifier))
@@ -165,9 +165,9 @@ def _explain(
 ) -> tuple[dict[str, Any], list[str]]:
     """Explain every sample: results by finding, and the names of the files written."""
     import pandas as pd
-    from kontrast.engine.explaining import summarise
 
     from kontrast.artifacts.disk import atomic, disk_errors
+    from kontrast.engine.explaining import summarise
 
     tables: list[pd.DataFrame] = []
     results: dict[str, Any] = {}
@@ -193,6 +193,7 @@ def _explain_one(
 ) -> "tuple[pd.DataFrame, list[str]]":
     """Explain one finding's sample: a row an image, and the pictures drawn."""
     import pandas as pd
+
     from kontrast.artifacts.pack import slug
     from kontrast.engine.explaining import explain_sample
     from kontrast.engine.precision import resolve_device
@@ -215,9 +216,9 @@ def _explain_one(
 
 def _draw(pack: "Pack", one: "Explained", path: Path) -> None:
     import numpy as np
-    from kontrast.saliency.overlay import overlay, png
 
     from kontrast.artifacts.disk import atomic
+    from kontrast.saliency.overlay import overlay, png
 
     image = pack.images([one.row])[0]
     if image.dtype != np.uint8:

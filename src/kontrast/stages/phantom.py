@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from kontrast.config import require, to_dict, verb
-from kontrast.types import Outcome
 
 from kontrast import console
+from kontrast.config import require, to_dict, verb
+from kontrast.types import Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,8 @@ def phantom(
         UsageError: a value out of range.
         OutputError: the folder is in use or cannot be written.
     """
-    from kontrast.data.phantom.write import members
-
     from kontrast.artifacts.card import claim
+    from kontrast.data.phantom.write import members
 
     out = Path(out)
     wanted = to_dict(config)
@@ -86,11 +85,10 @@ def phantom(
 def _write(
     out: Path, cohort: list[tuple[str, int]], wanted: dict[str, object], config: PhantomConfig, *, resumed: bool
 ) -> Outcome:
-    from kontrast.data.phantom.write import ROOT, prepare_folders, write_patient, write_tables
-
     from kontrast.artifacts.card import write_card
     from kontrast.artifacts.disk import atomic, disk_errors
     from kontrast.artifacts.lock import locked
+    from kontrast.data.phantom.write import ROOT, prepare_folders, write_patient, write_tables
 
     if resumed:
         console.say(f"Resuming in {out}: patients that stand there are kept.")

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
+from kontrast import console
 from kontrast.config import require, verb
 from kontrast.errors import OutputError
 from kontrast.types import Outcome
-
-from kontrast import console
 
 
 @verb
@@ -27,9 +26,8 @@ def report(*folders: Path, out: Path, title: str = "kontrast report", dry_run: b
         ArtifactError: an artifact is unfinished, or a file is not what its card says.
         OutputError: --out exists with another content.
     """
-    from kontrast.pages.report import find_artifacts, render
-
     from kontrast.artifacts.disk import atomic, disk_errors
+    from kontrast.pages.report import find_artifacts, render
 
     out = Path(out)
     require(bool(folders), "Nothing to report on.", "Name artifacts: kontrast report SCORES PACK --out report.html.")

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+
+from kontrast import __version__, console
 from kontrast.config import require, verb
 from kontrast.errors import OutputError
 from kontrast.types import Outcome
-
-from kontrast import __version__, console
 
 if TYPE_CHECKING:
     from kontrast.data.layouts import Layout, Records
@@ -194,10 +194,9 @@ def _check_page(path: Path) -> None:
 def _write_page(
     path: Path, src: Path, facts: dict[str, Any], found: Sequence["Problem"], pixels: "Pixels", show_names: bool
 ) -> None:
+    from kontrast.artifacts.disk import atomic, disk_errors
     from kontrast.data.layouts import masked
     from kontrast.pages.scan import render
-
-    from kontrast.artifacts.disk import atomic, disk_errors
 
     pictures = [(name if show_names else masked(name), picture) for name, picture in pixels.thumbnails]
     page = render(

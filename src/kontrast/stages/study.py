@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from kontrast import console
 from kontrast.config import choose, from_dict, load_yaml, require, to_dict, verb
 from kontrast.errors import DataError, KontrastError, UsageError
 from kontrast.types import Outcome
-
-from kontrast import console
 
 PROTOCOLS = ("probe", "finetune")
 
@@ -165,9 +164,8 @@ def cells_of(plan: Study) -> list[Cell]:
 
 def _check_words(plan: Study, where: str) -> None:
     """Refuse a wrong option before hours are spent: those of `finetune` are first used after all pretraining."""
-    from kontrast.config import check_options
-
     import kontrast
+    from kontrast.config import check_options
 
     for name, options in plan.prepare.items():
         given = {k: v for k, v in options.items() if k != "source"}
@@ -311,12 +309,11 @@ def _finish(
     plan: Study, cells: list[Cell], packs: dict[str, Path], encoders: dict[str, str], out: Path, asked: dict[str, Any]
 ) -> Outcome:
     """Gather the tables of the grid from the evaluations' files, and close the study."""
+    from kontrast.artifacts.card import parents_of, write_card
+    from kontrast.artifacts.disk import atomic, write_json
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.comparison import common_findings, compare, gather, left_out
     from kontrast.engine.folds import crossvalidate
-
-    from kontrast.artifacts.card import parents_of, write_card
-    from kontrast.artifacts.disk import atomic, write_json
 
     folders = {(c.arm, c.protocol, c.fraction, c.seed): out / "evaluations" / c.name for c in cells}
     table = gather(folders)
