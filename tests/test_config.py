@@ -1,10 +1,16 @@
-"""Outcomes and paths as values of a configuration's fields."""
+"""A configuration's fields as values and as keywords; numbers with their nouns; lines that fit a terminal."""
 
+import inspect
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from kontrast.config import from_dict
-from kontrast.types import Outcome
+import pytest
+
+from kontrast import console
+from kontrast.config import from_dict, verb
+from kontrast.errors import UsageError
+from kontrast.types import Outcome, counted
 
 
 @dataclass(frozen=True)
@@ -19,3 +25,77 @@ def test_an_outcome_stands_for_its_path_in_any_field():
     for value in (made, Path("some/folder"), "some/folder"):
         config = from_dict(Config, {"start": value, "classifier": value, "labels": value})
         assert config == Config("some/folder", Path("some/folder"), (Path("some/folder"),))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    encoder: str = "auto"
+    """Which one."""
+    epochs: int = 3
+    """How often,
+    in passes."""
+
+
+@verb
+def work(encoder: Path, /, *, out: Path, config: Options = Options(), dry_run: bool = False):
+    """Work.
+
+    Args:
+        encoder: from where.
+        out: to where.
+        config: how.
+        dry_run: only say it.
+    """
+    return encoder, out, config, dry_run
+
+
+def test_a_verb_takes_and_shows_its_options_as_keywords():
+    assert str(inspect.signature(work)).startswith(
+        "(encoder_: pathlib.Path, /, *, out: pathlib.Path, encoder: str = 'a"
+    )
+    text = inspect.getdoc(work).splitlines()
+    assert text[3:] == [
+        "    encoder_: from where.",
+        "    out: to where.",
+        "    encoder: Which one.",
+        "    epochs: How often, in passes.",
+        "    dry_run: only say it.",
+    ]
+    assert work("a", out="b", encoder="c", epochs=5) == ("a", "b", Options(encoder="c", epochs=5), False)
+    assert work("a", out="b", config=Options(epochs=7), encoder="c")[2] == Options(encoder="c", epochs=7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "says"),
+    [
+        (("a",), {}, "missing a required argument: 'out'"),
+        ((), {"out": "b"}, "missing a required argument: 'encoder'"),
+        (("a", "b"), {"out": "b"}, "too many positional"),
+        (("a",), {"out": "b", "epohcs": 1}, "Did you mean 'epochs'"),
+        (("a",), {"out": "b", "epochs": "many"}, "epochs 'many' does not fit"),
+    ],
+)
+def test_a_wrong_call_of_a_verb_is_a_usage_error(arguments, keywords, says):
+    with pytest.raises(UsageError, match=says):
+        work(*arguments, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"),
+    [(1, "patient", "1 patient"), (0, "image", "0 images"), (2000, "study", "2,000 studies"), (1, "study", "1 study")],
+)
+def test_a_number_has_its_noun_in_the_right_number(number, noun, text):
+    assert counted(number, noun) == text
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_long_lines_are_parted_between_words_on_a_terminal_alone(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    path = "path/that-may-not-be-parted/however-long-it-is/because.it.is.copied"
+    text = f"a word and a {path} and more"
+    assert console.fitted(text, io.StringIO(), "  ") == "  " + text
+    assert console.fitted(text, Terminal(), "  ").splitlines() == ["  a word and a", f"    {path}", "    and more"]

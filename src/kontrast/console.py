@@ -25,6 +25,17 @@ def configure(*, stream: TextIO | None = None, quiet: bool = False) -> None:
     _stream, _quiet = stream, quiet
 
 
+@contextmanager
+def silent() -> Iterator[None]:
+    """Silence all but warnings while the block runs."""
+    before = _stream, _quiet
+    configure(stream=_stream, quiet=True)
+    try:
+        yield
+    finally:
+        configure(stream=before[0], quiet=before[1])
+
+
 def _console() -> "Console":
     from rich.console import Console
 

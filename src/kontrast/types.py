@@ -57,6 +57,12 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 patient`, `2,000 studies`: a number with its noun, in the number that it asks for."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 @dataclass(frozen=True)
 class Outcome(os.PathLike[str]):
     """What a command did. Stands for its output path, so that one command's outcome is the next one's input.

@@ -156,7 +156,7 @@ def test_a_shard_without_images_or_masks_leaves_no_file(tmp_path):
 
 def test_a_patient_in_two_splits_is_refused(tmp_path):
     rows = [row(0, "train", "same"), row(1, "test", "same"), row(2, "test")]
-    with pytest.raises(LeakageError, match="1 patients"):
+    with pytest.raises(LeakageError, match="1 patient in more"):
         write(tmp_path / "p", np.zeros((3, 4, 4), np.uint8), rows)
     assert not (tmp_path / "p" / "card.json").exists()
 

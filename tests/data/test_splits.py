@@ -57,7 +57,7 @@ def test_complete_keeps_what_is_given_and_follows_the_patient():
 def test_shared_patients_are_refused_without_naming_them():
     with pytest.raises(LeakageError) as caught:
         check_disjoint(["p77", "p77", "q"], ["train", "test", "val"])
-    assert "1 patients" in str(caught.value) and "p77" not in str(caught.value)
+    assert "1 patient in more" in str(caught.value) and "p77" not in str(caught.value)
     check_disjoint(["a", "a", "b"], ["train", "train", "test"])
 
 
@@ -67,7 +67,7 @@ def table(rows):
 
 def test_repair_moves_only_what_overlaps():
     given_table = table([("a", ""), ("a", "test"), ("b", "test"), ("c", ""), ("a", "val"), ("d", "val")])
-    with pytest.raises(LeakageError, match=r"1 patients .* 1 of 2 test images \(50.0 %\).* 1 of 2 val"):
+    with pytest.raises(LeakageError, match=r"1 patient .* 1 of 2 test images \(50.0 %\).* 1 of 2 val"):
         repair_overlap(given_table)
     repaired, moved = repair_overlap(given_table, "move")
     assert list(repaired["split"]) == ["train", "train", "test", "", "train", "val"]

@@ -156,8 +156,9 @@ def test_a_changed_source_or_key_needs_another_pack(src, tmp_path, key):
     with pytest.raises(OutputError, match="has changed"):
         kontrast.prepare(src, out=tmp_path / "p", size=32)
     key.write_text("77" * 32)
-    with pytest.raises(OutputError, match="patient key"):
+    with pytest.raises(OutputError, match="another patient key") as error:
         kontrast.prepare(src, out=tmp_path / "p", size=32)
+    assert "$KONTRAST_KEY" in error.value.fix
 
 
 def test_other_settings_are_refused(src, tmp_path):
@@ -304,7 +305,7 @@ def test_unreadable_files_are_rejected_and_labels_stay_aligned(src, tmp_path, ca
     rejects = pd.read_csv(tmp_path / "p" / "rejects.csv").set_index("file")["reason"]
     assert set(rejects.index) == {"a/image002.png", "b/image011.png", "b/image029.png", "a/image020.png"}
     assert rejects["a/image002.png"] == "empty file" and outcome.summary["rejects"] == 4
-    assert "4 files were left out" in capsys.readouterr().out
+    assert "Left out: 4 files" in capsys.readouterr().out
     left = whole.table[~whole.table["source"].isin(rejects.index)]
     pd.testing.assert_frame_equal(pack.table, left.reset_index(drop=True))
     np.testing.assert_array_equal(pack.images(pack.rows()), whole.images(left.index.to_numpy()))
@@ -344,7 +345,7 @@ def test_after_too_many_bad_files_they_may_also_be_removed(src, tmp_path):
     assert files(outcome) == files(kontrast.prepare(src, out=tmp_path / "whole", size=32, workers=1))
 
 
-def test_an_interrupted_run_refuses_another_listing(src, tmp_path, monkeypatch):
+def test_an_interrupted_run_refuses_another_listing_and_another_key(src, tmp_path, monkeypatch, key):
     def killed(*args, **more):
         raise Killed
 
@@ -353,6 +354,9 @@ def test_an_interrupted_run_refuses_another_listing(src, tmp_path, monkeypatch):
         kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
     (src / "a" / "image000.png").write_bytes(b"other")
     with pytest.raises(OutputError, match="another listing"):
+        kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
+    key.write_text("77" * 32)
+    with pytest.raises(OutputError, match="another patient key"):
         kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
 
 
@@ -397,7 +401,7 @@ def test_given_splits_stay_and_leaks_are_refused_or_repaired(tmp_path):
     pack = Pack.open(kontrast.prepare(make_source(tmp_path / "a", split=split), out=tmp_path / "p", workers=1))
     assert [int(s[-7:-4]) >= 20 for s in pack.table["source"]] == list(pack.table["split"] == "test")
     leaky = make_source(tmp_path / "b", split=["train"] * 21 + ["test"] * 9)
-    with pytest.raises(LeakageError, match="1 patients"):
+    with pytest.raises(LeakageError, match="1 patient in all"):
         kontrast.prepare(leaky, out=tmp_path / "q")
     assert not (tmp_path / "q").exists()
     outcome = kontrast.prepare(leaky, out=tmp_path / "q", repair_splits=True, workers=1)

@@ -83,7 +83,7 @@ def test_dry_run_opens_and_writes_nothing(src, tmp_path, monkeypatch):
 
 def test_limit_says_how_much_was_opened(src, capsys):
     assert kontrast.scan(src, limit=3).summary["looked_at"] == 3
-    assert "3 of 11 images were opened" in capsys.readouterr().out
+    assert "opened 3 of 11 images" in capsys.readouterr().out
 
 
 def test_shared_patients_are_said_and_the_repair_is_proposed(src):

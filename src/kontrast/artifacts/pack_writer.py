@@ -21,7 +21,7 @@ import numpy as np
 from kontrast.artifacts.card import CLAIM, Card, Parent, read_card, write_card
 from kontrast.artifacts.disk import atomic, write_json
 from kontrast.errors import LeakageError
-from kontrast.types import SPLITS, TABLE_COLUMNS
+from kontrast.types import SPLITS, TABLE_COLUMNS, counted
 
 PARTS, TABLE, REJECTS, BOXES = ".parts", "table.csv", "rejects.csv", "boxes.csv"
 SHARD_IMAGES, SHARD_BYTES = 4096, 64 * 2**20
@@ -227,7 +227,7 @@ class PackWriter:
         shared = len(set.union(*patients.values()))
         if shared != (apart := sum(len(p) for p in patients.values())):
             raise LeakageError(
-                f"{apart - shared:,} patients stand in more than one split.",
+                f"{counted(apart - shared, 'patient')} in more than one split.",
                 fix="Give every patient one split; `kontrast prepare --repair-splits` does.",
             )
         return {name: {"images": images[name], "patients": len(patients[name])} for name in SPLITS}

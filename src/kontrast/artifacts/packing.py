@@ -130,13 +130,19 @@ def _settle(plan: Plan, writer: PackWriter, per_shard: int) -> None:
     if earlier is not None and {**earlier, "unreadable": False} != settled:
         if not earlier["unreadable"]:
             raise OutputError(
-                f"--out {writer.folder} was begun with another listing of {plan.src}, or another patient key.",
+                f"{writer.folder} was begun with {_other(earlier, settled)}.",
                 fix="Name another --out, or delete that folder and begin anew.",
             )
         # That run ended because files could not be read; now some were mended or removed: read all anew.
         for index in writer.rejected():
             writer.forget(index)
     write_json(folder / PLAN, settled)
+
+
+def _other(earlier: dict[str, Any], now: dict[str, Any]) -> str:
+    if earlier["key_id"] != now["key_id"]:
+        return f"another patient key ({earlier['key_id']}, now {now['key_id']})"
+    return "another listing of the source"
 
 
 def write_preview(plan: Plan, writer: PackWriter) -> list[str]:

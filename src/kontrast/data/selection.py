@@ -10,6 +10,7 @@ from kontrast import console
 from kontrast.data.layouts.names import masked
 from kontrast.data.splits import check_disjoint, complete, repair_overlap
 from kontrast.errors import DataError
+from kontrast.types import counted
 
 FRONTAL = ("AP", "PA", "frontal")
 
@@ -29,7 +30,9 @@ def keep_views(table: pd.DataFrame, views: str) -> pd.DataFrame:
             f"--views {views}: none of {len(table):,} images is known to be {views} ({unknown:,} of unknown view).",
             fix="Leave out --views, or name the column that says it with --column view=NAME.",
         )
-    console.say(f"  {len(table) - int(wanted.sum()):,} images left out by --views ({unknown:,} of unknown view)")
+    console.say(
+        f"  {counted(len(table) - int(wanted.sum()), 'image')} left out by --views ({unknown:,} of unknown view)"
+    )
     return table[wanted].reset_index(drop=True)
 
 
@@ -47,7 +50,7 @@ def keep_only(table: pd.DataFrame, patterns: Sequence[str]) -> pd.DataFrame:
             f"--only {' '.join(patterns)}: none of {len(table):,} images matches.",
             fix=f"Patterns are matched against paths below the source, such as {masked(table['source'].iloc[0])!r}.",
         )
-    console.say(f"  {len(table) - int(wanted.sum()):,} images left out by --only")
+    console.say(f"  {counted(len(table) - int(wanted.sum()), 'image')} left out by --only")
     return table[wanted].reset_index(drop=True)
 
 

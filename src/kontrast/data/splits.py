@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kontrast.errors import DataError, LeakageError, UsageError
-from kontrast.types import SPLITS
+from kontrast.types import SPLITS, counted
 
 
 def _uniform(patient: str, seed: int) -> float:
@@ -78,7 +78,7 @@ def check_disjoint(patient: Sequence[str], split: Sequence[str]) -> None:
     rows = table[table["patient"].isin(shared)]
     counts = ", ".join(f"{(rows['split'] == name).sum():,} in {name or 'train'}" for name in rows["split"].unique())
     raise LeakageError(
-        f"{len(shared):,} patients stand in more than one split (their images: {counts}).",
+        f"{counted(len(shared), 'patient')} in more than one split (their images: {counts}).",
         fix="Split by patient, or let --repair-splits move the images of such patients into train.",
     )
 
@@ -109,7 +109,7 @@ def repair_overlap(table: pd.DataFrame, mode: str = "refuse") -> tuple[pd.DataFr
             for name, rows in moved.groupby("from")
         )
         raise LeakageError(
-            f"The given splits share patients: {int((parts > 1).sum()):,} patients stand on both sides, with {each}. "
+            f"The given splits share patients, {counted(int((parts > 1).sum()), 'patient')} in all, with {each}. "
             "Scores on such images measure memory, not skill.",
             fix="Add --repair-splits to move those images into train (listed in moved.csv), or give other splits.",
         )

@@ -14,6 +14,7 @@ from kontrast.data.splits import draw_patients
 from kontrast.errors import TrainingError, UsageError
 from kontrast.metrics.scores import auroc
 from kontrast.metrics.thresholds import choose_all
+from kontrast.types import counted
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Labelled:
         """Say what is used."""
         counts = self.counts()
         console.say(
-            f"Training on {counts['train_images']:,} images of {counts['train_patients']:,} patients "
+            f"Training on {counted(counts['train_images'], 'image')} of {counted(counts['train_patients'], 'patient')} "
             f"({100 * self.fraction:.4g} % of the training patients); choosing on {counts['val_images']:,} of val."
         )
         console.say(f"Labels: uncertain = {self.policy['uncertain']}, blank = {self.policy['blank']}.")

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from kontrast import console
 from kontrast.config import require, to_dict, verb
 from kontrast.errors import UsageError
-from kontrast.types import SPLITS, Outcome
+from kontrast.types import SPLITS, Outcome, counted
 
 if TYPE_CHECKING:
     from kontrast.artifacts.pack import Pack
@@ -82,7 +82,7 @@ def audit(
         console.say(f"{out} is already done.")
         return Outcome("audit", Path(out), "already done", read_card(out).content["summary"])
     if dry_run:
-        console.say(f"Would audit {len(opened)} Packs with {sum(map(len, opened)):,} images.")
+        console.say(f"Would audit {counted(len(opened), 'Pack')} with {counted(sum(map(len, opened)), 'image')}.")
         return Outcome("audit", Path(out), "planned", {"packs": len(opened)})
     names = _names(packs)
     found: dict[str, Any] = {"label_policy": {"uncertain": config.uncertain, "blank": config.blank}}
@@ -194,7 +194,7 @@ def _say(found: dict[str, Any], summary: dict[str, Any]) -> None:
     _say_shared(found)
     for name, entry in found["packs"].items():
         if entry["repeated_images"]:
-            console.warn(f"{name}: {entry['repeated_images']:,} images are copies of others.")
+            console.warn(f"{name}: of {counted(entry['repeated_images'], 'image')} there are copies.")
         if not entry["patients_known"]:
             console.warn(f"{name} names no patients: what its splits share of them is unknown.")
     if any(summary["shared"].values()):
@@ -238,7 +238,7 @@ def _say_shared(found: dict[str, Any]) -> None:
     table = [[title, *("?" if row[unit] is None else str(row[unit]) for unit in units)] for title, row in rows]
     console.table("Shared between splits (? = cannot be known)", ["", *units], table)
     if apart:
-        console.say(f"{apart} pairs of splits of different Packs share nothing.")
+        console.say(f"Of different Packs, {counted(apart, 'pair')} of splits share nothing.")
 
 
 def _say_classifier(name: str, entry: dict[str, Any]) -> None:
@@ -260,4 +260,4 @@ def _say_classifier(name: str, entry: dict[str, Any]) -> None:
             table.append([f"{kind}: {word}", str(scores["rows"]), decimal(area["value"]) + bounds])
     console.table(f"{name}: macro AUROC on test by subgroup", ["subgroup", "images", "AUROC [95 %]"], table)
     if small:
-        console.say(f"{small} subgroups are too small to be scored.")
+        console.say(f"Too small to be scored: {counted(small, 'subgroup')}.")

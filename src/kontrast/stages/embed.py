@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from kontrast import console
 from kontrast.config import require, to_dict, verb
-from kontrast.types import Outcome
+from kontrast.types import Outcome, counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def embed(
         console.say(f"{out} holds these features already.")
         return Outcome("embed", Path(out), "already done", read_card(out).content["summary"])
     summary = {"images": len(rows), "feature_dim": network.feature_dim, "encoder": spec.name, "size": spec.size}
-    console.say(f"{len(rows):,} images → {network.feature_dim} features each, {spec.name} at {spec.size} px.")
+    console.say(f"{counted(len(rows), 'image')} → {network.feature_dim} features each, {spec.name} at {spec.size} px.")
     if dry_run:
         return Outcome("embed", Path(out), "planned", summary)
     with locked(taken.folder):

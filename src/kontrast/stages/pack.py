@@ -5,7 +5,7 @@ from pathlib import Path
 from kontrast import console
 from kontrast.config import choose, verb
 from kontrast.errors import ArtifactError, UsageError
-from kontrast.types import Outcome
+from kontrast.types import Outcome, counted
 
 ACTIONS = ("verify",)
 JOINING = ("merge", "subset", "export")
@@ -43,7 +43,9 @@ def _verify(folder: Path, dry_run: bool) -> Outcome:
     card = read_card(folder, "pack")
     total = sum(file["bytes"] for file in card.files.values())
     if dry_run:
-        console.say(f"Would compare {len(card.files)} files ({total / 2**20:,.1f} MiB) of {folder} with its card.")
+        console.say(
+            f"Would compare {counted(len(card.files), 'file')} ({total / 2**20:,.1f} MiB) of {folder} with its card."
+        )
         return Outcome("pack", folder, "planned", {"files": len(card.files), "rows": card.content["rows"]})
     found = damages(folder)
     for damage in found:
@@ -53,10 +55,12 @@ def _verify(folder: Path, dry_run: bool) -> Outcome:
         ranges = [range(d.first, d.last + 1) for d in found if d.first is not None and d.last is not None]
         rows = len(set().union(*ranges))
         raise ArtifactError(
-            f"{len(found)} of the files of {folder} are not what its card says; at most {rows:,} images are affected.",
+            f"{len(found)} of the files of {folder} are not what its card says; "
+            f"this affects at most {counted(rows, 'image')}.",
             fix="Restore those files from a copy, or prepare the Pack again into another folder.",
         )
     console.say(
-        f"{folder} is whole: {card.content['rows']:,} images, {len(card.files)} files, {total / 2**20:,.1f} MiB."
+        f"{folder} is whole: {counted(card.content['rows'], 'image')}, {counted(len(card.files), 'file')}, "
+        f"{total / 2**20:,.1f} MiB."
     )
     return Outcome("pack", folder, summary={"files": len(card.files), "rows": card.content["rows"], "damaged": []})

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from kontrast import console
 from kontrast.config import require, to_dict, verb
-from kontrast.types import Outcome
+from kontrast.types import Outcome, counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +71,15 @@ def phantom(
     if held.state == "done":
         from kontrast.artifacts.card import read_card
 
-        console.say(f"{out} is done already: {config.patients} patients at {config.size} px.")
+        console.say(f"{out} is done already: {counted(config.patients, 'patient')} at {config.size} px.")
         return Outcome("phantom", out, "already done", read_card(out).content)
     cohort = members(config.patients)
     valid = sum(part == "valid" for part, _ in cohort)
     if dry_run:
         summary = {"patients": len(cohort), "valid_patients": valid}
-        console.say(f"Would write {len(cohort) - valid} patients for training and {valid} for validation to {out}.")
+        console.say(
+            f"Would write {counted(len(cohort) - valid, 'patient')} for training and {valid} for validation to {out}."
+        )
         return Outcome("phantom", out, "planned", summary)
     return _write(out, cohort, wanted, config, resumed=held.state == "resume")
 
@@ -107,7 +109,8 @@ def _write(
         tables = ["truth.csv", *(f"{ROOT}/{name}" for name in ("train.csv", "valid.csv", "masks/legend.json"))]
         write_card(out, "phantom", config=wanted, content=summary, files=tables)
     console.say(
-        f"{summary['images']} images of {summary['studies']} studies and {summary['patients']} patients "
+        f"{counted(summary['images'], 'image')} of {counted(summary['studies'], 'study')} and "
+        f"{counted(summary['patients'], 'patient')} "
         f"({summary['train_images']} train, {summary['valid_images']} valid), {config.size} px."
     )
     return Outcome("phantom", out, "done", dict(summary))

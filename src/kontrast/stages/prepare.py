@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from kontrast import console
 from kontrast.config import require, to_dict, verb
 from kontrast.errors import OutputError, UsageError
-from kontrast.types import SPLITS, Outcome
+from kontrast.types import SPLITS, Outcome, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,7 +155,7 @@ def _planned(plan: "Plan", out: Path) -> Outcome:
 
     images: dict[str, int] = {name: int((plan.table["split"] == name).sum()) for name in SPLITS}
     shares = ", ".join(f"{n:,} {name}" for name, n in images.items() if n)
-    console.say(f"Would pack {len(plan.table):,} images at {plan.treatment.size} px into {out}: {shares}.")
+    console.say(f"Would pack {counted(len(plan.table), 'image')} at {plan.treatment.size} px into {out}: {shares}.")
     positives = positives_by_split(plan.table, plan.findings)
     _say_labels(label_counts(plan.table, plan.findings), positives, images)
     planned = {"rows": len(plan.table), "size": plan.treatment.size, "findings": list(plan.findings)}
@@ -277,16 +277,18 @@ def _generated(src: Path) -> bool:
 def _refuse_changed(src: Path, out: Path, content: dict[str, Any], table: "pd.DataFrame", key: "Key") -> None:
     """A finished Pack stays as it is: another listing needs another one."""
     from kontrast.artifacts.packing import fingerprint
+    from kontrast.data.identity import KEY_VARIABLE
 
     if content["key_id"] != key.id:
         raise OutputError(
-            f"--out {out} was made with the patient key {content['key_id']}; this one is {key.id}.",
-            fix="Name the earlier key with --key, or another --out.",
+            f"{out} was made with another patient key than the one in use now ({content['key_id']}, now {key.id}): "
+            "under another key the same patients get other ids.",
+            fix=f"Give the earlier key (--key FILE, or ${KEY_VARIABLE} for any command), or name another --out.",
         )
     if content["fingerprint"] != fingerprint(src, table, key):
         raise OutputError(
-            f"{src} has changed since {out} was made: {content['source_rows']:,} images then, {len(table):,} now "
-            "(or their tables or files are others).",
+            f"{src} has changed since {out} was made: {counted(content['source_rows'], 'image')} then, "
+            f"{len(table):,} now (or their tables or files are others).",
             fix="Name another --out.",
         )
 
@@ -297,7 +299,7 @@ def _say(facts: dict[str, Any]) -> None:
     console.say()
     of_patients = "" if facts["patients_known"] else " (each image counts as one)"
     console.table(
-        f"{facts['rows']:,} images of {facts['size']} px",
+        f"{counted(facts['rows'], 'image')} of {facts['size']} px",
         ["split", "images", f"patients{of_patients}"],
         [[name, f"{n['images']:,}", f"{n['patients']:,}"] for name, n in facts["splits"].items()],
     )
@@ -306,9 +308,9 @@ def _say(facts: dict[str, Any]) -> None:
     if facts["masks"]:
         console.say(f"masks: {len(facts['masks'])} kinds ({', '.join(facts['masks'][:3])} …)")
     if facts["moved"]:
-        console.say(f"{facts['moved']:,} images of patients in two splits were moved to train: see moved.csv.")
+        console.say(f"Moved to train: {counted(facts['moved'], 'image')} of patients in two splits, see moved.csv.")
     if facts["rejects"]:
-        console.say(f"{facts['rejects']:,} files were left out, see rejects.csv: {top_reasons(facts['reasons'])}.")
+        console.say(f"Left out: {counted(facts['rejects'], 'file')}, see rejects.csv: {top_reasons(facts['reasons'])}.")
     console.say(f"pixels of train, padding left out: mean {facts['mean']:.3f}, standard deviation {facts['std']:.3f}")
 
 

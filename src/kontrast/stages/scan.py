@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from kontrast import __version__, console
 from kontrast.config import require, verb
 from kontrast.errors import OutputError
-from kontrast.types import Outcome
+from kontrast.types import Outcome, counted
 
 if TYPE_CHECKING:
     from kontrast.data.layouts import Layout, Records
@@ -103,11 +103,12 @@ def _notes(records: "Records", total: int, pixels: "Pixels", patients: int, imag
     notes = list(records.notes)
     if images:
         notes.append(
-            f"the given splits share {patients:,} patients: {images:,} held-out images are of patients in train too; "
+            f"the given splits share {counted(patients, 'patient')}, of whom {counted(images, 'held-out image')} "
+            "would test memory; "
             "prepare refuses that, or moves these images into train with --repair-splits"
         )
     if pixels.looked < total:
-        notes.append(f"{pixels.looked:,} of {total:,} images were opened; --limit {total} opens all")
+        notes.append(f"opened {pixels.looked:,} of {total:,} images; --limit {total} opens all")
     return notes
 
 
@@ -153,7 +154,7 @@ def _print(layout: "Layout", facts: dict[str, Any], found: Sequence["Problem"]) 
         text = f"{low} px, all the same" if sizes["different"] == 1 else f"{low} to {high} px, median {middle}"
         row("size", f"{text} (height×width)")
     patients = "unknown" if facts["patients"] is None else f"{facts['patients']:,}"
-    row("patients", patients + ("" if facts["studies"] is None else f", with {facts['studies']:,} studies"))
+    row("patients", patients + ("" if facts["studies"] is None else f", with {counted(facts['studies'], 'study')}"))
     row("views", _listed(facts["views"]))
     age = facts["age"]
     row(

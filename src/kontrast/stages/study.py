@@ -9,7 +9,7 @@ from typing import Any
 from kontrast import console
 from kontrast.config import choose, from_dict, load_yaml, require, to_dict, verb
 from kontrast.errors import DataError, KontrastError, UsageError
-from kontrast.types import Outcome
+from kontrast.types import Outcome, counted
 
 PROTOCOLS = ("probe", "finetune")
 
@@ -129,7 +129,8 @@ def study(file: Path, /, *, out: Path, jobs: int = 1, seed: int | None = None, d
         return Outcome("study", out, "already done", read_card(out).content["summary"])
     _check_words(plan, file.name)
     cells = cells_of(plan)
-    console.say(f"{len(plan.arms)} arms, {len(cells)} trainings; fractions {plan.fractions}, seeds {plan.seeds}.")
+    size = f"{counted(len(plan.arms), 'arm')}, {counted(len(cells), 'training')}"
+    console.say(f"{size}; fractions {plan.fractions}, seeds {plan.seeds}.")
     if dry_run:
         for cell in cells:
             console.say(f"  {cell.name}")

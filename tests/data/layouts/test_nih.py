@@ -37,7 +37,7 @@ def test_labels_and_people(src):
     healthy = table.loc["images_001/images/00000001_001.png"]
     assert (healthy[list(NIH_FINDINGS)] == 0).all() and np.isnan(healthy["age"])
     assert records.problems == (("00000003_000.png", "no such file"),)
-    assert any("1 ages" in note for note in records.notes)
+    assert any("left blank: 1 age" in note for note in records.notes)
 
 
 def test_official_lists(src):

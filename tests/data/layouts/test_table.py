@@ -45,7 +45,7 @@ def test_the_same_name_in_two_folders(tmp_path):
     make(tmp_path, "file,Mass\n1,1\n2,0\n3,0\n", "images/1.png", "images/2.png", "images/3.png", "masks/1.png")
     records = read(tmp_path)
     assert records.table["source"].tolist() == ["images/1.png", "images/2.png", "images/3.png"]
-    assert any("1 names stand in several folders; taken from images/" in note for note in records.notes)
+    assert any("1 name found in several folders; taken from images/" in note for note in records.notes)
     make(tmp_path, "file,Mass\n1,1\n2,0\n3,0\n", "masks/2.png", "masks/3.png")
     with pytest.raises(DataError):  # no folder holds more than the other: nothing is guessed
         read(tmp_path)

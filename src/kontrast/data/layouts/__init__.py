@@ -22,6 +22,7 @@ from kontrast.data.layouts.names import are_classes, masked
 from kontrast.data.layouts.records import BASE, Records
 from kontrast.data.words import read_table
 from kontrast.errors import DataError, UsageError
+from kontrast.types import counted
 
 __all__ = ["BASE", "LAYOUTS", "Layout", "Records", "detect", "masked"]
 
@@ -58,10 +59,10 @@ class Layout:
         """What is not known about the folders, in a sentence without their names; "" where all is clear."""
         if not self.doubtful:
             return ""
-        images = f"{median(self.doubtful):,.0f}"
+        images = counted(round(median(self.doubtful)), "image")
         return (
-            f"{len(self.doubtful)} folders with about {images} image{'s' * (images != '1')} each may be classes or "
-            "people, so their names are not taken for findings unasked"
+            f"{counted(len(self.doubtful), 'folder')} with about {images} each may be classes or people, so their "
+            "names are not taken for findings unasked"
         )
 
     def records(self, src: Path, labels: Sequence[Path] = (), overrides: Mapping[str, str] | None = None) -> Records:

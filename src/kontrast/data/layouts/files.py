@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from kontrast.data.columns import stem
 from kontrast.data.layouts.names import masked
 from kontrast.errors import DataError
+from kontrast.types import counted
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _prefer_folder(options: list[list[Path]]) -> tuple[list[Path | None], tuple[
         if len(ranked) > 1:
             taken[masked(ranked[0].parent.as_posix())] += 1
     notes = tuple(
-        f"{count:,} names stand in several folders; taken from {folder}/, which holds the most"
+        f"{counted(count, 'name')} found in several folders; taken from {folder}/, which holds the most"
         for folder, count in taken.items()
     )
     return chosen, notes

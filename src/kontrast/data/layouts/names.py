@@ -11,23 +11,23 @@ from kontrast.data.columns import NIH_FINDINGS
 from kontrast.types import FINDINGS
 
 _CLASSES = """
-    abdomen abnormal abscess abnormality absent acute adult alzheimer and ankle arm arthritis asthma bacteria bacterial
-    benign bone brain breast bronchitis cancer carcinoma cardiac catheter chest child chronic class clear clean cmv
-    control cornea corona coronavirus covid ct cxr cyst defect degeneration diabetic disease diseased elbow embolism
-    fibrous finding finger fluid foot forearm fracture fungal glioma grade granuloma haemorrhage hand head health
-    healthy heart hemorrhage hip humerus ill infected infection infiltrate inflammation influenza injury interstitial
-    invalid kidney knee label large left leg lesion liver lung malignant mammography mass medium meningioma mild
-    moderate mr mri neck neg negative neoplasm no nodule nofinding non none normal not of opacity or osteoarthritis
-    other others pa pathologic pathological pathology pelvis pituitary pneumocystis pneumoconiosis poor pos positive
-    present pulmonary quality retina right rib sarcoidosis sars severe shoulder sick silicosis skin skull spine
-    stage status stomach stroke suspected tb thorax tooth tube tuberculosis tumor tumour ultrasound unhealthy unknown
-    valid viral virus with without wrist xray x ray
+    abdomen abnormal abnormality abscess absent acute adult alzheimer and ankle arm arthritis asthma bacteria
+    bacterial benign bone brain breast bronchitis cancer carcinoma cardiac catheter chest child chronic class clean
+    clear cmv control cornea corona coronavirus covid ct cxr cyst defect degeneration diabetic disease diseased
+    elbow embolism fibrous finding finger fluid foot forearm fracture fungal glioma grade granuloma haemorrhage hand
+    head health healthy heart hemorrhage hip humerus ill infected infection infiltrate inflammation influenza injury
+    interstitial invalid kidney knee label large left leg lesion liver lung malignant mammography mass medium
+    meningioma mild moderate mr mri neck neg negative neoplasm no nodule nofinding non none normal not of opacity or
+    osteoarthritis other others pa pathologic pathological pathology pelvis pituitary pneumoconiosis pneumocystis
+    poor pos positive present pulmonary quality ray retina rib right sarcoidosis sars severe shoulder sick silicosis
+    skin skull spine stage status stomach stroke suspected tb thorax tooth tube tuberculosis tumor tumour ultrasound
+    unhealthy unknown valid viral virus with without wrist x xray
 """
 _PLACES = """
-    annotation ap archive batch chexpert csv data dataset dcm dic dicom dir export file folder frontal image img index
-    jpe jpeg jpg lateral ll mask metadata note original part patient person png projection radiograph raw report scan sample
-    segmentation series set slice small split src study subject subset table test testing tif tiff train training val validation
-    version view zip
+    annotation ap archive batch chexpert csv data dataset dcm dic dicom dir export file folder frontal image img
+    index jpe jpeg jpg lateral ll mask metadata note original part patient person png projection radiograph raw
+    report sample scan segmentation series set slice small split src study subject subset table test testing tif
+    tiff train training val validation version view zip
 """
 
 

@@ -12,6 +12,7 @@ from kontrast.data.layouts.folder import images_of
 from kontrast.data.layouts.records import Records, finish, from_roles
 from kontrast.data.words import read_table
 from kontrast.errors import DataError
+from kontrast.types import counted
 
 TABLE = "Data_Entry_2017*.csv"
 LISTS = {"train_val_list.txt": "", "test_list.txt": "test"}
@@ -64,7 +65,7 @@ def records(src: Path, labels: Sequence[Path], overrides: Mapping[str, str]) -> 
     if (src / "BBox_List_2017.csv").is_file():
         notes.append("BBox_List_2017.csv is there: boxes of 8 findings")
     if wrong:
-        notes.append(f"{wrong:,} ages are not between 0 and 120 years: left blank")
+        notes.append(f"not between 0 and 120 years, and left blank: {counted(wrong, 'age')}")
     return finish(
         src,
         frame,

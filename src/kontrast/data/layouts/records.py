@@ -12,6 +12,7 @@ from kontrast.data import words
 from kontrast.data.columns import ROLES, Roles
 from kontrast.data.decode import DICOM, read_header
 from kontrast.errors import DataError
+from kontrast.types import counted
 
 BASE = ("source", "patient", "study", "split", "view", "sex", "age")
 
@@ -117,7 +118,7 @@ def _from_headers(src: Path, frame: pd.DataFrame, known: bool) -> tuple[pd.DataF
     same = (frame["patient"] == "") & (frame["study"] != "")
     if "study" in notes and same.any():
         frame["patient"] = frame["patient"].where(~same, frame["study"])
-        text.append(f"{int(same.sum()):,} images without a patient id: their study counts as the patient")
+        text.append(f"{counted(int(same.sum()), 'image')} without a patient id: the study counts as the patient")
         known = True
     return frame, known or "patient" in notes, text
 
@@ -149,7 +150,7 @@ def finish(
     if not patients_known:
         lines.append("no patient ids: each image counts as its own patient, so the same person may be on both sides")
     elif blank.any():
-        lines.append(f"{int(blank.sum()):,} images without a patient id count as one patient each")
+        lines.append(f"{counted(int(blank.sum()), 'image')} without a patient id: each counts as a patient")
     if patients_known and len(frame) > 20 and frame["patient"].nunique() == 1:
         lines.append("all images carry the same patient id (a placeholder?), so they cannot be divided by patient")
     frame = frame.assign(patient=frame["patient"].where(~blank, frame["source"]))
