@@ -225,15 +225,17 @@ def test_options_reach_the_negatives_by_either_way(tmp_path, capsys):
         planned("byol", same_patient_negatives="keep")
 
 
-def test_a_method_of_one_view_takes_no_pairs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["one", *({"mae"} & METHODS.keys())])
+def test_a_method_of_one_view_takes_no_pairs(tmp_path, monkeypatch, name):
     class One(METHODS["byol"]):
         views = ViewSpec(globals=1)
 
     monkeypatch.setitem(METHODS, "one", One)
     pack = Pack.open(make_pack(tmp_path / "p", n=40, size=16))
-    with pytest.raises(UsageError, match="one learns from one view") as error:
-        make_plan("one", One.Config(), PretrainConfig(positives="patient"), None, None, [(pack, pack.rows("train"))],
-                  CPU, measuring=False)  # fmt: skip
+    found = [(pack, pack.rows("train"))]
+    with pytest.raises(UsageError, match=f"{name} learns from one view") as error:
+        make_plan(name, METHODS[name].Config(), PretrainConfig(positives="patient"), None, None, found, CPU,
+                  measuring=False)  # fmt: skip
     assert "--positives image" in error.value.fix
 
 
