@@ -1,8 +1,6 @@
 import json
 import pickle
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -13,7 +11,7 @@ from hypothesis import strategies as st
 from helpers import KEY, make_pack
 from kontrast.artifacts.card import read_card, sha256_file, write_card
 from kontrast.artifacts.lock import locked
-from kontrast.artifacts.pack import Pack, PackWriter, Shard, damages, shard_rows, slug, write_npy
+from kontrast.artifacts.pack import Pack, PackWriter, Shard, damages, shard_rows, slug
 from kontrast.artifacts.pack_writer import tidy
 from kontrast.errors import ArtifactError, LeakageError, OutputError, UsageError
 from kontrast.types import TABLE_COLUMNS
@@ -311,38 +309,6 @@ def test_the_same_pack_is_written_twice(tmp_path):
     a, b = make_pack(tmp_path / "a", masks=True), make_pack(tmp_path / "b", masks=True)
     assert {p.name: sha256_file(p) for p in a.iterdir()} == {p.name: sha256_file(p) for p in b.iterdir()}
     assert json.loads((a / "card.json").read_text())["files"] == read_card(b).files
-
-
-FULL = """
-import resource, sys, numpy as np
-from pathlib import Path
-from kontrast.artifacts.pack import write_npy
-from kontrast.errors import OutputError
-resource.setrlimit(resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))
-for n in (4900, 5000, 7168, 100_000):  # NumPy's tofile loses the end of all of these, and says nothing of some
-    try:
-        write_npy(Path(sys.argv[1]) / "a.npy", np.ones(n, np.uint8))
-    except OutputError:
-        continue
-    sys.exit(f"{n} bytes were lost")
-write_npy(Path(sys.argv[1]) / "a.npy", np.ones(4000, np.uint8))
-"""
-
-
-def test_a_full_disk_never_cuts_an_array_short_in_silence(tmp_path):
-    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert [p.name for p in tmp_path.iterdir()] == ["a.npy"] and np.load(tmp_path / "a.npy").sum() == 4000
-
-
-@pytest.mark.parametrize(
-    "array", [np.zeros((0, 3, 3), np.uint8), np.arange(6.0).reshape(2, 3).T, np.uint16([[1], [2]])]
-)
-def test_arrays_are_written_as_numpy_reads_them(tmp_path, array):
-    write_npy(tmp_path / "a.npy", array)
-    read = np.load(tmp_path / "a.npy", mmap_mode="r" if array.size else None)
-    np.testing.assert_array_equal(read, array)
-    assert read.dtype == array.dtype and read.flags.c_contiguous
 
 
 def test_shards_stay_small():

@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import kontrast
+from contracts.commands import read_table
 from helpers import make_pack
 from kontrast.artifacts.card import CARD, CLAIM, PROTOCOLS, claim, parent, read_card, verify_files
 from kontrast.artifacts.classifier import Classifier, load_classifier, save_classifier
@@ -159,3 +161,10 @@ def test_another_kind_is_refused(kind, copy):
     (copy / CARD).write_text(json.dumps(card | {"kind": "demo"}))
     with pytest.raises(ArtifactError, match="it is a demo"):
         KINDS[kind][1](copy)
+
+
+def test_an_evaluation_writes_people_and_labels_as_the_pack_does(world):
+    table, truth = (read_table(path) for path in (world.paths["pack"] / "table.csv", world.paths["truth"]))
+    same = [name for name in truth.columns if name in table.columns]
+    assert {"age", "sex", "Disc"} <= set(same) and truth["age"].ne("").any()
+    pd.testing.assert_frame_equal(truth[same], table[table["split"] == "test"][same].reset_index(drop=True))

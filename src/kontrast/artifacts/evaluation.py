@@ -19,6 +19,7 @@ import pandas as pd
 from kontrast import console
 from kontrast.artifacts.card import Card, Parent, read_card, verify_files, write_card
 from kontrast.artifacts.disk import atomic, write_json
+from kontrast.artifacts.files import cell
 from kontrast.errors import ArtifactError
 from kontrast.metrics.evaluation import mixed
 from kontrast.types import COMPETITION_FINDINGS, TRUTH_COLUMNS, PathLike
@@ -85,7 +86,7 @@ def write_evaluation(
     ids = truth["image_id"].to_numpy()
     predicted = pd.DataFrame(predictions, columns=list(findings))
     predicted.insert(0, "image_id", ids)
-    labels = {name: [_label(value) for value in truth[name]] for name in findings}
+    labels = {name: [cell(value) for value in truth[name]] for name in ("age", *findings)}
     table = truth[list(TRUTH_COLUMNS)].reset_index(drop=True).assign(**labels)
     for name, frame in ((PREDICTIONS, predicted), (TRUTH, table)):
         with atomic(folder / name) as stream:
@@ -245,7 +246,3 @@ def _row(name: str, entry: Mapping[str, Any], marked: bool = False) -> list[str]
         area += f" [{decimal(auroc['low'])}, {decimal(auroc['high'])}]{MARK if marked else ''}"
     counts = [str(entry.get("n", "")), str(entry.get("positives", ""))]
     return [name, *counts, area, *(decimal(entry[score]["value"]) for score in ("ap", "f1", "kappa"))]
-
-
-def _label(value: float) -> str:
-    return "" if np.isnan(value) else str(int(value))

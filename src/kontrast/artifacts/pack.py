@@ -20,12 +20,12 @@ import pandas as pd
 
 from kontrast import console
 from kontrast.artifacts.card import Card, read_card, verify_files
-from kontrast.artifacts.pack_writer import BOXES, REJECTS, TABLE, PackWriter, Shard, shard_rows, slug, write_npy
+from kontrast.artifacts.pack_writer import BOXES, REJECTS, TABLE, PackWriter, Shard, shard_rows, slug
 from kontrast.config import choose
 from kontrast.errors import ArtifactError
 from kontrast.types import SPLITS, TABLE_COLUMNS, PathLike
 
-__all__ = ["Damage", "Pack", "PackWriter", "Shard", "damages", "shard_rows", "slug", "write_npy"]
+__all__ = ["Damage", "Pack", "PackWriter", "Shard", "damages", "shard_rows", "slug"]
 
 VERIFY_BYTES = 2 * 2**30
 """Image shards up to this size in all are checksummed whenever a Pack is opened (about a second a GiB)."""

@@ -5,13 +5,11 @@ each. A part is written after its shards, so a part means that its shard is whol
 `table.csv` and `rejects.csv`, writes the card and then drops the parts.
 """
 
-import csv
-import io
 import json
 import math
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from kontrast.artifacts.card import CLAIM, Card, Parent, read_card, write_card
-from kontrast.artifacts.disk import atomic, write_json
+from kontrast.artifacts.disk import write_json
+from kontrast.artifacts.files import cell, write_csv, write_npy, write_planes
 from kontrast.errors import LeakageError
 from kontrast.types import SPLITS, TABLE_COLUMNS, counted
 
@@ -119,31 +118,16 @@ class PackWriter:
             write_npy(self.folder / f"images-{index:05d}.npy", images)
         masks = {name: planes for name, planes in shard.masks.items() if planes}
         for name, planes in masks.items():
-            self._write_mask(index, name, planes, len(images))
+            write_planes(self.folder / f"masks-{slug(name)}-{index:05d}.npy", planes, len(images), self.size)
         write_json(
             self.part(index),
             {
-                "rows": [[_text(row[column]) for column in self.columns] for row in shard.rows],
+                "rows": [[cell(row[column]) for column in self.columns] for row in shard.rows],
                 "rejects": [list(pair) for pair in shard.rejects],
                 "masks": sorted(masks),
                 "pixels": _pixel_sums(images, shard),
             },
         )
-
-    def _write_mask(self, index: int, name: str, planes: Mapping[int, np.ndarray], rows: int) -> None:
-        """An N×H×W array of 0 and 1 whose empty planes take no space on file systems with sparse files."""
-        plane_bytes = self.size * self.size
-        header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(
-            header, {"descr": "|u1", "fortran_order": False, "shape": (rows, self.size, self.size)}
-        )
-        with atomic(self.folder / f"masks-{slug(name)}-{index:05d}.npy") as stream:
-            stream.write(header.getvalue())
-            start = stream.tell()
-            for position in sorted(planes):
-                stream.seek(start + position * plane_bytes)
-                stream.write(planes[position].astype(np.uint8).tobytes())
-            stream.truncate(start + rows * plane_bytes)
 
     def finish(
         self,
@@ -239,37 +223,6 @@ def tidy(folder: Path) -> None:
     shutil.rmtree(folder / PARTS, ignore_errors=True)
     for leftover in (folder / CLAIM, *folder.glob(".*.partial")):
         leftover.unlink(missing_ok=True)
-
-
-def write_npy(path: Path, array: np.ndarray) -> None:
-    """Write a `.npy` file atomically, and notice a full disk: NumPy's own `tofile` can lose the end without an error.
-
-    Raises:
-        OutputError: the disk is full or cannot be written.
-    """
-    with atomic(path) as stream:
-        array = np.ascontiguousarray(array)
-        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
-        stream.write(array.reshape(-1).view(np.uint8).data)
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file atomically, in UTF-8 with plain line ends."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    with atomic(path) as stream:
-        stream.write(text.getvalue().encode("utf-8", "surrogateescape"))
-
-
-def _text(value: Any) -> str:
-    """A value as it stands in table.csv: whole numbers without a point, blank for None and NaN."""
-    if value is None or (isinstance(value, (float, np.floating)) and math.isnan(value)):
-        return ""
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
 
 
 def _pixel_sums(images: np.ndarray, shard: Shard) -> dict[str, list[int]]:

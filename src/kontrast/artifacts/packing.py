@@ -14,8 +14,9 @@ import pandas as pd
 
 from kontrast import console
 from kontrast.artifacts.disk import atomic, write_json
+from kontrast.artifacts.files import write_csv
 from kontrast.artifacts.pack import Pack
-from kontrast.artifacts.pack_writer import PARTS, REJECTS, PackWriter, Shard, shard_rows, write_csv
+from kontrast.artifacts.pack_writer import PARTS, REJECTS, PackWriter, Shard, shard_rows
 from kontrast.data.identity import Key
 from kontrast.data.masks import MaskSource
 from kontrast.data.preparation import Prepared, Treatment, prepare_images, start_worker

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from kontrast import console
 from kontrast.artifacts.classifier import Classifier
-from kontrast.artifacts.pack import Pack, write_npy
+from kontrast.artifacts.files import write_npy
+from kontrast.artifacts.pack import Pack
 from kontrast.nn.encoders import Encoder, EncoderSpec, normalise
 
 FEATURES, PART_ROWS = "features.npy", 4096

@@ -1,7 +1,7 @@
 """Files into grey images: what belongs here is formats (JPEG, PNG, TIFF, DICOM), and nothing about labels or sizes.
 
 `decode` reads any of them; each failure is a `DecodeError` with a short reason. This package alone names DICOM's
-library, which is loaded only when a DICOM file is met.
+library, which is loaded only when a DICOM file is met, or written (dicom_writer.py, for phantoms).
 """
 
 import os
