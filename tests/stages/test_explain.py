@@ -85,6 +85,7 @@ def test_without_masks_there_are_pictures_and_a_reason(made, tmp_path, capsys):
     assert len(table) == 4 and table["hit"].isna().all()
     said = capsys.readouterr().out
     (line,) = [line for line in said.splitlines() if "true place" in line]
+    assert said.count("--device") == 1
     assert line.startswith("4 pictures; no true place is known of any finding") and "centre" not in said
 
 

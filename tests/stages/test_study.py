@@ -1,5 +1,6 @@
 import csv
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
@@ -54,6 +55,15 @@ def test_the_grid_runs_and_its_tables_are_the_evaluations(pack, tmp_path) -> Non
     # what moco's pretraining saw (train) is in no fold
     assert folds["images"] == sum(1 for r in csv.DictReader((pack / "table.csv").open()) if r["split"] != "train")
     assert made.summary["cells"] == 4
+    card = json.loads((tmp_path / "s/card.json").read_text())
+    assert card["content"]["means"] == {"findings": ["Disc", "Bar"], "left_out": {}}
+    # the maps are of the first arm that is not the baseline, with all labels
+    maps = json.loads((tmp_path / "s/explanations/moco/probe-100pc-seed0/card.json").read_text())
+    classifier = (tmp_path / "s/classifiers/moco/probe-100pc-seed0/card.json").read_bytes()
+    assert {p["sha256"] for p in maps["parents"] if p["role"] == "classifier"} == {sha256(classifier).hexdigest()}
+    page = kontrast.report(tmp_path / "s", out=tmp_path / "s.html").out.read_text()
+    for part in ("By finding", "How far labels go", "beside its heat map", "patient-grouped folds", "Classifier moco/"):
+        assert part in page, part
     assert kontrast.study(file, out=tmp_path / "s").status == "already done"
 
 

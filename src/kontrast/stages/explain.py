@@ -13,6 +13,7 @@ from kontrast.types import SPLITS, Outcome
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
 
     from kontrast.artifacts.classifier import Classifier
     from kontrast.artifacts.pack import Pack
@@ -168,7 +169,9 @@ def _explain(
 
     from kontrast.artifacts.disk import atomic, disk_errors
     from kontrast.engine.explaining import summarise
+    from kontrast.engine.precision import resolve_device
 
+    device = resolve_device(config.device)
     tables: list[pd.DataFrame] = []
     results: dict[str, Any] = {}
     files = [TABLE]
@@ -176,7 +179,7 @@ def _explain(
     with disk_errors(folder), console.progress("explain", total, "images") as line:
         (folder / PICTURES).mkdir(exist_ok=True)
         for chosen in samples:
-            table, pictures = _explain_one(model, pack, chosen, folder, config, line)
+            table, pictures = _explain_one(model, pack, chosen, folder, config, device, line)
             tables.append(table)
             patients = pack.table["patient_id"].to_numpy()[chosen.rows] if pack.patients_known else None
             found = summarise(chosen, table, patients, replicates=config.replicates, seed=config.seed)
@@ -189,20 +192,19 @@ def _explain(
 
 
 def _explain_one(
-    model: "Classifier", pack: "Pack", chosen: "Sample", folder: Path, config: ExplainConfig, line: console.Progress
-) -> "tuple[pd.DataFrame, list[str]]":
+    model: "Classifier", pack: "Pack", chosen: "Sample", folder: Path, config: ExplainConfig,
+    device: "torch.device", line: console.Progress,
+) -> "tuple[pd.DataFrame, list[str]]":  # fmt: skip
     """Explain one finding's sample: a row an image, and the pictures drawn."""
     import pandas as pd
 
     from kontrast.artifacts.pack import slug
     from kontrast.engine.explaining import explain_sample
-    from kontrast.engine.precision import resolve_device
 
     records, pictures = [], []
     explained = explain_sample(
-        model, pack, chosen, threshold=config.threshold, device=resolve_device(config.device),
-        batch_size=config.batch_size,
-    )  # fmt: skip
+        model, pack, chosen, threshold=config.threshold, device=device, batch_size=config.batch_size
+    )
     for position, one in enumerate(explained):
         image_id = pack.table["image_id"].iloc[one.row]
         if position < config.images:
