@@ -23,6 +23,7 @@ from kontrast.engine.batches import Batches
 from kontrast.engine.loop import LoopConfig, fit
 from kontrast.errors import ArtifactError, UsageError
 from kontrast.methods import METHODS
+from kontrast.methods.method import Chunkable
 
 PLAN = "plan.json"
 Auto = Literal["auto"]
@@ -59,6 +60,7 @@ class Plan:
         precision: resolved.
         seed: of everything drawn.
         positives: whose images the views of a pair show: `image`, `study` or `patient`.
+        chunk_size: images that a process embeds at a time, None for its whole part of the batch.
     """
 
     method: str
@@ -77,12 +79,13 @@ class Plan:
     precision: str
     seed: int
     positives: str = "image"
+    chunk_size: int | None = None
 
     def loop(self) -> LoopConfig:
         """How the loop trains it."""
         return LoopConfig(
             steps=self.steps, lr=self.lr, optimizer=self.optimizer, weight_decay=self.weight_decay,
-            warmup=self.warmup, clip=self.clip, precision=self.precision,
+            warmup=self.warmup, clip=self.clip, precision=self.precision, chunk_size=self.chunk_size,
             log_every=min(max(self.steps // 200, 1), 50),
         )  # fmt: skip
 
@@ -148,6 +151,30 @@ def choose_batch_size(wanted: int | Auto, images: int, device: torch.device) -> 
     reason = f"suits a {device.type.upper()}" if size == most else f"about an eighth of {images:,} images"
     console.decided("--batch-size", size, reason)
     return size
+
+
+def check_chunks(method: str, chunk_size: int | None, batch_size: int) -> None:
+    """Refuse chunks where a method has none, or where they are no equal parts of a process's batch.
+
+    Raises:
+        UsageError: says which methods have them, or which size would do.
+    """
+    if chunk_size is None:
+        return
+    if not issubclass(METHODS[method], Chunkable):
+        able = ", ".join(name for name, kind in METHODS.items() if issubclass(kind, Chunkable))
+        raise UsageError(
+            f"--chunk-size is not for {method}: it does not embed a batch first and compare it then.",
+            fix=f"Leave it out, or choose a --method that does: {able}.",
+        )
+    share = batch_size // distributed.world_size()
+    if share % chunk_size:
+        divisors = [n for n in range(2, min(chunk_size, share) + 1) if share % n == 0]
+        other = f", or --chunk-size {divisors[-1]}" if divisors else ""
+        raise UsageError(
+            f"--chunk-size {chunk_size} does not divide the {share} images of a batch that a process has.",
+            fix=f"Choose a --batch-size that is a multiple of it{other}.",
+        )
 
 
 def choose_optimizer(

@@ -21,6 +21,7 @@ from kontrast.engine.batches import HEADS, Batch, Batches, derive, generator
 from kontrast.engine.patients import partner_groups, patient_numbers, settle_patients
 from kontrast.engine.planning import (
     Plan,
+    check_chunks,
     choose_batch_size,
     choose_optimizer,
     choose_steps,
@@ -30,7 +31,7 @@ from kontrast.engine.planning import (
 from kontrast.engine.precision import resolve_precision
 from kontrast.errors import UsageError
 from kontrast.methods import METHODS
-from kontrast.methods.method import About, Method, Step
+from kontrast.methods.method import About, Chunkable, Method, Step
 from kontrast.nn.encoders import Encoder, EncoderSpec, normalise
 from kontrast.views.masks import draw_masks
 from kontrast.views.recipes import Recipe, make_views
@@ -56,11 +57,29 @@ class SelfSupervised(nn.Module):
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> Step:
         """The method's loss of one batch."""
-        self.method.before_step(progress)
-        with torch.no_grad(), torch.autocast(batch.images.device.type, enabled=False):
-            views = [normalise(view, self._spec) for view in self.views_of(batch, generator)]
-            masks = self.masks_of(batch, generator)
+        self.before_step(progress)
+        views = self._input(batch, generator)
+        masks = self.masks_of(batch, generator)
         return self.method.step(views, About(patients=self._patients_of(batch), masks=masks))
+
+    def before_step(self, progress: float) -> None:
+        """The method's."""
+        self.method.before_step(progress)
+
+    def embed(self, batch: Batch, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+        """The method's embeddings of a batch, or of a part of one."""
+        assert isinstance(self.method, Chunkable)
+        return self.method.embed(self._input(batch, generator))
+
+    def compare(self, embeddings: tuple[torch.Tensor, ...], batch: Batch) -> Step:
+        """The method's loss of the embeddings of a whole batch."""
+        assert isinstance(self.method, Chunkable)
+        return self.method.compare(embeddings, About(patients=self._patients_of(batch)))
+
+    @torch.no_grad()
+    def _input(self, batch: Batch, generator: torch.Generator) -> list[torch.Tensor]:
+        with torch.autocast(batch.images.device.type, enabled=False):
+            return [normalise(view, self._spec) for view in self.views_of(batch, generator)]
 
     def _patients_of(self, batch: Batch) -> torch.Tensor | None:
         if self._patients is None:
@@ -232,7 +251,7 @@ def make_plan(
         method: its name.
         options: its configuration, open where `auto`.
         config: the wishes: batch_size, epochs, minutes, optimizer, lr, weight_decay, warmup_epochs, clip, precision,
-            recipe, seed, positives, same_patient_negatives; each `auto` where left open.
+            recipe, seed, positives, same_patient_negatives, each `auto` where left open; chunk_size or None.
         encoder: to begin with; copied where steps are measured.
         spec: the encoder's.
         found: Packs and rows.
@@ -247,6 +266,7 @@ def make_plan(
     if negatives is not None:
         options = replace(options, same_patient_negatives=negatives)
     batch_size = choose_batch_size(config.batch_size, images, device)
+    check_chunks(method, config.chunk_size, batch_size)
     groups = partner_groups(found, config.positives)
     batches = Batches(found, batch_size, config.seed, device, size=spec.size, groups=groups)
     optimizer, lr, weight_decay = choose_optimizer(method, config.optimizer, config.lr, config.weight_decay, batch_size)
@@ -262,7 +282,7 @@ def make_plan(
             method=method, options=to_dict(settled), encoder=spec.name, size=spec.size, recipe=config.recipe,
             batch_size=batch_size, steps=steps, epochs=epochs, optimizer=optimizer, lr=lr,
             weight_decay=weight_decay, warmup=round(warmup * batches.steps_per_epoch), clip=config.clip or None,
-            precision=precision, seed=config.seed, positives=config.positives,
+            precision=precision, seed=config.seed, positives=config.positives, chunk_size=config.chunk_size,
         )  # fmt: skip
 
     def rate() -> float:

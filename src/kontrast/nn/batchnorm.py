@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from kontrast.distributed import gather, rank, world_size
+from kontrast.distributed import all_reduce_mean, gather, rank, world_size
 from kontrast.errors import UsageError
 
 
@@ -93,6 +93,47 @@ def split_batchnorm(module: nn.Module, groups: int) -> int:
         else:
             found += split_batchnorm(child, groups)
     return found
+
+
+class RunningStatistics:
+    """The running statistics below a module while a batch passes it in parts, and passes it twice.
+
+    Every part starts from the statistics from before, and what is kept is the mean over the parts, as `SplitBatchNorm`
+    keeps it over its groups: call `add` after each part, `settle` after the last, `restore` after the second pass.
+
+    Args:
+        module: with any kind of batch-norm, or none.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        layers = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+        self._buffers = [b for layer in layers for b in layer.buffers(recurse=False)]
+        self._kept = [b.clone() for b in self._buffers]
+        self._sums = [torch.zeros_like(b) for b in self._buffers]
+        self._parts = 0
+
+    @torch.no_grad()
+    def add(self) -> None:
+        """Count a part in, and go back to the statistics from before it."""
+        self._parts += 1
+        for total, buffer in zip(self._sums, self._buffers, strict=True):
+            total += buffer
+        self.restore()
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Keep the mean over the parts of all processes."""
+        for kept, total in zip(self._kept, self._sums, strict=True):
+            # how many batches were seen is the same after every part
+            mean = all_reduce_mean(total / self._parts) if kept.is_floating_point() else total // self._parts
+            kept.copy_(mean)
+        self.restore()
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Go back to what is kept."""
+        for buffer, kept in zip(self._buffers, self._kept, strict=True):
+            buffer.copy_(kept)
 
 
 def deal(batch: int, groups: int, device: torch.device | None = None) -> Tensor:

@@ -42,6 +42,9 @@ class PretrainConfig:
     """Time there is, in place of --epochs; a few measured steps say how many fit."""
     batch_size: int | Auto = "auto"
     """Images a step, over all processes; auto: up to 128 on a CPU, 256 on a GPU."""
+    chunk_size: int | None = None
+    """Images a process embeds at a time, where the memory does not hold its part of the batch; the batch is still
+    compared whole."""
     lr: float | Auto = "auto"
     """Peak learning rate at this batch size; auto: the method's, scaled."""
     optimizer: Literal["auto", "adamw", "sgd", "lars"] = "auto"
@@ -76,7 +79,7 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         limits = {
             "epochs": 0, "minutes": 0, "batch_size": 1, "lr": 0, "size": 15, "temperature": 0, "queue_length": 0,
-            "prototypes": 1,
+            "prototypes": 1, "chunk_size": 1,
         }  # fmt: skip
         for name, low in limits.items():
             value = getattr(self, name)
