@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from engine.chunked import CHUNKABLE, B, about, build, draws, whole_batch
 from engine.tiny import FakePack
 from kontrast.engine.batches import Batch, Batches
 from kontrast.engine.chunks import Embed, backward_in_chunks
@@ -18,64 +19,18 @@ from kontrast.engine.planning import check_chunks
 from kontrast.engine.pretraining import SelfSupervised
 from kontrast.errors import UsageError
 from kontrast.methods import METHODS
-from kontrast.methods.method import About, Chunkable, Step
+from kontrast.methods.method import Step
 from kontrast.nn.batchnorm import RunningStatistics, split_batchnorm
 from kontrast.nn.encoders import EncoderSpec
-from toys import ToyEncoder, pictures, small_config
+from toys import ToyEncoder, small_config
 
-CHUNKABLE = [name for name, kind in METHODS.items() if issubclass(kind, Chunkable)]
-B, CHUNK = 8, 2
+CHUNK = 2
 
 every = pytest.mark.parametrize("name", CHUNKABLE)
 
 
 def test_the_methods_that_compare_a_batch_have_chunks() -> None:
     assert set(CHUNKABLE) >= {"simclr", "mocov3", "barlow", "vicreg"}
-
-
-class Double(nn.Module):
-    """A method as `SelfSupervised` gives it, on views in float64 that are drawn for the whole batch."""
-
-    def __init__(self, method: Any) -> None:
-        super().__init__()
-        self.method = method
-        self.started = 0
-
-    def before_step(self, progress: float) -> None:
-        self.started += 1
-        self.method.before_step(progress)
-
-    def views(self, batch: Batch, draws: torch.Generator) -> list[Tensor]:
-        noise = torch.randn(2, batch.total, 1, 16, 16, generator=draws, dtype=batch.images.dtype)
-        return [batch.images + 0.3 * own[batch.first : batch.first + len(batch)] for own in noise]
-
-    def embed(self, batch: Batch, draws: torch.Generator) -> tuple[Tensor, ...]:
-        return self.method.embed(self.views(batch, draws))
-
-    def compare(self, embeddings: tuple[Tensor, ...], batch: Batch) -> Step:
-        return self.method.compare(embeddings, about(batch))
-
-
-def about(batch: Batch) -> About:
-    return About(torch.from_numpy(batch.rows) % 5)
-
-
-def whole_batch(dtype: torch.dtype = torch.float64) -> Batch:
-    images = pictures(B).to(dtype)
-    return Batch(images=images, rows=np.arange(B), ids=[str(i) for i in range(B)], step=0, first=0, total=B)
-
-
-def build(name: str, *, dropout: float = 0.0) -> Any:
-    torch.manual_seed(3)
-    cls: Any = METHODS[name]
-    encoder = ToyEncoder()
-    encoder.bn1 = nn.Sequential(encoder.bn1, nn.Dropout(dropout))  # type: ignore[assignment]
-    return Double(cls(encoder, small_config(cls)).double())
-
-
-def draws(first: int) -> torch.Generator:
-    torch.default_generator.manual_seed(100 + first)
-    return torch.Generator().manual_seed(7)
 
 
 def chunked(model: Any, size: int = CHUNK, *, scale: float = 1.0, autocast: Callable[[], Any] | None = None) -> Step:

@@ -1,0 +1,45 @@
+"""One of W processes: takes steps in chunks, and saves gradients, weights and statistics for test_chunks.py."""
+
+import contextlib
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from engine.chunked import CHUNKABLE, B, build, draws, whole_batch
+from kontrast import distributed as d
+from kontrast.engine.chunks import Embed, backward_in_chunks
+
+CHUNK = 2
+
+
+def run(name: str, device: torch.device) -> dict[str, Tensor]:
+    """Gradients of a few steps of SGD in float64, with dropout, and the state in the end."""
+    model = build(name, dropout=0.3)
+    wrapped = d.wrap(Embed(model), device)
+    optimizer = torch.optim.SGD((p for _, p in model.method.trainable()), lr=0.1)
+    share = B // d.world_size()
+    mine = whole_batch().part(share * d.rank(), share * (d.rank() + 1))
+    out = {}
+    for step in range(3):
+        optimizer.zero_grad()
+        output = backward_in_chunks(
+            wrapped, model, mine, CHUNK, step / 3,
+            draws=lambda first, step=step: draws(10 * step + first), autocast=contextlib.nullcontext, scale=lambda x: x,
+        )  # fmt: skip
+        out[f"{name}.loss.{step}"] = d.all_reduce_mean(output.loss.detach())
+        out |= {f"{name}.grad.{step}.{n}": p.grad.clone() for n, p in model.method.trainable()}
+        optimizer.step()
+        model.method.after_step(step / 3)
+    return out | {f"{name}.state.{n}": v for n, v in model.state_dict().items()}
+
+
+def compute(device: torch.device) -> dict[str, Tensor]:
+    return {key: value for name in CHUNKABLE for key, value in run(name, device).items()}
+
+
+if __name__ == "__main__":
+    results = compute(d.start("cpu"))
+    torch.save(results, Path(sys.argv[1]) / f"rank{d.rank()}.pt")
+    d.stop()
