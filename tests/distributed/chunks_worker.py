@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from engine.chunked import CHUNKABLE, B, build, draws, whole_batch
 from kontrast import distributed as d
@@ -17,7 +18,9 @@ CHUNK = 2
 def run(name: str, device: torch.device) -> dict[str, Tensor]:
     """Gradients of a few steps of SGD in float64, with dropout, and the state in the end."""
     model = build(name, dropout=0.3)
-    wrapped = d.wrap(Embed(model), device)
+    wrapped, averaged = d.wrap(Embed(model), device), []
+    if d.world_size() > 1:
+        wrapped.register_comm_hook(None, lambda state, bucket: averaged.append(1) or allreduce_hook(state, bucket))
     optimizer = torch.optim.SGD((p for _, p in model.method.trainable()), lr=0.1)
     share = B // d.world_size()
     mine = whole_batch().part(share * d.rank(), share * (d.rank() + 1))
@@ -32,6 +35,7 @@ def run(name: str, device: torch.device) -> dict[str, Tensor]:
         out |= {f"{name}.grad.{step}.{n}": p.grad.clone() for n, p in model.method.trainable()}
         optimizer.step()
         model.method.after_step(step / 3)
+    out[f"{name}.averaged"] = torch.tensor(len(averaged))
     return out | {f"{name}.state.{n}": v for n, v in model.state_dict().items()}
 
 

@@ -51,3 +51,8 @@ def test_the_parts_are_one_whole(results: list[dict], name: str, kind: str) -> N
     for part in parts:
         for key in keys:
             torch.testing.assert_close(part[key], one[key], rtol=1e-7, atol=1e-10, msg=key)
+
+
+@pytest.mark.parametrize("name", CHUNKABLE)
+def test_gradients_are_averaged_once_a_step(results: list[dict], name: str) -> None:
+    assert [part[f"{name}.averaged"].item() for part in results[1:]] == [3, 3], "of three steps, one bucket each"
