@@ -7,9 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kontrast.methods.method import About
+from kontrast.nn.vit import VisionTransformer
+from kontrast.views.masks import draw_masks
+
 SMALL: dict[str, Any] = {
     "dim": 8, "hidden_dim": 32, "momentum": 0.9, "queue_length": 24, "bn_groups": 2,
     "prototypes": 10, "local_views": 2, "freeze_steps": 0, "queue_start": 0,
+    "decoder_dim": 32, "decoder_depth": 1,
 }  # fmt: skip
 """Options that make any method small, by the names that methods' configurations share."""
 
@@ -34,6 +39,22 @@ class ToyEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.bn1(self.conv1(x)).relu()
         return self.bn2(self.conv2(x)).relu().mean(dim=(2, 3))
+
+
+def toy_encoder(method: Any, feature_dim: int = 16, *, norm: bool = True) -> nn.Module:
+    """The smallest encoder that a method takes; of pictures of 16 px."""
+    if method.needs_vit:
+        return VisionTransformer(size=16, patch=4, dim=feature_dim, depth=1, heads=1)
+    return ToyEncoder(feature_dim, norm=norm)
+
+
+def about_for(method: Any, n: int, seed: int = 0, size: int = 16) -> About:
+    """What a method must know of a batch beside its views."""
+    spec = method.views
+    if spec.masks is None:
+        return About()
+    side = size // spec.masks.patch
+    return About(masks=draw_masks(spec.masks, spec.globals, n, (side, side), torch.Generator().manual_seed(seed)))
 
 
 def pictures(n: int, size: int = 16, seed: int = 0) -> Tensor:

@@ -15,7 +15,7 @@ from kontrast.methods.method import About
 from kontrast.nn.batchnorm import dealt
 from kontrast.nn.sinkhorn import sinkhorn
 from kontrast.nn.syncbatchnorm import synchronise
-from toys import ToyEncoder, pictures, small_config, two_views
+from toys import about_for, pictures, small_config, toy_encoder, two_views
 
 B = 8
 
@@ -58,8 +58,8 @@ def run(name: str, device: torch.device) -> dict[str, Tensor]:
     """Gradients and state after each of a few SGD steps in float64."""
     torch.manual_seed(7)
     cls: Any = METHODS[WITH_PATIENTS.get(name, name)]
-    config = small_config(cls, bn_groups=1, local_views=1, queue_length=16)
-    method = cls(ToyEncoder(norm=cls.sync_batchnorm), config).double()
+    config = small_config(cls, bn_groups=1, local_views=1, queue_length=16, koleo_group=4)
+    method = cls(toy_encoder(cls, norm=cls.sync_batchnorm), config).double()
     if not cls.sync_batchnorm:
         without_norm(method)
     elif d.world_size() > 1:
@@ -73,7 +73,11 @@ def run(name: str, device: torch.device) -> dict[str, Tensor]:
         views += two_views(images[..., ::2, ::2], step, count=method.views.locals)
         optimizer.zero_grad()
         method.before_step(step / 4)
-        about = About(own((torch.arange(B) + step) % 5)) if name in WITH_PATIENTS else About()
+        masks = about_for(method, B, step).masks
+        about = About(
+            patients=own((torch.arange(B) + step) % 5) if name in WITH_PATIENTS else None,
+            masks=None if masks is None else own(masks.transpose(0, 1)).transpose(0, 1),
+        )
         loss, logs = wrapped([own(v.double()) for v in views], about)
         loss.backward()
         method.after_backward(step, step / 4)

@@ -6,6 +6,9 @@ devices, optimisers, logging, files, and how views are made (a method says how m
 
 from kontrast.methods.barlow import Barlow
 from kontrast.methods.byol import BYOL
+from kontrast.methods.dino import DINO
+from kontrast.methods.dinov2 import DINOv2
+from kontrast.methods.mae import MAE
 from kontrast.methods.method import Method, Step
 from kontrast.methods.moco import MoCo
 from kontrast.methods.mocov3 import MoCoV3
@@ -23,6 +26,9 @@ METHODS: dict[str, type[Method]] = {
     "swav": SwAV,
     "barlow": Barlow,
     "vicreg": VICReg,
+    "dino": DINO,
+    "dinov2": DINOv2,
+    "mae": MAE,
 }
 """One a file, under the file's name."""
 

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from kontrast.errors import UsageError
+from kontrast.nn.vit import VisionTransformer
 from kontrast.views.params import ViewSpec
 from kontrast.views.recipes import XRAY, Recipe
 
@@ -65,7 +67,9 @@ class Method(nn.Module, ABC):
         published: the paper's own settings, in the same words.
         xray: what the views show of an X-ray.
         natural: the augmentations of the method's own paper, for photographs.
+        remedy: what keeps it from collapsing and what to change where it does, a sentence that names options.
         sync_batchnorm: whether batch-norm statistics should span processes (torch's SyncBatchNorm), as published.
+        needs_vit: whether the encoder must be a Vision Transformer, as where patches are hidden.
     """
 
     Config: ClassVar[type]
@@ -75,7 +79,9 @@ class Method(nn.Module, ABC):
     published: ClassVar[Mapping[str, Any]]
     xray: ClassVar[Recipe] = XRAY
     natural: ClassVar[Recipe]
+    remedy: ClassVar[str] = "Lower --lr or lengthen --warmup-epochs"
     sync_batchnorm: ClassVar[bool] = True
+    needs_vit: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -117,6 +123,11 @@ class Method(nn.Module, ABC):
     def after_step(self, progress: float) -> None:
         """Called after the optimiser's step; `progress` is the share of the run that is done, 0 to 1."""
 
+    def in_force(self, progress: float) -> dict[str, float]:
+        """What of its settings a step used, for the log: `temperature`, and `momentum` where a teacher follows."""
+        config: Any = getattr(self, "config", None)
+        return {"temperature": config.temperature} if hasattr(config, "temperature") else {}
+
     @abstractmethod
     def chance_loss(self) -> float | None:
         """The loss of an encoder that tells no two images apart, in closed form: a run near it is not learning."""
@@ -156,6 +167,28 @@ class Chunkable(Method):
 def feature_dim(encoder: nn.Module) -> int:
     """F, the length of the encoder's feature vector."""
     return int(encoder.feature_dim)  # type: ignore[arg-type]
+
+
+def vision_transformer(encoder: nn.Module, method: str) -> VisionTransformer:
+    """The encoder, for a method that hides patches.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not isinstance(encoder, VisionTransformer):
+        raise UsageError(
+            f"{method} hides patches of the image, which only a Vision Transformer has, but the encoder is a "
+            f"{type(encoder).__name__}.",
+            fix="Choose --encoder vit_small, or another --method: dino is the nearest that takes any encoder.",
+        )
+    return encoder
+
+
+def masks_of(about: About) -> Tensor:
+    """The masks, (g, b, N), for a method that cannot do without."""
+    if about.masks is None:
+        raise ValueError("This method hides patches: draw `method.views.masks` and give them as about.masks.")
+    return about.masks
 
 
 def resolved(value: T | Auto, published: T) -> T:
@@ -200,3 +233,11 @@ def usage_entropy(q: Tensor) -> Tensor:
     n, K = q.shape
     share = torch.zeros_like(q).scatter(1, q.argmax(dim=1, keepdim=True), 1.0).mean(dim=0)  # (K,)
     return torch.special.entr(share).sum() / max(math.log(min(n, K)), 1e-6)
+
+
+@torch.no_grad()
+def usage_share(q: Tensor) -> Tensor:
+    """How many prototypes samples are nearest to, (n, K) → the share of the most possible, min(n, K)."""
+    n, K = q.shape
+    used = torch.zeros_like(q[0]).index_fill(0, q.argmax(dim=1), 1.0)  # (K,)
+    return used.sum() / min(n, K)
