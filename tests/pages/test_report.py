@@ -242,6 +242,24 @@ def test_a_pack_that_is_missed_is_named(world, tmp_path):
     assert hint not in report.render(report.find_artifacts([folder, world / "chest"]), "t")
 
 
+def explanation(folder, **findings):
+    score = {"value": 0.5, "low": None, "high": None}
+    each = dict.fromkeys(("hit", "centre_hit", "iou", "centre_iou"), score) | {"pictures": []}
+    about = dict.fromkeys(("method", "encoder", "split", "threshold", "order", "overlap"), "x") | {"map": [2, 2]}
+    folder.mkdir()
+    content = about | {"findings": {name: each | {"n": n} for name, n in findings.items()}}
+    write_card(folder, "explanation", config={}, content=content)
+    return "".join(Page(report.render(report.find_artifacts([folder]), "t")).words)
+
+
+def test_findings_without_a_known_place_take_one_line(tmp_path):
+    some = explanation(tmp_path / "some", Edema=3, Fracture=0, Pneumonia=0)
+    assert "No true place is known of Fracture, Pneumonia." in some and "points at it" in some
+    assert "So few places cannot point" in some
+    none = explanation(tmp_path / "none", Fracture=0)
+    assert "No true place is known of any of these findings" in none and "points at it" not in none
+
+
 def test_a_study_says_what_its_means_are_of(tmp_path):
     folder = add_study(tmp_path / "s", CELLS, [("probe", 0.1, "moco", 0.1, 0.05, 0.15, 0.002)])
     card = read_card(folder)

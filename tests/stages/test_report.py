@@ -103,10 +103,10 @@ def test_every_number_is_that_of_scores_json(made, page):
     header, *rows = Tables(page).tables["scores"][0]
     keys = ["auroc", "ap", "f1", "kappa", "sensitivity", "specificity"]
     assert header[4:-1] == ["AUROC", "average precision", "F1", "kappa", "sensitivity", "specificity"]
-    assert [row[0] for row in rows] == ["Edema", "Fracture <b>", "macro"]
+    assert [row[0] for row in rows] == ["Edema", "Fracture <b>", "macro of 1"]
     for row in rows:
         entry = scores["findings"].get(row[0], scores["macro"])
-        if row[0] != "macro":
+        if row[0] in scores["findings"]:
             assert row[1:4] == [str(entry["n"]), str(entry["positives"]), decimal(entry["prevalence"])]
             assert row[-1] == decimal(entry["threshold"])
         for column, key in enumerate(keys, start=4):
@@ -120,9 +120,8 @@ def test_every_number_is_that_of_scores_json(made, page):
 def test_maps_and_audit_are_what_was_written(made, page):
     tables = Tables(page).tables
     found = json.loads((made / "maps" / "card.json").read_text())["content"]["findings"]
-    maps = {row[0]: row[1:] for row in tables["Where it looks"][0][1:]}
-    assert maps == {name: [str(one["n"]), "–", "–", "–", "–"] for name, one in found.items()}
-    assert f"Edema: {found['Edema']['hit']['reason']}." in page
+    assert "Where it looks" not in tables and all(one["n"] == 0 for one in found.values())
+    assert "No true place is known of any of these findings" in page
     assert page.count("beside its heat map") == sum(len(one["pictures"]) for one in found.values()) == 4
     audit = json.loads((made / "audit" / "audit.json").read_text())
     shared = {row[0]: row[1:] for row in tables["What splits share"][0][1:]}

@@ -217,8 +217,7 @@ def explanation_section(found: Found, classifiers: Mapping[str, str]) -> dict[st
     for name, one in content["findings"].items():
         drawn = (picture(found, place, OVERLAY_SIDE) for place in one.get("pictures", [])[:4])
         scores = {key: with_interval(one.get(key)) for key in ("hit", "centre_hit", "iou", "centre_iou")}
-        reason = None if one["hit"]["value"] is not None else one["hit"].get("reason")
-        rows.append({"name": name, "n": one["n"], "reason": reason, "pictures": [uri for uri in drawn if uri]} | scores)
+        rows.append({"name": name, "n": one["n"], "pictures": [uri for uri in drawn if uri]} | scores)
     keys = ("method", "encoder", "map", "split", "threshold", "order", "overlap")
     whose = next((classifiers[p.sha256] for p in found.card.parents if p.sha256 in classifiers), None)
     return {"name": found.name, "classifier": whose, "findings": rows, **{key: content[key] for key in keys}}
