@@ -5,6 +5,7 @@ import importlib
 import inspect
 import io
 import json
+import os
 import shlex
 import signal
 import sys
@@ -88,10 +89,11 @@ def main(argv: list[str] | None = None) -> NoReturn:
         _fail(error if isinstance(error, KontrastError) else _fault(error), words, as_json=as_json)
     except KeyboardInterrupt:
         _fail(_interrupted(words), words, as_json=as_json)
-    if as_json and isinstance(outcome, Outcome):
-        print(outcome.to_json())
-    elif isinstance(outcome, Outcome) and outcome.out is not None and outcome.status != "planned":
-        print(outcome.out)
+    if isinstance(outcome, Outcome) and _speaks():
+        if as_json:
+            print(outcome.to_json())
+        elif outcome.out is not None and outcome.status != "planned":
+            print(outcome.out)
     sys.exit(outcome.exit_code if isinstance(outcome, Outcome) else 0)
 
 
@@ -100,7 +102,7 @@ def _fail(error: KontrastError, words: list[str], *, as_json: bool) -> NoReturn:
     print(file=sys.stderr)
     for text, indent in ((f"kontrast: {error.problem}", ""), (error.fix, "  ")):
         print(console.fitted(text, sys.stderr, indent), file=sys.stderr)
-    if as_json:
+    if as_json and _speaks():
         verb = words[0] if words and words[0] in COMMANDS else None
         said = {"verb": verb, "status": "failed", "error": error.problem, "fix": error.fix}
         print(json.dumps(said | {"exit_code": error.exit_code}))
@@ -110,10 +112,22 @@ def _fail(error: KontrastError, words: list[str], *, as_json: bool) -> NoReturn:
 def _fault(error: Exception) -> KontrastError:
     """An error that nobody foresaw. Its text could quote a header or a file: its kind and place are named only."""
     place = traceback.extract_tb(error.__traceback__)[-1]
+    fix = "Run again with --debug for the details, and please report it."
+    if not _alone():
+        fix = "Where another process ended first, this one only lost it, and what that one said counts. Else: " + fix
     return KontrastError(
-        f"a fault of kontrast's own ({type(error).__name__} in {place.name}, line {place.lineno}).",
-        fix="Run again with --debug for the details, and please report it.",
+        f"a fault of kontrast's own ({type(error).__name__} in {place.name}, line {place.lineno}).", fix=fix
     )
+
+
+def _alone() -> bool:
+    """Whether this is the only process, as torchrun's environment says: most commands never load torch."""
+    return os.environ.get("WORLD_SIZE", "1") == "1"
+
+
+def _speaks() -> bool:
+    """Whether this process prints results: of several the first one."""
+    return _alone() or os.environ.get("RANK", "0") == "0"
 
 
 def _interrupted(words: list[str]) -> KontrastError:

@@ -217,7 +217,8 @@ def _command(pack, out, *more):
 
 
 def _run(*words, **options):
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}
+    path = os.pathsep.join([str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH", "")])
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     return subprocess.run([sys.executable, *words], env=env, capture_output=True, text=True, timeout=200, **options)
 
 

@@ -147,6 +147,8 @@ def write_card(
     files: Sequence[str] = (),
 ) -> Card:
     """Finish an artifact: hash `files` (names within `folder`), write the card atomically, drop the claim."""
+    for left in folder.glob(".*.partial"):  # half written when a run was killed
+        left.unlink()
     hashes = {n: {"sha256": sha256_file(folder / n), "bytes": (folder / n).stat().st_size} for n in sorted(files)}
     card = Card(
         kind=kind, config=dict(config), parents=tuple(parents), files=hashes,
@@ -189,15 +191,22 @@ class Claim:
 
     Attributes:
         folder: the folder.
-        state: `new`, `resume` (the same command was interrupted here) or `done` (it had finished).
+        state: `new`, `resume` (the same command was interrupted here), `changed` (it was, with other settings or
+            inputs, which is allowed) or `done` (it had finished).
     """
 
     folder: Path
-    state: Literal["new", "resume", "done"]
+    state: Literal["new", "resume", "changed", "done"]
 
 
 def claim(
-    out: PathLike, kind: str, *, config: Mapping[str, Any], parents: Sequence[Parent] = (), dry_run: bool = False
+    out: PathLike,
+    kind: str,
+    *,
+    config: Mapping[str, Any],
+    parents: Sequence[Parent] = (),
+    dry_run: bool = False,
+    allow_changes: bool | None = None,
 ) -> Claim:
     """Take an output folder, resume in it, find it done, or refuse it. Nothing is ever overwritten.
 
@@ -207,6 +216,7 @@ def claim(
         config: the resolved configuration: the same one resumes, another is refused.
         parents: what the artifact is made from, compared likewise.
         dry_run: only look; write nothing.
+        allow_changes: take an unfinished folder over with other settings or inputs; None where no command offers it.
 
     Raises:
         OutputError: the folder holds something else, work with other settings, or cannot be written.
@@ -217,7 +227,12 @@ def claim(
         raise OutputError(f"--out {folder} is a file.", fix="Name a folder that does not exist yet.")
     for name, state in ((CARD, "done"), (CLAIM, "resume")):
         if (folder / name).is_file():
-            _refuse_other(folder, _described(folder / name), wanted, state)
+            found = _described(folder / name)
+            if allow_changes and state == "resume" and found.get("kind") == kind and any(_other(found, wanted)):
+                if not dry_run:
+                    write_json(folder / CLAIM, wanted)
+                return Claim(folder, "changed")
+            _refuse_other(folder, found, wanted, state, offered=allow_changes is False)
             return Claim(folder, state)  # type: ignore[arg-type]
     if folder.is_dir() and any(folder.iterdir()):
         raise OutputError(
@@ -244,26 +259,34 @@ def _described(path: Path) -> dict[str, Any]:
     return found
 
 
-def _refuse_other(folder: Path, found: dict[str, Any], wanted: dict[str, Any], state: str) -> None:
+def _other(found: dict[str, Any], wanted: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """In words: settings that are not those found, and roles of inputs that are not."""
+    old, new = found.get("config", {}), wanted["config"]
+    changed = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in {**old, **new} if old.get(k) != new.get(k)]
+    before, now = ({(p["role"], p["sha256"]) for p in one.get("parents", [])} for one in (found, wanted))
+    return changed, sorted({role for role, _ in before ^ now})
+
+
+def _refuse_other(
+    folder: Path, found: dict[str, Any], wanted: dict[str, Any], state: str, *, offered: bool = False
+) -> None:
     how = "a finished" if state == "done" else "an unfinished"
     if found.get("kind") != wanted["kind"]:
         raise OutputError(
             f"--out {folder} holds {how} {found.get('kind')}, not {article(wanted['kind'])} {wanted['kind']}.",
             fix="Name another --out.",
         )
-    old, new = found.get("config", {}), wanted["config"]
-    changed = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in {**old, **new} if old.get(k) != new.get(k)]
+    changed, roles = _other(found, wanted)
+    going_on = " Or go on with these: --allow-changes." if offered and state == "resume" else ""
     if changed:
         raise OutputError(
             f"--out {folder} holds {how} {wanted['kind']} made with other settings: {'; '.join(changed[:4])}.",
-            fix="Name another --out, give the same settings again, or delete the folder.",
+            fix="Name another --out, give the same settings again, or delete the folder." + going_on,
         )
-    before, now = ({(p["role"], p["sha256"]) for p in one.get("parents", [])} for one in (found, wanted))
-    if before != now:
-        roles = " and ".join(sorted({role for role, _ in before ^ now}))
+    if roles:
         raise OutputError(
-            f"--out {folder} holds {how} {wanted['kind']} made from other inputs: not the same {roles}.",
-            fix="Name another --out, or delete the folder.",
+            f"--out {folder} holds {how} {wanted['kind']} made from other inputs: not the same {' and '.join(roles)}.",
+            fix="Name another --out, or delete the folder." + going_on,
         )
 
 

@@ -132,6 +132,16 @@ class Seen:
         return ""
 
 
+def keep_seen(folder: PathLike, seen: Seen) -> None:
+    """Add to the `seen.csv` of a run in progress: whom weights have met they have met, whatever they meet later.
+
+    Raises:
+        OutputError: the disk is full or cannot be written.
+    """
+    before = Seen.load(folder) if (Path(folder) / SEEN).is_file() else Seen.nothing()
+    (before + seen).save(folder)
+
+
 def _sentence(found: int, images: int, why: str, any_seen: bool) -> str:
     if not any_seen:
         return "the weights were made without any Pack's images"

@@ -8,20 +8,23 @@ or where the number of processes alone differs: a cluster gives what it has. Eit
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 
 from kontrast import console, distributed
-from kontrast.artifacts.card import sha256_file
+from kontrast.artifacts.card import Parent, sha256_file
 from kontrast.artifacts.disk import atomic, disk_errors
 from kontrast.errors import OutputError
 
 KEEP, FORMAT = 2, 2
 PATTERN = "checkpoint-????????.pt"
-FREE, FIXED = {"processes"}, {"checkpoint format", "network", "optimizer"}
-"""Of a fingerprint: what may always change, and what never can: the saved state would not fit."""
+FREE = {"processes"}
+FIXED = {"checkpoint format", "network", "optimizer", "method", "start", "start weights", "findings"}
+"""Of a fingerprint: what may always change, and what never can, as what is saved would not fit or not be what it is
+called."""
 
 
 class _Hashing:
@@ -72,6 +75,18 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     return path
 
 
+def described(asked: Mapping[str, Any], parents: Sequence[Parent], **resolved: Any) -> dict[str, Any]:
+    """What decides a run beside its loop and its images, for its fingerprint.
+
+    Args:
+        asked: the configuration, as the claim has it.
+        parents: what the artifact is made from.
+        resolved: what the configuration may leave open.
+    """
+    packs, start = ([p.sha256[:16] for p in parents if (p.role == "pack") is wanted] for wanted in (True, False))
+    return {**asked, **resolved, "packs": packs, "start weights": start}
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder, newest first."""
     return sorted(folder.glob(PATTERN), reverse=True)
@@ -108,7 +123,8 @@ def load_checkpoint(folder: Path, fingerprint: dict[str, Any], *, allow: bool = 
     if set(differing) - FREE and (not allow or FIXED & set(differing)):
         raise OutputError(
             f"{folder} holds a checkpoint of another run: {'; '.join(changed[:3])}.",
-            fix="Give the same settings and data again, or name another --out.",
+            fix="Give the same settings and data again, or name another --out. --allow-changes goes on with others, "
+            f"but never with another {', '.join(sorted(FIXED - {'checkpoint format'}))}.",
         )
     if changed:
         console.warn(f"going on after step {step:,} otherwise than before: {'; '.join(changed)}.")
@@ -116,11 +132,11 @@ def load_checkpoint(folder: Path, fingerprint: dict[str, Any], *, allow: bool = 
     return state
 
 
-def remove_checkpoints(folder: Path) -> None:
-    """Delete all checkpoints: the work they protected is finished."""
+def remove_checkpoints(folder: Path, *more: str) -> None:
+    """Delete all checkpoints, and the other files named: the work they protected is finished."""
     for path in list_checkpoints(folder):
         _remove(path)
-    for left in folder.glob(f"{PATTERN}.sha256"):
+    for left in (*folder.glob(f"{PATTERN}.sha256"), *(folder / name for name in more)):
         left.unlink(missing_ok=True)
 
 

@@ -5,7 +5,7 @@ learning rate is a function of the step, and everything else that a step reads (
 optimiser, loss scale, hooks, the means not yet logged) is in the checkpoint.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 
+from kontrast import distributed
 from kontrast.engine.batches import Batch, Batches
 from kontrast.engine.run import Run
 from kontrast.engine.signals import noted
@@ -127,6 +128,10 @@ class FitResult:
     stopped: bool = False
     changes: tuple[dict[str, Any], ...] = ()
 
+    def provenance(self) -> dict[str, Any]:
+        """What a card says of the run beside its settings: nothing, where it went as it was begun."""
+        return {"changes": list(self.changes)} if self.changes else {}
+
 
 def fit(
     model: Any,
@@ -139,6 +144,7 @@ def fit(
     hooks: Sequence[Hook] = (),
     settings: Mapping[str, Any] = MappingProxyType({}),
     allow_changes: bool = False,
+    settled: Callable[[], object] | None = None,
     title: str = "training",
 ) -> FitResult:
     """Train to the last step, from the newest checkpoint in `out` if there is one.
@@ -153,6 +159,7 @@ def fit(
         hooks: called in this order.
         settings: more that decides the result, plain values by name; kept in the checkpoints.
         allow_changes: resume although settings or data are not those of the checkpoint.
+        settled: called in the main process once it is clear where the run goes on, before the first step.
         title: of the progress line.
 
     Raises:
@@ -166,6 +173,8 @@ def fit(
         run = Run(model, batches, config, out, device, hooks, settings)
         if resume:
             run.restore(allow_changes=allow_changes)
+        if settled is not None and distributed.is_main():
+            settled()
         try:
             run.train(signals, title)
         finally:

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
-from kontrast import console
-from kontrast.artifacts.card import Parent, claim, parents_of, read_card
+from kontrast import console, distributed
+from kontrast.artifacts.card import CLAIM, Parent, claim, parents_of, read_card
 from kontrast.artifacts.encoder import load_encoder, source_name
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen
 from kontrast.config import to_dict
+from kontrast.engine.checkpoint import remove_checkpoints
 from kontrast.engine.precision import resolve_device
 from kontrast.engine.supervision import Labelled, labelled
 from kontrast.nn.encoders import Encoder, EncoderSpec
@@ -30,6 +31,7 @@ class Start:
         device: where to train.
         asked: the resolved configuration, for the claim and the card.
         parents: the artifacts it is made from.
+        state: of the claim, `new`, `resume` or `changed`.
     """
 
     task: Labelled
@@ -39,10 +41,18 @@ class Start:
     device: torch.device
     asked: dict[str, Any]
     parents: list[Parent]
+    state: str
 
 
 def start(
-    verb: str, encoder: PathLike, pack: PathLike, out: PathLike, config: Any, *, dry_run: bool
+    verb: str,
+    encoder: PathLike,
+    pack: PathLike,
+    out: PathLike,
+    config: Any,
+    *,
+    dry_run: bool,
+    allow_changes: bool | None = None,
 ) -> Start | Outcome:
     """Open Pack and encoder, draw the labels and say them; or the outcome, when done already or only planned.
 
@@ -53,21 +63,26 @@ def start(
         out: where the Classifier will be; looked at, not claimed.
         config: with `encoder`, `size`, `seed`, `device` and what `labelled` takes.
         dry_run: end with what was found.
+        allow_changes: as `claim` takes it.
 
     Raises:
         UsageError, ArtifactError: an input that is missing, damaged or does not fit.
         TrainingError: no finding has both classes among the labels drawn.
         OutputError: `out` holds something else.
     """
+    device = resolve_device(config.device)  # the first process alone speaks from here on
     data = Pack.open(pack)
     parents = parents_of(encoder=encoder, pack=pack)
     asked = to_dict(config) | {"start": source_name(encoder)}
     # A look only: a mistake that shows later must not leave the folder taken.
-    if claim(out, "classifier", config=asked, parents=parents, dry_run=True).state == "done":
+    look = claim(out, "classifier", config=asked, parents=parents, dry_run=True, allow_changes=allow_changes)
+    distributed.barrier()  # all have looked before the first process writes
+    if look.state == "done":
         console.say(f"{out} is already done.")
+        if distributed.is_main() and not dry_run:
+            remove_checkpoints(Path(out), CLAIM)
         return Outcome(verb, Path(out), "already done", read_card(out).content["summary"])
     network, spec, seen = load_encoder(encoder, encoder=config.encoder, size=config.size, seed=config.seed, pack=data)
-    device = resolve_device(config.device)
     task = labelled(
         data, label_fraction=config.label_fraction, uncertain=config.uncertain, blank=config.blank,
         findings=config.findings, seed=config.seed,
@@ -75,4 +90,4 @@ def start(
     task.describe()
     if dry_run:
         return Outcome(verb, Path(out), "planned", task.counts() | {"encoder": spec.name, "size": spec.size})
-    return Start(task, network, spec, seen + task.seen(), device, asked, parents)
+    return Start(task, network, spec, seen + task.seen(), device, asked, parents, look.state)

@@ -102,11 +102,13 @@ def finetune(
     out: Path,
     config: Annotated[FinetuneConfig, Parameter(name="*")] = FinetuneConfig(),
     dry_run: bool = False,
+    allow_changes: bool = False,
 ) -> Outcome:
     """Train encoder and classifier together on labelled images.
 
     The epoch with the best macro AUROC on the Pack's validation split is kept, and thresholds are chosen there; the
-    test split is not touched. Every run starts from a fresh copy of the weights.
+    test split is not touched. Every run starts from a fresh copy of the weights. The same command again resumes; under
+    torchrun the processes share each batch.
 
     Args:
         encoder: an Encoder, `random`, `imagenet`, or a file of weights.
@@ -114,6 +116,7 @@ def finetune(
         out: folder for the Classifier.
         config: how to train.
         dry_run: say what would be done, write nothing.
+        allow_changes: go on with an unfinished run although settings or the Pack are others now; the card keeps which.
 
     Raises:
         TrainingError: no finding has both classes among the labels used, or the loss is not finite.
@@ -126,16 +129,19 @@ def finetune(
     from kontrast.artifacts.lock import locked
     from kontrast.engine.starting import Start, start
 
-    begun = start("finetune", encoder, pack, out, config, dry_run=dry_run)
+    begun = start("finetune", encoder, pack, out, config, dry_run=dry_run, allow_changes=allow_changes)
     if not isinstance(begun, Start):
         return begun
-    folder = claim(out, "classifier", config=begun.asked, parents=begun.parents).folder
+    folder = Path(out)
+    if distributed.is_main() and begun.state == "new":
+        claim(folder, "classifier", config=begun.asked, parents=begun.parents)
     with locked(folder) if distributed.is_main() else contextlib.nullcontext():
         classifier = Classifier(begun.encoder, begun.spec, begun.task.findings)
         if config.start_head == "probe":
             _probe_first(classifier, begun.task, begun.device, min(config.batch_size, len(begun.task.train)))
-        result, best = _train(classifier, begun.task, config, folder, begun.device)
+        result, best = _train(classifier, begun, config, folder, allow_changes=allow_changes)
         summary = _close(classifier, begun, result, best, config, folder)
+    distributed.barrier()
     return Outcome("finetune", Path(out), "done", summary)
 
 
@@ -154,18 +160,25 @@ def _probe_first(classifier: "Classifier", task: "Labelled", device: "torch.devi
 
 
 def _train(
-    classifier: "Classifier", task: "Labelled", config: FinetuneConfig, folder: Path, device: "torch.device"
+    classifier: "Classifier", begun: "Start", config: FinetuneConfig, folder: Path, *, allow_changes: bool
 ) -> "tuple[FitResult, BestOnValidation]":
     from functools import partial
 
+    from kontrast.artifacts.card import claim
+    from kontrast.artifacts.seen import keep_seen
     from kontrast.engine.batches import Batches
+    from kontrast.engine.checkpoint import described
     from kontrast.engine.finetuning import BestOnValidation, Supervised, restore_best
     from kontrast.engine.loop import LoopConfig, fit
     from kontrast.engine.losses import LOSSES, focal
     from kontrast.engine.sampling import balanced_sampling_weights
     from kontrast.views.recipes import FINETUNE
 
-    spec = classifier.spec
+    def take() -> None:
+        keep_seen(folder, begun.seen)
+        claim(folder, "classifier", config=begun.asked, parents=begun.parents, allow_changes=allow_changes)
+
+    spec, task, device = classifier.spec, begun.task, begun.device
     loss: Any = partial(focal, gamma=config.focal_gamma) if config.loss == "focal" else LOSSES[config.loss]
     drawing = None
     if config.sampler == "weighted":
@@ -186,7 +199,11 @@ def _train(
         steps=steps, lr=config.lr, optimizer=config.optimizer, weight_decay=config.weight_decay,
         schedule=config.schedule, warmup=steps / 20, clip=config.clip, precision=config.precision,
     )  # fmt: skip
-    result = fit(model, batches, loop, out=folder, device=device, hooks=[best], title="finetune")
+    result = fit(
+        model, batches, loop, out=folder, device=device, hooks=[best], title="finetune",
+        settings=described(begun.asked, begun.parents, encoder=spec.name, findings=list(task.findings)),
+        allow_changes=allow_changes, settled=take,
+    )  # fmt: skip
     restore_best(classifier, best)
     return result, best
 
@@ -201,7 +218,9 @@ def _close(
 ) -> dict[str, Any]:
     """Choose thresholds, write the artifact, drop the checkpoints."""
     from kontrast import distributed
+    from kontrast.artifacts.card import CLAIM
     from kontrast.artifacts.classifier import save_classifier
+    from kontrast.artifacts.seen import Seen
     from kontrast.engine.checkpoint import remove_checkpoints
     from kontrast.engine.features import predict
     from kontrast.engine.supervision import say_validation, thresholds, validate
@@ -219,10 +238,10 @@ def _close(
         console.warn("validation could not choose an epoch: the last one is kept.")
     if distributed.is_main():
         say_validation(scores, {})
-        content = {"summary": summary, "protocol": "finetune", "label_policy": task.policy}
+        content = {"summary": summary, "protocol": "finetune", "label_policy": task.policy, **result.provenance()}
         save_classifier(
             folder, classifier, thresholds=thresholds(task, probabilities, config.threshold_rule), config=begun.asked,
-            parents=begun.parents, content=content, seen=begun.seen,
+            parents=begun.parents, content=content, seen=Seen.load(folder),
         )  # fmt: skip
-        remove_checkpoints(folder)
+        remove_checkpoints(folder, CLAIM)
     return summary

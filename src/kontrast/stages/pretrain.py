@@ -109,6 +109,7 @@ def pretrain(
     out: Path,
     config: Annotated[PretrainConfig, Parameter(name="*")] = PretrainConfig(),
     dry_run: bool = False,
+    allow_changes: bool = False,
 ) -> Outcome:
     """Train an encoder on Packs without labels.
 
@@ -120,6 +121,7 @@ def pretrain(
         out: folder for the Encoder; progress is in its metrics.jsonl.
         config: how to train.
         dry_run: say what would be done, write nothing.
+        allow_changes: go on with an unfinished run although settings or Packs are others now; the card keeps which.
 
     Raises:
         UsageError: too few images or patients, or settings that do not fit them.
@@ -133,7 +135,6 @@ def pretrain(
     from kontrast.artifacts.encoder import source_name, source_parents
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
-    from kontrast.engine.checkpoint import remove_checkpoints
     from kontrast.engine.precision import resolve_device
 
     require(len(packs) > 0, "No Pack was named.", "Name one: kontrast pretrain PACK --out ENCODER.")
@@ -143,35 +144,36 @@ def pretrain(
     asked = to_dict(config) | {"start": source_name(config.init)}
     device = resolve_device(config.device)
     # A look first: a mistake that only shows while the run is planned must not leave the folder taken.
-    state = claim(out, "encoder", config=asked, parents=parents, dry_run=True).state
-    distributed.barrier()
+    look = claim(out, "encoder", config=asked, parents=parents, dry_run=True, allow_changes=allow_changes)
+    distributed.barrier()  # all have looked before the first process writes
+    state = distributed.broadcast_object(look.state)
     if state == "done":
         console.say(f"{out} is already done.")
         if distributed.is_main() and not dry_run:
-            remove_checkpoints(out)
+            _tidy(out)
         return Outcome("pretrain", out, "already done", read_card(out).content["summary"])
-    prepared = _prepare(data, config, device, out, measuring=not dry_run)
+    prepared = _prepare(data, config, device, out, measuring=not dry_run, anew=state == "changed")
     if dry_run:
         return Outcome("pretrain", out, "planned", {"plan": _planned(prepared[0], prepared[2], out, config.minutes)})
-    distributed.barrier()  # nobody looks for a plan any more when the first process writes one
-    if distributed.is_main():
+    if distributed.is_main() and state == "new":
         claim(out, "encoder", config=asked, parents=parents)
     with locked(out) if distributed.is_main() else contextlib.nullcontext():
-        summary = _train(prepared, device, out, {"config": asked, "parents": parents})
+        summary = _train(prepared, device, out, {"config": asked, "parents": parents}, allow_changes=allow_changes)
     return Outcome("pretrain", out, "done", summary)
 
 
 def _prepare(
-    data: list[Any], config: PretrainConfig, device: "torch.device", out: Path, *, measuring: bool
+    data: list[Any], config: PretrainConfig, device: "torch.device", out: Path, *, measuring: bool, anew: bool
 ) -> tuple["Plan", tuple["Encoder", "EncoderSpec", Any], list[Any]]:
-    """The plan (read back in a run that was begun), the encoder to begin with, and the rows to train on."""
+    """The plan (read back in a run that was begun, unless made anew), the encoder to begin with, and the rows."""
+    from kontrast import distributed
     from kontrast.artifacts.encoder import source_name
     from kontrast.engine import planning
     from kontrast.engine.pretraining import make_plan, starting_encoder, training_rows
     from kontrast.engine.sizes import common_size
 
     found = training_rows(data)
-    plan = planning.read_plan(out)
+    plan = distributed.broadcast_object(None if anew else planning.read_plan(out))
     if plan is not None:
         start = starting_encoder(config.init, plan.encoder, plan.size, plan.seed, found)
         console.say(f"Going on by the plan that was made at the start ({planning.PLAN}).")
@@ -203,30 +205,43 @@ def _planned(plan: "Plan", found: list[Any], out: Path, minutes: float | None) -
 
 
 def _train(
-    prepared: tuple[Any, Any, Any], device: "torch.device", out: Path, provenance: dict[str, Any]
+    prepared: tuple[Any, Any, Any],
+    device: "torch.device",
+    out: Path,
+    provenance: dict[str, Any],
+    *,
+    allow_changes: bool,
 ) -> dict[str, Any]:
     """Train by the plan and finish the artifact; the summary for the outcome."""
     from kontrast import distributed
+    from kontrast.artifacts.card import claim
     from kontrast.artifacts.encoder import save_encoder
+    from kontrast.artifacts.seen import Seen, keep_seen
     from kontrast.engine.batches import Batches
-    from kontrast.engine.checkpoint import remove_checkpoints
+    from kontrast.engine.checkpoint import described
     from kontrast.engine.loop import fit
     from kontrast.engine.monitor import Collapse
     from kontrast.engine.patients import partner_groups, patient_numbers
-    from kontrast.engine.planning import PLAN, write_plan
+    from kontrast.engine.planning import write_plan
     from kontrast.engine.pretraining import build_model, seen_by, write_views
 
     plan, (encoder, spec, seen), found = prepared
-    if distributed.is_main():
+
+    def take() -> None:
+        # The claim last: a kill before it leaves a folder that the same command takes again.
+        keep_seen(out, seen_by(found, seen))
         write_plan(out, plan)
+        claim(out, "encoder", allow_changes=allow_changes, **provenance)
+
     groups = partner_groups(found, plan.positives)
     batches = Batches(found, plan.batch_size, plan.seed, device, size=plan.size, groups=groups)
     batches.load_whole()
     monitor = Collapse(plan.steps)
     model = build_model(plan, encoder, spec, patient_numbers(found))
     result = fit(
-        model, batches, plan.loop(), out=out, device=device, hooks=[monitor],
-        title=f"pretrain {plan.method}",
+        model, batches, plan.loop(), out=out, device=device, hooks=[monitor], title=f"pretrain {plan.method}",
+        settings=described(provenance["config"], provenance["parents"], method=plan.method, encoder=plan.encoder),
+        allow_changes=allow_changes, settled=take,
     )  # fmt: skip
     summary: dict[str, Any] = {
         "method": plan.method, "encoder": plan.encoder, "size": plan.size,
@@ -237,10 +252,10 @@ def _train(
     }  # fmt: skip
     if distributed.is_main():
         content = {"summary": summary, "plan": to_dict(plan), "pixels": {"mean": spec.mean, "std": spec.std}}
+        content |= result.provenance()
         shown = write_views(out, model, batches)
-        save_encoder(out, encoder, spec, content=content, seen=seen_by(found, seen), written=shown, **provenance)
-        remove_checkpoints(out)
-        (out / PLAN).unlink(missing_ok=True)
+        save_encoder(out, encoder, spec, content=content, seen=Seen.load(out), written=shown, **provenance)
+        _tidy(out)
     distributed.barrier()
     console.say(
         f"{plan.method}: {result.steps:,} steps, {summary['images_seen']:,} images seen, "
@@ -248,3 +263,12 @@ def _train(
     )
     # Speed is of the machine, not of the work: the card of the same work is the same without it.
     return summary | {"images_per_s": round(result.images_per_second, 2), "seconds": round(result.seconds, 1)}
+
+
+def _tidy(out: Path) -> None:
+    """Drop what only an unfinished run needs."""
+    from kontrast.artifacts.card import CLAIM
+    from kontrast.engine.checkpoint import remove_checkpoints
+    from kontrast.engine.planning import PLAN
+
+    remove_checkpoints(out, PLAN, CLAIM)
