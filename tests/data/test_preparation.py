@@ -91,6 +91,6 @@ def test_only_some_images_are_looked_at(tmp_path, monkeypatch):
         seen.append(path)
         raise DecodeError("no")
 
-    monkeypatch.setattr("kontrast.data.preparation.decode", look)
+    monkeypatch.setattr("kontrast.data.preparation.measure", look)
     suggest_size(tmp_path, [str(i) for i in range(1000)])
     assert len(seen) == 64 and seen[-1].name > "9"

@@ -1,11 +1,9 @@
 """From planned rows to a Pack: shard after shard, in as many processes as wanted, always to the same bytes."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +17,18 @@ from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.pack_writer import PARTS, REJECTS, PackWriter, Shard, shard_rows
 from kontrast.data.identity import Key
 from kontrast.data.masks import MaskSource
-from kontrast.data.preparation import Prepared, Treatment, prepare_images, start_worker
+from kontrast.data.preparation import Prepared, Treatment, one_thread, prepare_images
 from kontrast.data.sheet import before_and_after, png
 from kontrast.data.survey import label_counts, positives_by_split
 from kontrast.errors import DataError, OutputError
+from kontrast.workers import AHEAD, Apart, WorkerDied, run
 
 CHUNK = 32
 """Files that a worker takes at a time: enough to hide the cost of handing over, few enough to share out evenly."""
-PLAN, PREVIEW = "plan.json", "preview.png"
+PLAN, PREVIEW, READING = "plan.json", "preview.png", "reading.txt"
+CRASHED = "brings down the process that reads it (a fault in its decoder, or too little memory)"
+Read = Prepared | str
+"""An image, or why there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +97,6 @@ def fill(plan: Plan, writer: PackWriter, *, workers: int) -> None:
 
     Raises:
         OutputError: the disk is full or cannot be written, or the source changed since an earlier, interrupted run.
-        DataError: a worker process died.
     """
     sources = plan.table["source"].astype(str).tolist()
     per_shard = shard_rows(writer.size, writer.dtype)
@@ -107,10 +108,10 @@ def fill(plan: Plan, writer: PackWriter, *, workers: int) -> None:
         console.say(f"  resuming: {done:,} of {len(sources):,} images are packed already")
     chunks = [(at, min(at + CHUNK, end)) for _, (first, end) in todo for at in range(first, end, CHUNK)]
     with console.progress("prepare", len(sources), "images", done) as line:
-        results = _run(plan, [sources[a:b] for a, b in chunks], workers)
+        results = _run(plan, [sources[a:b] for a, b in chunks], workers, writer.folder / PARTS / READING)
         try:
             for index, (first, end) in todo:
-                images: list[Prepared | str] = []
+                images: list[Read] = []
                 while len(images) < end - first:
                     images += (chunk := next(results))
                     line.update(len(chunk))
@@ -184,28 +185,61 @@ def top_reasons(reasons: Iterable[str] | Mapping[str, int]) -> str:
     return "; ".join(f"{reason} ({count:,})" for reason, count in Counter(reasons).most_common(3))
 
 
-def _run(plan: Plan, chunks: Sequence[list[str]], workers: int) -> Generator[list[Prepared | str], None, None]:
-    """The prepared images of each chunk, in order."""
+def _run(plan: Plan, chunks: Sequence[list[str]], workers: int, mark: Path) -> Generator[list[Read], None, None]:
+    """What becomes of each chunk, in order. A file that brings down the process that reads it is a reason too."""
     if workers == 1:
-        for chunk in chunks:
-            yield prepare_images(plan.src, chunk, plan.treatment, plan.masks)
+        yield from _here(plan, chunks, mark)
         return
-    from joblib import Parallel, delayed
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
+    at = 0
+    while at < len(chunks):
+        jobs = [(plan.src, chunk, plan.treatment, plan.masks) for chunk in chunks[at:]]
+        results = run(prepare_images, jobs, workers, one_thread)
+        try:
+            for images in results:
+                yield images
+                at += 1
+        except WorkerDied:
+            # Whatever was being read when it died is one of the next few chunks.
+            for images in _apart(plan, chunks[at : at + AHEAD * workers]):
+                yield images
+                at += 1
+        finally:
+            results.close()
 
-    begin = partial(start_worker, os.getpid())
-    pool = Parallel(n_jobs=workers, backend="loky", initializer=begin, return_as="generator", batch_size=1)
-    jobs = pool(delayed(prepare_images)(plan.src, chunk, plan.treatment, plan.masks) for chunk in chunks)
+
+def _here(plan: Plan, chunks: Sequence[list[str]], mark: Path) -> Generator[list[Read], None, None]:
+    """In this process, which a file may bring down: `mark` then tells the next run in which chunk."""
+    died_in = mark.read_text(encoding="utf-8", errors="surrogateescape") if mark.is_file() else ""
     try:
-        yield from jobs
-    except TerminatedWorkerError:
-        raise DataError(
-            "A worker process died: too little memory, or a file that brings its decoder down.",
-            fix="Run the same command with fewer --workers (it resumes); `kontrast scan` helps to find the file.",
-        ) from None
+        for chunk in chunks:
+            mark.write_text(chunk[0], encoding="utf-8", errors="surrogateescape")
+            if chunk[0] == died_in:
+                yield from _apart(plan, [chunk])
+            else:
+                yield prepare_images(plan.src, chunk, plan.treatment, plan.masks)
+    finally:
+        mark.unlink(missing_ok=True)
 
 
-def _shard(plan: Plan, sources: Sequence[str], first: int, results: Sequence[Prepared | str]) -> Shard:
+def _apart(plan: Plan, chunks: Sequence[list[str]]) -> Generator[list[Read], None, None]:
+    """File by file in a process that may die; twice in a row, for memory may have ended for another's sake."""
+    console.say("  a process died while reading: its files are read one by one")
+    with Apart(one_thread) as apart:
+        for chunk in chunks:
+            images: list[Read] = []
+            for source in chunk:
+                for _ in range(2):
+                    try:
+                        images += apart(prepare_images, plan.src, [source], plan.treatment, plan.masks)
+                        break
+                    except WorkerDied:
+                        continue
+                else:
+                    images.append(CRASHED)
+            yield images
+
+
+def _shard(plan: Plan, sources: Sequence[str], first: int, results: Sequence[Read]) -> Shard:
     good = [(first + i, image) for i, image in enumerate(results) if isinstance(image, Prepared)]
     masks: dict[str, dict[int, np.ndarray]] = {}
     for position, (_, image) in enumerate(good):

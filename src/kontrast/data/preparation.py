@@ -1,9 +1,6 @@
 """One source file into one square of grey values, and many of them in a row."""
 
 import hashlib
-import os
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +9,7 @@ from statistics import median
 import cv2
 import numpy as np
 
-from kontrast.data.decode import DecodeError, decode
+from kontrast.data.decode import DecodeError, decode, measure
 from kontrast.data.intensity import denoise, equalize, to_uint8, to_uint16
 from kontrast.data.masks import MaskSource
 from kontrast.data.resize import fit, placement
@@ -115,22 +112,9 @@ def prepare_images(
     return out
 
 
-def start_worker(parent: int) -> None:
-    """Set up a process that works beside others: one thread, and an end soon after that of the process it works for.
-
-    That one may be killed and tell nobody; its workers would otherwise wait for more for five minutes.
-
-    Args:
-        parent: id of the process it works for; asked of the system here, it could be that of whoever inherits orphans.
-    """
+def one_thread() -> None:
+    """What a process needs that prepares images beside others."""
     cv2.setNumThreads(1)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def suggest_size(src: Path, sources: Sequence[str]) -> tuple[int, str]:
@@ -143,7 +127,7 @@ def suggest_size(src: Path, sources: Sequence[str]) -> tuple[int, str]:
     sides = []
     for source in sources[::step][:SAMPLE]:
         try:
-            sides.append(max(decode(src / source).pixels.shape))
+            sides.append(max(measure(src / source)))
         except DecodeError:
             continue
     if not sides:

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, JPEGExtended12Bit, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
-from kontrast.data.decode import DecodeError, decode, file_format, read_header
+from kontrast.data.decode import DecodeError, decode, file_format, measure, read_header
 from kontrast.data.intensity import to_uint8
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -209,3 +209,10 @@ def test_real_radiograph_and_its_monochrome1_copy_are_negatives():
     first, second = (decode(path) for path in sorted((SHARED / "dicom").glob("cxr_*.dcm")))
     assert np.array_equal(second.pixels, 255 - first.pixels)
     assert first.header["view"] == "PA" and first.bits == 8
+
+
+def test_a_size_is_measured_from_the_header_alone(tmp_path, ramp):
+    assert measure(dicom(tmp_path / "a.dcm", ramp[:, :40])) == (64, 40)
+    (tmp_path / "b.dcm").write_bytes(b"x" * 500)
+    with pytest.raises(DecodeError):
+        measure(tmp_path / "b.dcm")

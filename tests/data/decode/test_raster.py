@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kontrast.data.decode import DecodeError, decode, find_images, image
+from kontrast.data.decode import DecodeError, decode, find_images, image, measure
 
 RNG = np.random.default_rng(0)
 GREY = cv2.GaussianBlur(RNG.integers(0, 256, (60, 44), dtype=np.uint8), (0, 0), 3)
@@ -224,3 +224,21 @@ def test_find_images_is_sorted_skips_hidden_and_survives_link_loops(tmp_path):
     (tmp_path / "1.2.840.5").write_bytes(b"\0" * 128 + b"DICM")
     (tmp_path / "README").write_bytes(b"text")
     assert [p.as_posix() for p in find_images(tmp_path)] == ["1.2.840.5", "IM0001", "a.dcm", "b/1.jpg", "b/2.PNG"]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_a_size_is_measured_from_the_header_alone(tmp_path, suffix, monkeypatch):
+    path = tmp_path / f"a{suffix}"
+    cv2.imwrite(str(path), GREY)
+    monkeypatch.setattr("kontrast.data.decode.decode", lambda path: pytest.fail("decoded"))
+    assert measure(path) == GREY.shape
+    data = path.read_bytes()
+    for cut in (0, 8, 20):
+        path.write_bytes(data[:cut])
+        with pytest.raises(DecodeError):
+            measure(path)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 40000, 40000, 8, 0, 0, 0, 0)))
+    with pytest.raises(DecodeError, match="too many pixels"):
+        measure(path)
+    with pytest.raises(DecodeError):
+        measure(tmp_path / "gone.png")

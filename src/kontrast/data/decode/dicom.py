@@ -56,6 +56,17 @@ def header_of_file(path: Path) -> dict[str, str | float | None]:
         return {}
 
 
+def size_of_file(path: Path) -> tuple[int, int]:
+    """(height, width) as a DICOM file's header says; 0 where it does not."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they quote header values
+            dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    except Exception:
+        return 0, 0
+    return int(_number(dataset, "Rows", 0)), int(_number(dataset, "Columns", 0))
+
+
 def _number(dataset: Dataset, name: str, default: float) -> float:
     """The first value of a numeric element; `default` where it is absent, empty or no number."""
     value = dataset.get(name)

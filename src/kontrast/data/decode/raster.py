@@ -89,16 +89,20 @@ def decode_jpeg(data: bytes) -> Image:
     return Image(image.pixels, max(8, precision), display=precision == 8)
 
 
+def _png_size(data: bytes) -> tuple[int, int]:
+    if len(data) < 33 or data[12:16] != b"IHDR":
+        raise DecodeError("truncated PNG")
+    width, height = struct.unpack_from(">II", data, 16)
+    return height, width
+
+
 def decode_png(data: bytes) -> Image:
     """A PNG as grey: 1 to 16 bit, grey, palette, RGB, with or without alpha.
 
     Raises:
         DecodeError: truncated, damaged (checksums are verified), or too large.
     """
-    if len(data) < 33 or data[12:16] != b"IHDR":
-        raise DecodeError("truncated PNG")
-    width, height = struct.unpack_from(">II", data, 16)
-    check_size(height, width)
+    check_size(*_png_size(data))
     try:
         pixels = imagecodecs.png_decode(data)
     except Exception:
@@ -119,6 +123,30 @@ def _tiff_tags(data: bytes, offset: int, order: str) -> tuple[dict[int, int], in
     return tags, struct.unpack_from(order + "I", data, offset + 2 + 12 * count)[0]
 
 
+def _tiff_page(data: bytes, order: str) -> tuple[dict[int, int], int]:
+    """`_tiff_tags` of the first page."""
+    if data[2:4] in (b"+\0", b"\0+"):
+        raise DecodeError("BigTIFF is not supported")
+    return _tiff_tags(data, struct.unpack_from(order + "I", data, 4)[0], order)
+
+
+def size_in_header(data: bytes, kind: str) -> tuple[int, int]:
+    """(height, width) as the header of a `JPEG`, `PNG` or `TIFF` says, without unpacking anything.
+
+    Raises:
+        DecodeError: a header that is damaged or cut.
+    """
+    if kind == "JPEG":
+        return _jpeg_frame(data)[2:4]
+    if kind == "PNG":
+        return _png_size(data)
+    try:
+        tags, _ = _tiff_page(data, "<" if data[:2] == b"II" else ">")
+    except struct.error:
+        raise DecodeError("truncated TIFF") from None
+    return tags.get(257, 0), tags.get(256, 0)
+
+
 def decode_tiff(data: bytes) -> Image:
     """A TIFF of one page as grey, 8 or 16 bit; MinIsWhite is inverted over its bits.
 
@@ -126,10 +154,8 @@ def decode_tiff(data: bytes) -> Image:
         DecodeError: several pages, BigTIFF, floating point, CMYK, truncated, damaged, or too large.
     """
     order = "<" if data[:2] == b"II" else ">"
-    if data[2:4] in (b"+\0", b"\0+"):
-        raise DecodeError("BigTIFF is not supported")
     try:
-        tags, following = _tiff_tags(data, struct.unpack_from(order + "I", data, 4)[0], order)
+        tags, following = _tiff_page(data, order)
         # 254 is NewSubfileType: bit 0 marks a smaller copy of the page, a thumbnail.
         if following and not _tiff_tags(data, following, order)[0].get(254, 0) & 1:
             raise DecodeError("TIFF of several pages: one radiograph per file expected")

@@ -1,0 +1,126 @@
+"""Jobs in processes of their own, through joblib: results in order, Ctrl-C without noise, no process left behind.
+
+A process that dies at work (a decoder that crashes, memory that ends) is `WorkerDied` here; who was at fault is found
+out with `Apart`, one job at a time.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from multiprocessing import resource_tracker
+from typing import Any
+
+AHEAD = 2
+"""Jobs that each process may have been given before the result of the first is fetched (joblib's `pre_dispatch`)."""
+
+
+class WorkerDied(Exception):
+    """A process died at work; which job it was at is not known."""
+
+
+def run(
+    function: Callable[..., Any],
+    jobs: Sequence[tuple[Any, ...]],
+    processes: int,
+    begin: Callable[[], Any] | None = None,
+) -> Generator[Any, None, None]:
+    """`function(*job)` for each job, in their order.
+
+    Args:
+        function: must be found by import, or be picklable by value.
+        jobs: arguments of each call.
+        processes: how many work at a time.
+        begin: called once in each process before its first job.
+
+    Raises:
+        WorkerDied: after the results of the jobs before; from then on nothing comes.
+    """
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import BrokenProcessPool
+
+    pool = Parallel(
+        n_jobs=processes, backend="loky", initializer=_begin, initargs=(os.getpid(), begin), return_as="generator",
+        batch_size=1, pre_dispatch=AHEAD * processes,
+    )  # fmt: skip
+    results: Any = None
+    try:
+        with _deaf_to_ctrl_c():  # what was pressed meanwhile is heard at its end
+            results = pool(delayed(function)(*job) for job in jobs)
+        for result in results:  # noqa: UP028  (an end from outside must come to the `finally` here)
+            yield result
+    except BrokenProcessPool:
+        raise WorkerDied from None
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # joblib counts the jobs that it gives up
+            if results is not None:
+                results.close()
+
+
+class Apart:
+    """One process beside this one, replaced whenever it dies: for jobs of which one may bring its process down."""
+
+    def __init__(self, begin: Callable[[], Any] | None = None) -> None:
+        self._begin = begin
+        self._pool: Any = None
+
+    def __call__(self, function: Callable[..., Any], *job: Any) -> Any:
+        """`function(*job)`.
+
+        Raises:
+            WorkerDied: at this very job.
+        """
+        from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
+
+        try:
+            with _deaf_to_ctrl_c():
+                if self._pool is None:
+                    self._pool = ProcessPoolExecutor(1, initializer=_begin, initargs=(os.getpid(), self._begin))
+                future = self._pool.submit(function, *job)
+            return future.result()
+        except BrokenProcessPool:
+            self.close()
+            raise WorkerDied from None
+
+    def close(self) -> None:
+        """End the process."""
+        if self._pool is not None:
+            self._pool.shutdown(kill_workers=True)
+            self._pool = None
+
+    def __enter__(self) -> "Apart":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _begin(parent: int, begin: Callable[[], Any] | None) -> None:
+    """See to it that this process ends soon after the one it works for, which may be killed and tell nobody."""
+
+    def watch() -> None:
+        while os.getppid() == parent:  # asked of the system alone, it could be whoever inherits orphans
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    if begin is not None:
+        begin()
+
+
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes started here never see Ctrl-C, which a terminal sends to all of them: this one ends them, quietly."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    resource_tracker.ensure_running()  # a process of Python's own, whose start would take the block away
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,24 @@
+"""A patient key, a small source and small shards, for tests that ask for them."""
+
+import pytest
+
+from kontrast.artifacts import pack_writer
+from stages.sources import make_source
+
+
+@pytest.fixture
+def key(tmp_path_factory, monkeypatch):
+    file = tmp_path_factory.getbasetemp() / "patient.key"
+    file.write_text("5a" * 32)
+    monkeypatch.setenv("KONTRAST_KEY", str(file))
+    return file
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(pack_writer, "SHARD_IMAGES", 7)
+
+
+@pytest.fixture
+def src(tmp_path):
+    return make_source(tmp_path / "src")
