@@ -21,6 +21,7 @@ from kontrast.artifacts.seen import Seen
 from kontrast.errors import OutputError, UsageError
 from kontrast.methods import METHODS
 from kontrast.nn.encoders import ENCODERS
+from kontrast.nn.vit import VisionTransformer
 from stages.run_pretrain import Toy
 
 SCRIPT = Path(__file__).parent / "run_pretrain.py"
@@ -34,6 +35,9 @@ def _toy(monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     monkeypatch.setitem(ENCODERS, "toy", lambda spec: Toy())
+    monkeypatch.setitem(ENCODERS, "vit_toy", lambda spec: VisionTransformer(
+        size=spec.size, patch=spec.patch, dim=12, depth=1, heads=1
+    ))  # fmt: skip
     yield
     torch.set_num_threads(before)
 
@@ -58,7 +62,8 @@ def _lines(folder):
 
 @pytest.mark.parametrize("method", list(METHODS))
 def test_every_method_makes_an_encoder(pack, tmp_path, method):
-    outcome = kontrast.pretrain(pack, out=tmp_path / "e", method=method, **SMALL)
+    small = SMALL | ({"encoder": "vit_toy"} if METHODS[method].needs_vit else {})
+    outcome = kontrast.pretrain(pack, out=tmp_path / "e", method=method, **small)
     assert (outcome.status, outcome.summary["method"], outcome.summary["steps"]) == ("done", method, 8)
     encoder, spec, seen = load_encoder(tmp_path / "e")
     assert spec.size == 16 and encoder(torch.zeros(2, 1, 16, 16)).shape == (2, 12)
@@ -73,7 +78,7 @@ def test_every_method_makes_an_encoder(pack, tmp_path, method):
     assert card.content["plan"]["batch_size"] == 8 and "auto" not in card.content["plan"].values()
     assert card.config["method"] == method and card.config["lr"] == "auto"
     assert [p.role for p in card.parents] == ["pack"]
-    again = kontrast.pretrain(pack, out=tmp_path / "e", method=method, **SMALL)
+    again = kontrast.pretrain(pack, out=tmp_path / "e", method=method, **small)
     assert again.status == "already done" and again.summary["loss"] == outcome.summary["loss"]
 
 
@@ -103,6 +108,16 @@ def test_several_packs_of_several_sizes(pack, tmp_path, capsys):
     card = read_card(tmp_path / "e")
     assert len(card.parents) == 2 and card.content["plan"]["size"] == 16
     assert len(Seen.load(tmp_path / "e")) == 60
+
+
+@pytest.mark.parametrize("method", ["dinov2", "mae"])
+def test_hiding_patches_takes_a_vision_transformer(pack, tmp_path, capsys, method):
+    with pytest.raises(UsageError, match=r"Vision Transformer.*toy"):
+        kontrast.pretrain(pack, out=tmp_path / "e", method=method, **SMALL)
+    assert not (tmp_path / "e").exists()
+    asked = {name: value for name, value in SMALL.items() if name != "encoder"}
+    outcome = kontrast.pretrain(pack, out=tmp_path / "e", method=method, **asked, dry_run=True)
+    assert outcome.summary["plan"]["encoder"] == "vit_small" and "hides patches" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("method", ["moco", "simclr", "byol", "swav"])

@@ -149,6 +149,7 @@ def test_a_study_refused_before_it_made_anything_leaves_its_folder_free(pack, tm
     [
         ({"finetune": {"epohcs": 3}}, "epohcs"),
         ({"arms": {"random": {}, "m": {"method": "mocco"}}}, "mocco"),
+        ({"arms": {"random": {}, "m": {"method": "moco"}, "p": {"method": "mae"}}}, "Vision Transformer"),
         ({"arms": {"random": {"start": "nowhere"}}}, "nowhere"),
         ({"arms": {"random": {}, "m": {"method": "moco", "optional": True, "pretrain": {"epochs": 0}}}}, "epochs"),
     ],

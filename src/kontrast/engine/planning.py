@@ -122,13 +122,29 @@ def choose_method(name: str) -> str:
     return choose(name, METHODS, "--method")
 
 
-def choose_encoder(name: str | None, device: torch.device) -> str:
-    """The architecture, said where it was left open (None: the starting weights decide it)."""
+def choose_encoder(name: str | None, device: torch.device, method: str) -> str:
+    """The architecture, said where it was left open (None)."""
+    if name is None and METHODS[method].needs_vit:
+        console.decided("--encoder", "vit_small", f"{method} hides patches, which only a Vision Transformer has")
+        return "vit_small"
     if name is None:
         found = "resnet50" if device.type == "cuda" else "resnet18"
         console.decided("--encoder", found, f"suits a {device.type.upper()}")
         return found
     return name
+
+
+def check_encoder(method: str, encoder: str) -> None:
+    """Refuse an architecture that the method cannot train.
+
+    Raises:
+        UsageError: patches are to be hidden from a network that has none.
+    """
+    if METHODS[method].needs_vit and not encoder.startswith("vit"):
+        raise UsageError(
+            f"{method} hides patches of the image, which only a Vision Transformer has, but the encoder is {encoder}.",
+            fix="Choose --encoder vit_small, or another --method: dino is the nearest that takes any encoder.",
+        )
 
 
 def choose_batch_size(wanted: int | Auto, images: int, device: torch.device) -> int:

@@ -183,9 +183,10 @@ def _prepare(
     options = planning.method_options(method, flat, config.options)
     named = None if config.encoder == "auto" else config.encoder
     if source_name(config.init) != "artifact":
-        named = planning.choose_encoder(named, device)
+        named = planning.choose_encoder(named, device, method)
     size = common_size([pack for pack, _ in found], None if config.size == "auto" else config.size)
     start = starting_encoder(config.init, named, size, config.seed, found)
+    planning.check_encoder(method, start[1].name)
     plan = make_plan(method, options, config, start[0], start[1], found, device, measuring=measuring)
     return plan, start, found
 

@@ -167,13 +167,17 @@ def _check_words(plan: Study, where: str) -> None:
     """Refuse a wrong option before hours are spent: those of `finetune` are first used after all pretraining."""
     import kontrast
     from kontrast.config import check_options
+    from kontrast.engine.planning import check_encoder, choose_method
 
     for name, options in plan.prepare.items():
         given = {k: v for k, v in options.items() if k != "source"}
         check_options(kontrast.prepare, given, where=f"{where}: prepare: {name}")
     for name, arm in plan.arms.items():
         method = {"method": arm.method} if arm.method else {}
-        check_options(kontrast.pretrain, method | plan.pretrain | arm.pretrain, where=f"{where}: arms: {name}")
+        options = method | plan.pretrain | arm.pretrain
+        check_options(kontrast.pretrain, options, where=f"{where}: arms: {name}")
+        if arm.method and arm.method != "auto":
+            check_encoder(choose_method(arm.method), options.get("encoder", arm.encoder or plan.encoder))
     for verb_name in PROTOCOLS:
         check_options(getattr(kontrast, verb_name), getattr(plan, verb_name), where=f"{where}: {verb_name}")
 
