@@ -187,6 +187,17 @@ def test_mistakes_in_words(made, tmp_path):
     assert not (tmp_path / "r.html").exists()
 
 
+def test_phantoms_are_not_called_patients(made, tmp_path):
+    kontrast.phantom(tmp_path / "drawn", patients=3, size=32)
+    for source in (tmp_path / "drawn", tmp_path / "drawn" / "CheXpert-v1.0-small"):
+        pack = kontrast.prepare(source, out=tmp_path / f"pack of {source.name}", size=16, workers=1)
+        page = kontrast.report(pack, out=tmp_path / f"{source.name}.html").out.read_text()
+        assert "The pictures are generated" in page and "of patients: keep" not in page
+    (made / "src" / "card.json").write_text("somebody else's")
+    pack = kontrast.prepare(made / "src", out=tmp_path / "real", size=16, workers=1)
+    assert "of patients: keep" in kontrast.report(pack, out=tmp_path / "real.html").out.read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine to look at the page with")
 def test_a_browser_shows_it(made, tmp_path, page):
