@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from engine.tiny import Output
-from kontrast.engine.monitor import Collapse, effective_rank, feature_std_ratio, verdict
+from kontrast.engine.monitor import Collapse, effective_rank, feature_std_ratio, signs
+from kontrast.errors import TrainingError
 
 
 def test_spread_is_one_on_the_sphere_and_zero_where_all_are_alike():
@@ -45,13 +46,29 @@ def test_effective_rank_is_the_entropy_of_singular_values():
     assert effective_rank(x) == pytest.approx(float(torch.exp(-(p * p.log()).sum())), rel=1e-9)
 
 
-def test_verdicts():
-    assert verdict(0.5, 2.0, 4.0) is None
-    assert verdict(0.5, 2.0, None) is None
-    assert "guessing" in verdict(0.5, 3.99, 4.0)
-    assert "collapsed" in verdict(0.001, 4.0, 4.0)
-    assert "shortcut" in verdict(0.001, 0.1, 4.0)
-    assert "shortcut" in verdict(0.001, 0.0, None)
+def test_rank_of_what_is_not_finite_is_none():
+    x = torch.randn(6, 4)
+    x[0, 0] = float("inf")
+    assert math.isnan(effective_rank(x))
+
+
+def _line(spread=0.5, rank=50.0, loss=2.0, chance=None, **more):
+    return {"feature_std_ratio": spread, "effective_rank": rank, "loss": loss} | (
+        {} if chance is None else {"below_chance": chance - loss}
+    ) | more  # fmt: skip
+
+
+def test_signs():
+    assert signs(_line(chance=4.0), 100) == {} == signs(_line(), 100)
+    assert list(signs(_line(spread=0.001), 100)) == ["alike"]
+    assert list(signs(_line(rank=24.9), 100)) == ["directions"] and signs(_line(rank=25), 100) == {}
+    assert list(signs(_line(loss=3.99, chance=4.0), 100)) == ["chance"]
+    assert signs(_line(loss=3.97, chance=4.0), 100) == {}
+    assert list(signs(_line(loss=4.9, chance=4.0), 100)) == ["chance"], "above chance is no better"
+    assert signs(_line(loss=0.0, chance=0.0), 100) == {}, "a loss that is 0 at chance tells nothing"
+    assert list(signs(_line(prototype_entropy=0.1), 100)) == ["prototypes"]
+    assert signs(_line(prototype_entropy=0.9), 100) == {}
+    assert signs(_line(spread=math.nan, rank=math.nan), math.nan) == {}
 
 
 class _Model:
@@ -60,26 +77,76 @@ class _Model:
         def chance_loss():
             return 4.0
 
+        @staticmethod
+        def in_force(progress):
+            return {"momentum": 1 - progress}
 
-def test_a_collapse_is_named_once_and_not_too_early(capsys):
-    hook = Collapse(1000)
-    alike = Output(torch.tensor(0.1), torch.ones(8, 4))
-    for step in (10, 190, 200, 300):
-        line = {"loss": 0.1}
-        hook.on_log(_Model, step, alike, line)
-        assert line["below_chance"] == pytest.approx(3.9)
+
+def _log(hook, step, features, loss):
+    line = {"loss": loss}
+    error = hook.on_log(_Model, step, Output(torch.tensor(loss), features), line)
+    return line, error
+
+
+ALIKE = torch.ones(8, 4)
+FINE = torch.randn(40, 12, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_line_has_what_is_in_force(capsys):
+    line, _ = _log(Collapse(1000), 251, FINE, 3.0)
+    assert line["momentum"] == 0.75 and line["below_chance"] == 1.0
+    assert line["effective_rank"] == effective_rank(FINE) and 0.9 < line["feature_std_ratio"] < 1
+
+
+def test_a_collapse_is_named_once_with_its_cause_and_not_too_early(capsys):
+    hook = Collapse(1000, "Lower --lr.")
+    for step in range(10, 50, 10):
+        _log(hook, step, ALIKE, 0.1)
+    assert capsys.readouterr().err == ""
+    for step in (50, 60, 70):
+        assert _log(hook, step, ALIKE, 0.1)[1] is None
     warned = capsys.readouterr().err
-    assert warned.count("shortcut") == 1 and "after step 200" in warned
+    assert warned.count("collapsed") == 1 and "after step 50: features are alike" in warned and "Lower --lr." in warned
     again = Collapse(1000)
     again.load_state_dict(hook.state_dict())
-    again.on_log(_Model, 400, alike, {"loss": 0.1})
+    _log(again, 400, ALIKE, 0.1)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_single_line_is_no_sign(capsys):
+    hook = Collapse(100)
+    for step in range(50, 60):
+        _log(hook, step, ALIKE if step == 57 else FINE, 1.0)
+    assert capsys.readouterr().err == ""
+
+
+def test_lost_directions_are_counted_from_the_start(capsys):
+    few = FINE @ torch.nn.functional.one_hot(torch.zeros(12, dtype=torch.int64), 12).float()
+    hook = Collapse(1000)
+    _log(hook, 1, FINE, 1.0)
+    for step in range(100, 160, 10):
+        _log(hook, step, few, 1.0)
+    assert "features vary in 1 directions, 11.4 at the start" in capsys.readouterr().err
+    narrow = Collapse(1000)
+    for step in (1, *range(100, 160, 10)):
+        _log(narrow, step, few, 1.0)
     assert capsys.readouterr().err == ""
 
 
 def test_a_loss_at_chance_is_where_runs_begin(capsys):
     hook = Collapse(1000)
-    fine = Output(torch.tensor(4.0), torch.randn(8, 4))
-    hook.on_log(_Model, 400, fine, {"loss": 4.0})
+    for step in range(400, 500, 10):
+        _log(hook, step, FINE, 4.0)
     assert capsys.readouterr().err == ""
-    hook.on_log(_Model, 600, fine, {"loss": 4.0})
-    assert "guessing" in capsys.readouterr().err
+    _log(hook, 500, FINE, 4.0)
+    assert "after step 500: the loss 4 is no better than that of guessing" in capsys.readouterr().err
+
+
+def test_a_run_that_is_to_stop_stops_and_says_so_again_when_resumed():
+    hook = Collapse(1000, "Lower --lr.", stop=True)
+    errors = [_log(hook, step, ALIKE, 0.1)[1] for step in range(50, 100, 10)]
+    assert errors[:4] == [None] * 4 and isinstance(errors[4], TrainingError)
+    assert "after step 90" in errors[4].problem and "Lower --lr." in errors[4].fix and errors[4].exit_code == 6
+    with pytest.raises(TrainingError, match="after step 90"):
+        Collapse(1000, stop=True).load_state_dict(hook.state_dict())
+    Collapse(1000).load_state_dict(hook.state_dict())

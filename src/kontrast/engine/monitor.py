@@ -8,18 +8,30 @@ from torch import Tensor
 
 from kontrast import console, distributed
 from kontrast.engine.loop import Hook
+from kontrast.errors import KontrastError, TrainingError
 
 if TYPE_CHECKING:
     from kontrast.methods.method import Step
 
+ROWS = 1024
+"""Images of a batch that are measured, over all processes: more change little and cost an eigenvalue problem each."""
+
+LINES = 5
+"""A sign counts as the mean over so many logged lines: single steps are noisy."""
+
 ALIKE = 0.02
-"""Below this standard-deviation ratio features count as alike: far below what trained encoders have (the spread in
-docs/results.md), far above what rounding leaves of a collapsed one's."""
+"""Below this standard-deviation ratio features count as alike."""
 
-AT_CHANCE = 0.02
-"""A contrastive loss within this share of its value at chance has learnt nothing."""
+FEW = 0.25
+"""Below this share of its directions at the start a run has lost them. docs/watching.md has what runs came to."""
 
-EARLY = {"alike": (50, 0.2), "chance": (100, 0.5)}
+SAME = 0.2
+"""Below this entropy of the prototypes in use nearly all images go to the same ones."""
+
+AT_CHANCE = 0.005
+"""A loss within this share of its value at chance has learnt nothing."""
+
+EARLY = {"alike": (50, 0.05), "directions": (50, 0.05), "prototypes": (50, 0.05), "chance": (100, 0.5)}
 """No verdict before so many steps and such a share of the run: near its value at chance is where every loss begins."""
 
 
@@ -52,10 +64,10 @@ def effective_rank(features: Tensor) -> float:
     x = features.double()
     x = x - x.mean(dim=0)
     gram = x @ x.T if x.shape[0] <= x.shape[1] else x.T @ x  # the smaller one has the same singular values
+    if not bool(torch.isfinite(gram).all()):
+        return math.nan
     s = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
     total = s.sum()
-    if not torch.isfinite(total):
-        return math.nan
     if total <= 1e-12 * max(float(features.double().norm()), 1e-300):
         return 0.0
     p = s / total
@@ -63,64 +75,96 @@ def effective_rank(features: Tensor) -> float:
 
 
 class Collapse(Hook):
-    """Adds `feature_std_ratio`, `effective_rank` and `below_chance` to each line, and warns once of a collapse.
+    """Adds what tells of a collapse to each line, and says once of each sign of one.
+
+    To the line it adds `feature_std_ratio`, `effective_rank`, `below_chance` and the method's settings in force.
 
     Args:
         steps: of the whole run.
+        cause: what most likely brings it about and what to set, in words (`diagnosis.likely_cause`).
+        stop: end the run at the first sign.
     """
 
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
-        self.warned = False
+    def __init__(self, steps: int, cause: str = "", *, stop: bool = False) -> None:
+        self._steps, self._cause, self._stop = steps, cause, stop
         self.last: dict[str, float | None] = {}
+        self._lines: list[dict[str, float]] = []
+        self._directions = math.nan
+        self._said: dict[str, str] = {}
 
-    def on_log(self, model: Any, step: int, output: "Step", line: dict[str, Any]) -> None:
-        """Measure on the last step's features, those of this process."""
-        line["feature_std_ratio"] = feature_std_ratio(output.features)
-        line["effective_rank"] = effective_rank(output.features)
+    def on_log(self, model: Any, step: int, output: "Step", line: dict[str, Any]) -> KontrastError | None:
+        """Measure on the last step's features, those of all processes."""
+        x = distributed.gather(output.features.float())[:ROWS]
+        line["feature_std_ratio"], line["effective_rank"] = feature_std_ratio(x), effective_rank(x)
+        line.update(model.method.in_force((step - 1) / self._steps))
         chance = model.method.chance_loss()
         if chance is not None:
             line["below_chance"] = chance - line["loss"]
-        self.last = {k: line.get(k) for k in ("feature_std_ratio", "effective_rank", "below_chance")}
-        late = {name: step >= max(least, share * self._steps) for name, (least, share) in EARLY.items()}
-        if late["alike"] and not self.warned:
-            advice = verdict(line["feature_std_ratio"], line["loss"], chance if late["chance"] else None)
-            self.warned = advice is not None
-            if advice is not None and distributed.is_main():
-                console.warn(f"after step {step:,}: {advice}")
+        self.last = {name: line.get(name) for name in ("feature_std_ratio", "effective_rank", "below_chance")}
+        if math.isnan(self._directions):
+            self._directions = line["effective_rank"]
+        seen = {name: line[name] for name in (*self.last, "loss", "prototype_entropy") if name in line}
+        self._lines = [*self._lines, seen][-LINES:]
+        # The loss at chance is this process's; what follows from it must be the same in all.
+        signs = distributed.broadcast_object(self._signs(step))
+        new = {name: text for name, text in signs.items() if name not in self._said}
+        if not new:
+            return None
+        self._said |= {name: f"after step {step:,}: {text}" for name, text in new.items()}
+        if self._stop:
+            return self._error()
+        if distributed.is_main():
+            console.warn(f"after step {step:,}: {'; '.join(new.values())}. {self._cause}")
+        return None
+
+    def _signs(self, step: int) -> dict[str, str]:
+        late = {name for name, (least, share) in EARLY.items() if step >= max(least, share * self._steps)}
+        if len(self._lines) < LINES:
+            return {}
+        means = {name: sum(one[name] for one in self._lines) / LINES for name in self._lines[0]}
+        return {name: text for name, text in signs(means, self._directions).items() if name in late}
+
+    def _error(self) -> TrainingError:
+        return TrainingError(
+            f"The run was stopped, {'; '.join(self._said.values())}.",
+            fix=f"{self._cause} Begin again with another --out. The last checkpoint is kept: the same command with "
+            "--on-collapse warn goes on from it.",
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        """Whether the warning was given."""
-        return {"warned": self.warned, "last": self.last}
+        """What was measured lately and at the start, and what was said."""
+        return {"last": self.last, "lines": self._lines, "directions": self._directions, "said": self._said}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what was saved."""
-        self.warned, self.last = state["warned"], state["last"]
+        """Go on from what was saved.
+
+        Raises:
+            TrainingError: the run was stopped at a sign of collapse, or warned of one, and is to stop.
+        """
+        self.last, self._lines = state["last"], state["lines"]
+        self._directions, self._said = state["directions"], state["said"]
+        if self._stop and self._said:
+            raise self._error()
 
 
-def verdict(ratio: float, loss: float, chance: float | None) -> str | None:
-    """What is wrong with a run and the likely cause, or None where nothing is seen to be.
+def signs(line: dict[str, float], directions: float) -> dict[str, str]:
+    """The signs of a collapse in logged numbers: `alike`, `directions`, `prototypes`, `chance`, each in words.
 
     Args:
-        ratio: `feature_std_ratio`.
-        loss: mean since the last line.
-        chance: the loss of an encoder that tells no two images apart, if the method has one.
+        line: `feature_std_ratio`, `effective_rank` and `loss`; maybe `below_chance` and `prototype_entropy`.
+        directions: `effective_rank` at the start of the run.
     """
-    stuck = chance is not None and chance > 0 and loss > (1 - AT_CHANCE) * chance
-    if not ratio < ALIKE:
-        if stuck:
-            return (
-                f"the loss {loss:.3g} is still that of guessing ({chance:.3g}). "
-                "Lower --lr or lengthen --warmup-epochs; smaller batches take more steps in the same time."
-            )
-        return None
-    if stuck:
-        return (
-            f"features are alike for all images (spread {ratio:.2g} of 1) and the loss is that of guessing: "
-            "the run has collapsed. Most often --lr is too high."
+    spread, rank, loss = (line[name] for name in ("feature_std_ratio", "effective_rank", "loss"))
+    found = {}
+    if spread < ALIKE:
+        found["alike"] = f"features are alike for all images (spread {spread:.2g} of 1): the run has collapsed"
+    elif rank < FEW * directions:
+        found["directions"] = (
+            f"features vary in {rank:.3g} directions, {directions:.3g} at the start: the run is collapsing"
         )
-    return (
-        f"features are alike for all images (spread {ratio:.2g} of 1) while the loss looks fine: the task is solved "
-        "by a shortcut. Likely causes: a target that follows too fast (raise --momentum), batch statistics that "
-        "leak, or --lr too high."
-    )
+    if line.get("prototype_entropy", 1) < SAME:
+        found["prototypes"] = "nearly all images are assigned to the same few prototypes"
+    chance = loss + line.get("below_chance", math.nan)
+    if chance > 0 and loss > (1 - AT_CHANCE) * chance:
+        found["chance"] = f"the loss {loss:.4g} is no better than that of guessing, {chance:.4g}"
+    return found

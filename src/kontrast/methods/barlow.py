@@ -84,6 +84,9 @@ class Barlow(Chunkable):
     Config = BarlowConfig
     views = ViewSpec(globals=2)
     natural = Recipe((replace(NATURAL, blur=1.0), replace(NATURAL, blur=0.1, solarize=0.2)))
+    remedy: ClassVar[str] = (
+        "Decorrelated outputs keep features apart unless steps are too large: lower --lr or take a larger --batch-size"
+    )
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
     published: ClassVar[dict[str, Any]] = {"optimizer": "lars", "lr": 0.2, "weight_decay": 1e-6, "per": 256}
 

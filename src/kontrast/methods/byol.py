@@ -74,6 +74,10 @@ class BYOL(Method):
     Config = BYOLConfig
     views = ViewSpec(globals=2)
     natural = Recipe((replace(NATURAL, blur=1.0), replace(NATURAL, blur=0.1, solarize=0.2)))
+    remedy: ClassVar[str] = (
+        "Without negatives, only the predictor and the slow target keep features apart: lower --lr, raise --momentum "
+        "or take a larger --batch-size"
+    )
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
     published: ClassVar[dict[str, Any]] = {"optimizer": "lars", "lr": 0.2, "weight_decay": 1.5e-6, "per": 256}
 
@@ -98,6 +102,10 @@ class BYOL(Method):
         t1, t2 = self.teacher(x1), self.teacher(x2)  # (b, D), no gradient
         loss = regression_loss(p1, t2) + regression_loss(p2, t1)  # the sum of both directions, not their mean
         return Step(loss, h1.detach(), {"cosine": 1 - loss.detach() / 4, "target_std": spread(t1)})
+
+    def in_force(self, progress: float) -> dict[str, float]:
+        """τ."""
+        return super().in_force(progress) | {"momentum": tau(self.base, progress)}
 
     def after_step(self, progress: float) -> None:
         """ξ ← τξ + (1 − τ)θ, with the weights that the optimiser has just made."""

@@ -37,6 +37,7 @@ from kontrast.methods.method import (
     feature_dim,
     resolved,
     usage_entropy,
+    usage_share,
 )
 from kontrast.nn.ema import MomentumCopy
 from kontrast.nn.heads import PrototypeHead
@@ -167,7 +168,8 @@ class DINO(Method):
         g = self.teacher(torch.cat(list(views[:2])))  # (2b, K), no gradient
         p = centred(g, self._centre(g), self.teacher_temperature).chunk(2)  # 2 × (b, K)
         loss = cross_entropy(s, p, self.config.temperature)
-        logs = {"prototype_entropy": usage_entropy(p[0]), "teacher_entropy": flatness(p[0])}
+        logs = {"prototype_entropy": usage_entropy(p[0]), "prototypes_used": usage_share(p[0])}
+        logs |= {"teacher_entropy": flatness(p[0])}
         return Step(loss, h[: len(views[0])].detach(), logs)
 
     @torch.no_grad()

@@ -39,6 +39,7 @@ from kontrast.methods.method import (
     masks_of,
     resolved,
     usage_entropy,
+    usage_share,
     vision_transformer,
 )
 from kontrast.nn.ema import MomentumCopy
@@ -167,7 +168,8 @@ class DINOv2(Method):
         spread = sum((koleo(gather_with_grad(crop), self.config.koleo_group) for crop in h.chunk(2)), h.new_zeros(()))
         loss = image + patch + self.config.koleo_weight * spread
         logs = {"dino": image.detach(), "ibot": patch.detach(), "koleo": spread.detach() / 2}
-        logs |= {"prototype_entropy": usage_entropy(p[0]), "teacher_entropy": flatness(p[0])}
+        logs |= {"prototype_entropy": usage_entropy(p[0]), "prototypes_used": usage_share(p[0])}
+        logs |= {"teacher_entropy": flatness(p[0])}
         return Step(loss, h[: len(views[0])].detach(), logs)
 
     @torch.no_grad()

@@ -109,6 +109,10 @@ class MoCo(Method):
     views = ViewSpec(globals=2)
     natural = Recipe((NATURAL,))
     sync_batchnorm: ClassVar[bool] = False  # statistics over all processes are what would leak
+    remedy: ClassVar[str] = (
+        "Negatives keep features apart as long as keys change slowly and batch statistics do not leak: lower --lr, "
+        "raise --momentum or lengthen --queue-length"
+    )
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
     published: ClassVar[dict[str, Any]] = {"optimizer": "sgd", "lr": 0.03, "weight_decay": 1e-4, "per": 256}
 

@@ -103,6 +103,10 @@ class MoCoV3(Chunkable):
     Config = MoCoV3Config
     views = ViewSpec(globals=2)
     natural = Recipe((replace(NATURAL, blur=1.0), replace(NATURAL, blur=0.1, solarize=0.2)))
+    remedy: ClassVar[str] = (
+        "Negatives keep features apart unless steps are too large: lower --lr, raise --momentum or take a larger "
+        "--batch-size"
+    )
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 5e-4, "weight_decay": 1e-4, "per": 256}
     published: ClassVar[dict[str, Any]] = {"optimizer": "lars", "lr": 0.3, "weight_decay": 1e-6, "per": 256}
 

@@ -80,6 +80,10 @@ class SimCLR(Chunkable):
     Config = SimCLRConfig
     views = ViewSpec(globals=2)
     natural = Recipe((NATURAL,))
+    remedy: ClassVar[str] = (
+        "Negatives keep features apart unless steps are too large: lower --lr, lower --temperature or take a larger "
+        "--batch-size"
+    )
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
     published: ClassVar[dict[str, Any]] = {"optimizer": "lars", "lr": 0.3, "weight_decay": 1e-6, "per": 256}
 

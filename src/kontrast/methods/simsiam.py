@@ -62,6 +62,10 @@ class SimSiam(Method):
     Config = SimSiamConfig
     views = ViewSpec(globals=2)
     natural = Recipe((NATURAL,))
+    remedy: ClassVar[str] = (
+        "Without negatives and without a slow target, only the predictor keeps features apart: lower --lr, take a "
+        "larger --batch-size, or --method byol"
+    )
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 1e-4, "per": 256}
     published: ClassVar[dict[str, Any]] = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 1e-4, "per": 256}
 

@@ -32,6 +32,7 @@ from kontrast.methods.method import (
     feature_dim,
     resolved,
     usage_entropy,
+    usage_share,
 )
 from kontrast.nn.heads import mlp
 from kontrast.nn.numerics import full_precision, unit
@@ -117,6 +118,10 @@ class SwAV(Method):
 
     Config = SwAVConfig
     natural = Recipe((NATURAL,), SMALL)
+    remedy: ClassVar[str] = (
+        "Balanced assignments keep features apart: lower --lr, take fewer --prototypes, or set --options.epsilon 0.03 "
+        "as the authors advise"
+    )
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-6, "per": 256}
     published: ClassVar[dict[str, Any]] = {"optimizer": "lars", "lr": 0.6, "weight_decay": 1e-6, "per": 256}
 
@@ -147,7 +152,8 @@ class SwAV(Method):
         self._remember(crops)  # only now: the batch is in the assignment already
         loss = swapped_prediction(s, q, self.config.temperature)
         b = len(views[0])
-        return Step(loss, h[:b].detach(), {"prototype_entropy": usage_entropy(q[0])})
+        logs = {"prototype_entropy": usage_entropy(q[0]), "prototypes_used": usage_share(q[0])}
+        return Step(loss, h[:b].detach(), logs)
 
     def _assignments(self, crop: int, scores: Tensor) -> Tensor:
         """(b, K) → (b, K), balanced together with the queue where that is full."""

@@ -88,6 +88,10 @@ class VICReg(Chunkable):
     Config = VICRegConfig
     views = ViewSpec(globals=2)
     natural = Recipe((NATURAL,))
+    remedy: ClassVar[str] = (
+        "The variance term keeps features apart: lower --lr, raise --options.variance_weight or take a larger "
+        "--batch-size"
+    )
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
     published: ClassVar[dict[str, Any]] = {"optimizer": "lars", "lr": 0.2, "weight_decay": 1e-6, "per": 256}
 

@@ -43,8 +43,7 @@ class PretrainConfig:
     batch_size: int | Auto = "auto"
     """Images a step, over all processes; auto: up to 128 on a CPU, 256 on a GPU."""
     chunk_size: int | None = None
-    """Images a process embeds at a time, where the memory does not hold its part of the batch; the batch is still
-    compared whole."""
+    """Images a process embeds at a time, for batches that the memory does not hold; they are compared whole."""
     lr: float | Auto = "auto"
     """Peak learning rate at this batch size; auto: the method's, scaled."""
     optimizer: Literal["auto", "adamw", "sgd", "lars"] = "auto"
@@ -108,6 +107,7 @@ def pretrain(
     *packs: Path,
     out: Path,
     config: Annotated[PretrainConfig, Parameter(name="*")] = PretrainConfig(),
+    on_collapse: Literal["warn", "stop"] = "warn",
     dry_run: bool = False,
     allow_changes: bool = False,
 ) -> Outcome:
@@ -120,12 +120,13 @@ def pretrain(
         packs: one Pack or several.
         out: folder for the Encoder; progress is in its metrics.jsonl.
         config: how to train.
+        on_collapse: at a sign of collapse say it and its likely cause (warn), or end there as well, all saved (stop).
         dry_run: say what would be done, write nothing.
         allow_changes: go on with an unfinished run although settings or Packs are others now; the card keeps which.
 
     Raises:
         UsageError: too few images or patients, or settings that do not fit them.
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, or the run is collapsing and --on-collapse is stop.
         Interrupted: stopped by a signal after saving; exit code 75, or 130 for Ctrl-C.
     """
     import contextlib
@@ -158,7 +159,10 @@ def pretrain(
     if distributed.is_main() and state == "new":
         claim(out, "encoder", config=asked, parents=parents)
     with locked(out) if distributed.is_main() else contextlib.nullcontext():
-        summary = _train(prepared, device, out, {"config": asked, "parents": parents}, allow_changes=allow_changes)
+        summary = _train(
+            prepared, device, out, {"config": asked, "parents": parents}, stop=on_collapse == "stop",
+            allow_changes=allow_changes,
+        )  # fmt: skip
     return Outcome("pretrain", out, "done", summary)
 
 
@@ -211,6 +215,7 @@ def _train(
     out: Path,
     provenance: dict[str, Any],
     *,
+    stop: bool,
     allow_changes: bool,
 ) -> dict[str, Any]:
     """Train by the plan and finish the artifact; the summary for the outcome."""
@@ -220,6 +225,7 @@ def _train(
     from kontrast.artifacts.seen import Seen, keep_seen
     from kontrast.engine.batches import Batches
     from kontrast.engine.checkpoint import described
+    from kontrast.engine.diagnosis import likely_cause
     from kontrast.engine.loop import fit
     from kontrast.engine.monitor import Collapse
     from kontrast.engine.patients import partner_groups, patient_numbers
@@ -237,7 +243,8 @@ def _train(
     groups = partner_groups(found, plan.positives)
     batches = Batches(found, plan.batch_size, plan.seed, device, size=plan.size, groups=groups)
     batches.load_whole()
-    monitor = Collapse(plan.steps)
+    images = sum(len(rows) for _, rows in found)
+    monitor = Collapse(plan.steps, likely_cause(plan, images), stop=stop)
     model = build_model(plan, encoder, spec, patient_numbers(found))
     result = fit(
         model, batches, plan.loop(), out=out, device=device, hooks=[monitor], title=f"pretrain {plan.method}",
@@ -246,7 +253,7 @@ def _train(
     )  # fmt: skip
     summary: dict[str, Any] = {
         "method": plan.method, "encoder": plan.encoder, "size": plan.size,
-        "images": sum(len(rows) for _, rows in found),
+        "images": images,
         "patients": len({p for pack, rows in found for p in pack.table["patient_id"].to_numpy()[rows]}),
         "steps": result.steps, "epochs": plan.epochs, "images_seen": result.steps * plan.batch_size,
         "loss": result.last.get("loss"), **monitor.last,
