@@ -18,7 +18,7 @@ from helpers import make_pack
 from kontrast.artifacts.card import read_card
 from kontrast.artifacts.encoder import load_encoder
 from kontrast.artifacts.seen import Seen
-from kontrast.errors import OutputError, UsageError
+from kontrast.errors import OutputError, TrainingError, UsageError
 from kontrast.methods import METHODS
 from kontrast.nn.encoders import ENCODERS
 from kontrast.nn.vit import VisionTransformer
@@ -279,3 +279,23 @@ def test_two_processes_share_each_batch(pack, tmp_path):
     others = _weights(tmp_path / "two")
     for name, value in _weights(tmp_path / "one").items():
         torch.testing.assert_close(value, others[name], rtol=2e-2, atol=2e-3)
+
+
+def test_a_collapse_is_said_or_ends_the_run_which_goes_on_if_asked(pack, tmp_path, monkeypatch, capsys):
+    from kontrast.engine import monitor
+
+    monkeypatch.setattr(monitor, "FEW", 2.0)  # a run of seconds that has lost half of its directions by definition
+    settings = {**SMALL, "epochs": 14, "lr": 0.1}
+    kontrast.pretrain(pack, out=tmp_path / "warned", **settings)
+    assert "after step 50: features vary in" in capsys.readouterr().err
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="stopped, after step 50") as error:
+            kontrast.pretrain(pack, out=tmp_path / "stopped", on_collapse="stop", **settings)
+        assert "--lr 0.1 where 0.0001768 is usual" in error.value.fix and "--on-collapse warn" in error.value.fix
+        assert (tmp_path / "stopped/checkpoint-00000050.pt").exists()
+        assert not (tmp_path / "stopped/card.json").exists()
+    kontrast.pretrain(pack, out=tmp_path / "stopped", **settings)
+    assert (tmp_path / "stopped/card.json").read_bytes() == (tmp_path / "warned/card.json").read_bytes()
+    assert _lines(tmp_path / "stopped") == _lines(tmp_path / "warned")
+    capsys.readouterr()
+    assert kontrast.pretrain(pack, out=tmp_path / "warned", on_collapse="stop", **settings).status == "already done"
