@@ -208,6 +208,9 @@ def test_a_dry_run_writes_nothing_and_says_its_plan(pack, tmp_path, capsys):
         ({"positives": "study"}, "--positives patient or image"),
         ({"same_patient_negatives": "drop"}, "mask"),
         ({"same_patient_negatives": "mask", "method": "byol"}, "--same-patient-negatives"),
+        ({"chunk_size": 8}, "simclr"),
+        ({"chunk_size": 1}, "--chunk-size"),
+        ({"chunk_size": 3, "batch_size": 8, "method": "simclr"}, "--chunk-size 2"),
     ],
     ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
 )
@@ -264,6 +267,31 @@ def test_sigterm_ends_with_75_and_the_plan_is_kept(pack, tmp_path):
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["steps"] == plan["steps"]
     assert [line["step"] for line in _lines(out)] == sorted({line["step"] for line in _lines(out)})
+
+
+def test_a_batch_in_chunks_is_in_the_plan_and_trains(pack, tmp_path):
+    small = {**ASKED, "epochs": 1, "device": "cpu", "method": "simclr"}
+    kontrast.pretrain(pack, out=tmp_path / "plain", **small)
+    kontrast.pretrain(pack, out=tmp_path / "chunks", chunk_size=4, **small)
+    assert read_card(tmp_path / "chunks").content["plan"]["chunk_size"] == 4
+    plain, chunks = _lines(tmp_path / "plain"), _lines(tmp_path / "chunks")
+    assert plain[0]["loss"] != chunks[0]["loss"], "other batch-norm groups"
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_chunks_of_a_batch(pack, tmp_path):
+    base = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(SCRIPT)]
+    asked = ["--epochs", "3", "--method", "simclr", "--chunk-size", "2", "--positives", "patient"]
+    result = _run(*base, *_command(pack, tmp_path / "two", *asked))
+    assert result.returncode == 0, result.stderr
+    kontrast.pretrain(pack, out=tmp_path / "one", method="simclr", chunk_size=2, positives="patient", **ASKED, epochs=3)
+    assert read_card(tmp_path / "one").content["plan"]["chunk_size"] == 2
+    one, two = _lines(tmp_path / "one"), _lines(tmp_path / "two")
+    np.testing.assert_allclose([line["loss"] for line in one], [line["loss"] for line in two], rtol=2e-3)
+    assert [line["same_patient_negatives"] for line in one] == [line["same_patient_negatives"] for line in two]
+    others = _weights(tmp_path / "two")
+    for name, value in _weights(tmp_path / "one").items():
+        torch.testing.assert_close(value, others[name], rtol=2e-2, atol=2e-3)
 
 
 def test_two_processes_share_each_batch(pack, tmp_path):
