@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _stream: TextIO | None = None
 _quiet = False
+_warns = True
 
 
 def configure(*, stream: TextIO | None = None, quiet: bool = False) -> None:
@@ -26,14 +27,15 @@ def configure(*, stream: TextIO | None = None, quiet: bool = False) -> None:
 
 
 @contextmanager
-def silent() -> Iterator[None]:
-    """Silence all but warnings while the block runs."""
-    before = _stream, _quiet
-    configure(stream=_stream, quiet=True)
+def silent(*, warnings: bool = False) -> Iterator[None]:
+    """Silence all but warnings while the block runs, or those too."""
+    global _quiet, _warns
+    before = _quiet, _warns
+    _quiet, _warns = True, _warns and not warnings
     try:
         yield
     finally:
-        configure(stream=before[0], quiet=before[1])
+        _quiet, _warns = before
 
 
 def _console() -> "Console":
@@ -60,7 +62,8 @@ def note(message: str) -> None:
 
 def warn(message: str) -> None:
     """One line that should not be missed; always on standard error."""
-    print(fitted(f"warning: {message}", sys.stderr), file=sys.stderr, flush=True)
+    if _warns:
+        print(fitted(f"warning: {message}", sys.stderr), file=sys.stderr, flush=True)
 
 
 def fitted(text: str, stream: TextIO, indent: str = "") -> str:

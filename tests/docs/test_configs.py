@@ -12,12 +12,12 @@ import yaml
 import kontrast
 from kontrast.artifacts.pack import Pack
 from kontrast.config import from_dict, load_yaml
+from kontrast.engine.grid import Study, cells_of, filled
 from kontrast.errors import LeakageError
 from kontrast.stages.finetune import FinetuneConfig
 from kontrast.stages.prepare import PrepareConfig
 from kontrast.stages.pretrain import PretrainConfig
 from kontrast.stages.probe import ProbeConfig
-from kontrast.stages.study import Study, _filled, cells_of
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "configs" / "study").glob("*.yaml"))
@@ -55,7 +55,7 @@ def test_chexpert_is_the_experiment_that_it_says():
 def prepare_as(path, out, **changes):
     """Run the `prepare` section of a study file."""
     (options,) = load_yaml(path)["prepare"].values()
-    options = {name: _filled(value) for name, value in (options | changes).items()}
+    options = {name: filled(value) for name, value in (options | changes).items()}
     return kontrast.prepare(options.pop("source"), out=out, **options)
 
 

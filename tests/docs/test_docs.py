@@ -13,7 +13,7 @@ import yaml
 import kontrast
 from kontrast.cli import build_app
 from kontrast.config import _config_parameter, from_dict, load_yaml
-from kontrast.stages.study import Arm, Study
+from kontrast.engine.grid import Arm, Study
 
 ROOT = Path(__file__).parents[2]
 PAGES = [

@@ -10,8 +10,9 @@ import yaml
 import kontrast
 from helpers import make_pack
 from kontrast.config import from_dict
-from kontrast.errors import DataError, UsageError
-from kontrast.stages.study import Study, _say, cells_of
+from kontrast.engine.grid import Study, cells_of, say_table
+from kontrast.errors import DataError, KontrastError, LeakageError, UsageError
+from stages.sources import make_source
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,7 @@ def test_the_table_has_the_sample_sd_and_does_without_an_interval(capsys) -> Non
     cells = [place | {"arm": arm, "auroc": value} for arm, value in (("a", 0.6), ("a", 0.7), ("a", 0.8), ("b", 0.5))]
     gaps = [place | {"arm": "a", "value": 0.2, "low": None, "high": None, "p": None}]
     plan = from_dict(Study, {"pack": "p", "arms": {"random": {}}})
-    _say(pd.DataFrame(cells), pd.DataFrame(gaps), plan)
+    say_table(pd.DataFrame(cells), pd.DataFrame(gaps), plan)
     shown = capsys.readouterr()
     lines = (shown.out + shown.err).splitlines()
     assert any("0.700 ± 0.100" in line and "+0.200" in line and "[" not in line for line in lines)
@@ -158,3 +159,54 @@ def test_a_wrong_option_is_refused_before_anything_is_trained(pack, tmp_path, ch
     with pytest.raises(UsageError, match=says):
         kontrast.study(write(tmp_path, pack, **change), out=tmp_path / "s")
     assert not list((tmp_path / "s").rglob("*.safetensors"))
+
+
+def test_a_seed_reaches_pretraining_whatever_the_file_says(pack, tmp_path, monkeypatch) -> None:
+    arms = {"random": {}, "moco": {"method": "moco", "pretrain": {"seed": 3}}, "byol": {"method": "byol"}}
+    file = write(tmp_path, pack, arms=arms, pretrain={"epochs": 1, "seed": 4}, seeds=[0, 1])
+    asked = []
+
+    def pretrain(*packs, out, **options):
+        asked.append(options)
+        return tmp_path
+
+    class Stop(Exception):
+        pass
+
+    def stop(*_, **__):
+        raise Stop
+
+    monkeypatch.setattr(kontrast, "pretrain", pretrain)
+    monkeypatch.setattr("kontrast.stages.study._run", stop)
+    for seed, seeds in ((7, [7, 7]), (None, [3, 4])):
+        with pytest.raises(Stop):
+            kontrast.study(file, out=tmp_path / f"s{seed}", seed=seed)
+        assert sorted(options["seed"] for options in asked) == seeds
+        asked.clear()
+    planned = kontrast.study(file, out=tmp_path / "p", seed=7, dry_run=True).summary["cells"]
+    assert planned and all(name.endswith("seed7") for name in planned)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_test_split_that_repairing_empties_is_refused_before_anything_is_made(tmp_path, dry_run) -> None:
+    split = ["train", "test"] * 15  # two images a patient, so every patient stands on both sides
+    make_source(tmp_path / "src", split=split)
+    prepare = {"raw": {"source": str(tmp_path / "src"), "size": 16}}
+    file = write(tmp_path, tmp_path, prepare=prepare, pack="raw")
+    with pytest.raises(LeakageError, match="share patients"):
+        kontrast.study(file, out=tmp_path / "s", dry_run=dry_run)
+    prepare["raw"]["repair_splits"] = True
+    with pytest.raises(UsageError, match=r"raw has no test images after repair_splits has moved"):
+        kontrast.study(write(tmp_path, tmp_path, prepare=prepare, pack="raw"), out=tmp_path / "s", dry_run=dry_run)
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"findings": ["Disk"]}, "Did you mean 'Disc'"), ({"pack": "nowhere"}, "no such folder")],
+)
+def test_a_pack_that_does_not_fit_is_refused_before_anything_is_made(pack, tmp_path, change, says) -> None:
+    for dry_run in (True, False):
+        with pytest.raises(KontrastError, match=says):
+            kontrast.study(write(tmp_path, pack, **change), out=tmp_path / "s", dry_run=dry_run)
+    assert not (tmp_path / "s").exists()

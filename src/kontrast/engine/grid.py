@@ -1,0 +1,143 @@
+"""What a study file holds, and the grid that it spans: arms × label fractions × seeds."""
+
+import os
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kontrast import console
+from kontrast.config import choose, require
+
+PROTOCOLS = ("probe", "finetune")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One line of the comparison: where the weights come from."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  (pydantic's name; a wrong word is an error here too)
+
+    method: str | None = None
+    """Self-supervised method to pretrain with; none: the arm starts from `start` as it is."""
+    start: str = "random"
+    """`random`, `imagenet`, or a path of weights; with a method, where pretraining starts."""
+    encoder: str | None = None
+    """Architecture; the study's when left out."""
+    protocols: tuple[str, ...] | None = None
+    """`probe`, `finetune`; the study's when left out."""
+    pretrain: dict[str, Any] = field(default_factory=dict)
+    """Options of `kontrast pretrain` for this arm, over the study's."""
+    optional: bool = False
+    """Leave the arm out, and say so, where its weights are missing (ImageNet's on an offline machine)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What a study file holds."""
+
+    pack: str
+    """The labelled Pack: a name under `prepare`, or a path."""
+    arms: dict[str, Arm]
+    """The lines of the comparison, by name."""
+    prepare: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Packs to make first: name → `source` and options of `kontrast prepare`; $VARIABLES in paths are filled in."""
+    pretrain_packs: tuple[str, ...] = ()
+    """Packs to pretrain on (their training parts); the labelled one when left out."""
+    encoder: str = "resnet18"
+    """Architecture of every arm that names none."""
+    baseline: str = "random"
+    """The arm that every other is compared with, on the same test cases."""
+    protocols: tuple[str, ...] = PROTOCOLS
+    """How labels are used: `probe` (frozen features), `finetune` (all weights)."""
+    fractions: tuple[float, ...] = (0.1, 1.0)
+    """Shares of the training patients whose labels are used."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One draw of patients, and one training, for each."""
+    folds: int = 0
+    """Also compare frozen features in so many patient-grouped folds of all that pretraining has not seen; 0: not."""
+    findings: tuple[str, ...] = ()
+    """Findings to learn; all of the Pack's when left out."""
+    uncertain: str = "zeros"
+    """What -1 means, in training and in scoring."""
+    blank: str = "negative"
+    """What a blank label means."""
+    pretrain: dict[str, Any] = field(default_factory=dict)
+    """Options of `kontrast pretrain` for every arm."""
+    probe: dict[str, Any] = field(default_factory=dict)
+    """Options of `kontrast probe`."""
+    finetune: dict[str, Any] = field(default_factory=dict)
+    """Options of `kontrast finetune`: the same budget for every arm."""
+    replicates: int = 1000
+    """Bootstrap replicates of each interval."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.arms), "The study has no arms.", "Add some under `arms:`; see configs/study/.")
+        choose(self.baseline, self.arms, "baseline:")
+        for name, arm in self.arms.items():
+            for protocol in arm.protocols or self.protocols:
+                choose(protocol, PROTOCOLS, f"arms: {name}: protocols:")
+        for fraction in self.fractions:
+            require(0 < fraction <= 1, f"fractions: {fraction} is no share.", "Write shares above 0, at most 1.")
+        require(self.folds == 0 or self.folds >= 2, f"folds: {self.folds} is too few.", "Write 5, or 0 for none.")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and its evaluation."""
+
+    arm: str
+    protocol: str
+    fraction: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Folder of its Classifier and its evaluation."""
+        return f"{self.arm}/{self.protocol}-{100 * self.fraction:g}pc-seed{self.seed}"
+
+
+def cells_of(plan: Study) -> list[Cell]:
+    """The grid, in the order in which it is run: a whole row of arms before the next seed."""
+    return [
+        Cell(name, protocol, fraction, seed)
+        for seed in plan.seeds
+        for fraction in plan.fractions
+        for name, arm in plan.arms.items()
+        for protocol in (arm.protocols or plan.protocols)
+    ]
+
+
+def with_seed(plan: Study, seed: int) -> Study:
+    """The study with one seed for all that is drawn: pretraining too, whatever the file says for it or for an arm."""
+    arms = {
+        name: replace(arm, pretrain={option: value for option, value in arm.pretrain.items() if option != "seed"})
+        for name, arm in plan.arms.items()
+    }
+    return replace(plan, seeds=(seed,), arms=arms, pretrain=plan.pretrain | {"seed": seed})
+
+
+def filled(value: Any) -> Any:
+    """Text with $VARIABLES filled in, in lists too."""
+    if isinstance(value, list):
+        return [filled(v) for v in value]
+    if not isinstance(value, str):
+        return value
+    filled = os.path.expandvars(value)
+    require("$" not in filled, f"{value} names a variable that is not set.", "Set it in the environment.")
+    return filled
+
+
+def say_table(table: Any, differences: Any, plan: Study) -> None:
+    """Print what the grid came to: a line for each arm, protocol and share of labels."""
+    rows = []
+    for (protocol, fraction, arm), part in table.groupby(["protocol", "fraction", "arm"], sort=False):
+        values = part["auroc"].dropna()
+        spread = f"{values.mean():.3f}" if len(values) else "–"
+        spread += f" ± {values.std():.3f}" if len(values) > 1 else ""  # of one seed there is none
+        found = differences.query("protocol == @protocol and fraction == @fraction and arm == @arm")
+        gain = "" if found.empty or found["value"].isna().all() else "{value:+.3f}"
+        gain += " [{low:+.3f}, {high:+.3f}]" if gain and found["low"].notna().all() else ""
+        rows.append([arm, protocol, f"{100 * fraction:g} %", spread, gain.format(**found.iloc[0]) if gain else ""])
+    console.table(
+        "Macro AUROC on test (mean ± SD over seeds)", ["arm", "protocol", "labels", "AUROC", "less baseline"], rows
+    )
+    console.say(f"Labels: uncertain = {plan.uncertain.replace('soft', 'ignore')}, blank = {plan.blank}.")
