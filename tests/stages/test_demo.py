@@ -28,5 +28,6 @@ def test_the_whole_flow_ends_with_a_page(tmp_path) -> None:
             values = [scores["findings"][name]["auroc"]["value"] for name in card.content["findings"]]
             assert value == pytest.approx(np.mean(values))
         assert row["value"] == pytest.approx(row["first"] - row["second"])
+    assert "How far labels go" in page
     assert conclusion(card.content) in " ".join(html.unescape(page).split())
     assert kontrast.demo(out=tmp_path / "demo", patients=40).status in ("done", "already done")

@@ -4,7 +4,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from kontrast.artifacts.evaluation import decimal
+from kontrast.pages import figures
+from kontrast.pages.drawing import COLOURS, GREY
+from kontrast.pages.results import PROTOCOLS
 from kontrast.pages.study import difference
+
+
+def conclusion_section(content: Mapping[str, Any], colours: Mapping[str, str]) -> dict[str, Any]:
+    """The paragraph, and the curves that it is about.
+
+    Args:
+        content: of a demo's card.
+        colours: by arm, where the page has some.
+    """
+    arm, baseline, rows = content["arm"], content["baseline"], content["differences"]
+    curves = {
+        name: [(row["fraction"], *(row[which],) * 3) for row in rows]
+        for name, which in ((baseline, "second"), (arm, "first"))
+    }
+    seen = {arm: (colours.get(arm, COLOURS[0]), "o"), baseline: (GREY, "o")}
+    drawn = figures.efficiency({PROTOCOLS["probe"]: curves}, seen, baseline) if rows else None
+    return {"text": conclusion(content), "curves": drawn}
 
 
 def conclusion(content: Mapping[str, Any]) -> str:
@@ -25,6 +45,8 @@ def conclusion(content: Mapping[str, Any]) -> str:
             f"With {100 * row['fraction']:g} % of the labels it is {decimal(row['first'])} against "
             f"{decimal(row['second'])}, a difference of {gap['text']} {gap['range']}: {_verdict(row)}."
         )
+    if any((difference(row) or {}).get("mark") for row in content["differences"]):
+        said.append("Some findings are so rare that many replicates lack them, so the intervals cover less than 95 %.")
     said.append(
         "This is one seed, and every image is drawn by a program. The figures show that the parts work together; "
         "neither a score here nor which of two is better says anything about patients."

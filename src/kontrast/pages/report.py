@@ -8,7 +8,7 @@ from kontrast.artifacts.card import CARD, CLAIM, Card, card_hash, read_card
 from kontrast.artifacts.encoder import WORDS
 from kontrast.errors import UsageError
 from kontrast.pages import drawing, results, sections, study
-from kontrast.pages.conclusion import conclusion
+from kontrast.pages.conclusion import conclusion_section
 from kontrast.pages.provenance import provenance
 from kontrast.pages.sections import Found
 
@@ -86,7 +86,7 @@ def render(found: Sequence[Found], title: str) -> str:
         version=__version__,
         pictures=_pictures(of),
         warnings=_warnings(of),
-        conclusions=[conclusion(one.card.content) for one in of["demo"]],
+        conclusions=[conclusion_section(one.card.content, colours) for one in of["demo"]],
         studies=[
             study.study_section(one, {arm: (colours[arm], "o") for arm in one.card.config["arms"]})
             for one in of["study"]
