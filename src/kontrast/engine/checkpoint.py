@@ -83,8 +83,8 @@ def described(asked: Mapping[str, Any], parents: Sequence[Parent], **resolved: A
         parents: what the artifact is made from.
         resolved: what the configuration may leave open.
     """
-    packs, start = ([p.sha256[:16] for p in parents if (p.role == "pack") is wanted] for wanted in (True, False))
-    return {**asked, **resolved, "packs": packs, "start weights": start}
+    packs, start, watch = ([p.sha256[:16] for p in parents if p.role == role] for role in ("pack", "encoder", "watch"))
+    return {**asked, **resolved, "packs": packs, "start weights": start, **({"watch": watch} if watch else {})}
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from kontrast.engine.planning import Plan
+    from kontrast.engine.watching import Watch
     from kontrast.nn.encoders import Encoder, EncoderSpec
 
 Auto = Literal["auto"]
@@ -68,6 +69,11 @@ class PretrainConfig:
     """Two views of one image, or of two images of a study or a patient; images without another keep to themselves."""
     same_patient_negatives: Literal["auto", "mask", "keep"] = "auto"
     """Whether other images of a patient are negatives (MoCo, MoCo v3, SimCLR); auto: mask where patients are known."""
+    watch: str | None = None
+    """A labelled Pack to score the encoder with while it trains: its train labels fit kNN and a linear probe, its val
+    labels score them. The weights that score best are kept beside the last ones, as OUT/best."""
+    watch_every: int | Auto = "auto"
+    """Steps between those scores; auto: about twenty in the run."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """auto: bf16 where the hardware computes it, else fp32."""
     device: str = "auto"
@@ -78,7 +84,7 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         limits = {
             "epochs": 0, "minutes": 0, "batch_size": 1, "lr": 0, "size": 15, "temperature": 0, "queue_length": 0,
-            "prototypes": 1, "chunk_size": 1,
+            "prototypes": 1, "chunk_size": 1, "watch_every": 0,
         }  # fmt: skip
         for name, low in limits.items():
             value = getattr(self, name)
@@ -97,6 +103,11 @@ class PretrainConfig:
             "--epochs and --minutes were both given.",
             "Give one: --epochs for a fixed run, --minutes for a fixed time.",
         )
+        require(
+            self.watch is not None or self.watch_every == "auto",
+            "--watch-every was given without --watch.",
+            "Name a labelled Pack with --watch, or leave --watch-every out.",
+        )
 
 
 _LEAVE = "Leave it out to have it chosen."
@@ -113,8 +124,8 @@ def pretrain(
 ) -> Outcome:
     """Train an encoder on Packs without labels.
 
-    Reads the train split only, and never a label. The same command again resumes; under torchrun the processes share
-    each batch.
+    Reads the train split only, and no label enters the weights. The same command again resumes; under torchrun the
+    processes share each batch.
 
     Args:
         packs: one Pack or several.
@@ -126,6 +137,7 @@ def pretrain(
 
     Raises:
         UsageError: too few images or patients, or settings that do not fit them.
+        LeakageError: pretraining meets patients of the watch's val split.
         TrainingError: the loss is not finite, or the run is collapsing and --on-collapse is stop.
         Interrupted: stopped by a signal after saving; exit code 75, or 130 for Ctrl-C.
     """
@@ -137,11 +149,13 @@ def pretrain(
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.precision import resolve_device
+    from kontrast.engine.watching import watcher
 
     require(len(packs) > 0, "No Pack was named.", "Name one: kontrast pretrain PACK --out ENCODER.")
     out = Path(out)
     data = [Pack.open(pack) for pack in packs]
     parents = [parent("pack", pack) for pack in packs] + source_parents(config.init)
+    parents += [parent("watch", config.watch)] if config.watch else []
     asked = to_dict(config) | {"start": source_name(config.init)}
     device = resolve_device(config.device)
     # A look first: a mistake that only shows while the run is planned must not leave the folder taken.
@@ -154,13 +168,14 @@ def pretrain(
             _tidy(out)
         return Outcome("pretrain", out, "already done", read_card(out).content["summary"])
     prepared = _prepare(data, config, device, out, measuring=not dry_run, anew=state == "changed")
+    watch = watcher(prepared, config.watch, config.watch_every, device, out)
     if dry_run:
         return Outcome("pretrain", out, "planned", {"plan": _planned(prepared[0], prepared[2], out, config.minutes)})
     if distributed.is_main() and state == "new":
         claim(out, "encoder", config=asked, parents=parents)
     with locked(out) if distributed.is_main() else contextlib.nullcontext():
         summary = _train(
-            prepared, device, out, {"config": asked, "parents": parents}, stop=on_collapse == "stop",
+            prepared, device, out, {"config": asked, "parents": parents}, watch=watch, stop=on_collapse == "stop",
             allow_changes=allow_changes,
         )  # fmt: skip
     return Outcome("pretrain", out, "done", summary)
@@ -215,6 +230,7 @@ def _train(
     out: Path,
     provenance: dict[str, Any],
     *,
+    watch: "Watch | None",
     stop: bool,
     allow_changes: bool,
 ) -> dict[str, Any]:
@@ -226,7 +242,7 @@ def _train(
     from kontrast.engine.batches import Batches
     from kontrast.engine.checkpoint import described
     from kontrast.engine.diagnosis import likely_cause
-    from kontrast.engine.loop import fit
+    from kontrast.engine.loop import Hook, fit
     from kontrast.engine.monitor import Collapse
     from kontrast.engine.patients import partner_groups, patient_numbers
     from kontrast.engine.planning import write_plan
@@ -247,7 +263,8 @@ def _train(
     monitor = Collapse(plan.steps, likely_cause(plan, images), stop=stop)
     model = build_model(plan, encoder, spec, patient_numbers(found))
     result = fit(
-        model, batches, plan.loop(), out=out, device=device, hooks=[monitor], title=f"pretrain {plan.method}",
+        model, batches, plan.loop(), out=out, device=device, hooks=[monitor, watch or Hook()],
+        title=f"pretrain {plan.method}",
         settings=described(provenance["config"], provenance["parents"], method=plan.method, encoder=plan.encoder),
         allow_changes=allow_changes, settled=take,
     )  # fmt: skip
@@ -256,12 +273,14 @@ def _train(
         "images": images,
         "patients": len({p for pack, rows in found for p in pack.table["patient_id"].to_numpy()[rows]}),
         "steps": result.steps, "epochs": plan.epochs, "images_seen": result.steps * plan.batch_size,
-        "loss": result.last.get("loss"), **monitor.last,
+        "loss": result.last.get("loss"), **monitor.last, **({"watch": watch.summary()} if watch else {}),
     }  # fmt: skip
     if distributed.is_main():
         content = {"summary": summary, "plan": to_dict(plan), "pixels": {"mean": spec.mean, "std": spec.std}}
         content |= result.provenance()
         shown = write_views(out, model, batches)
+        if watch is not None:
+            watch.keep_best(out, encoder, content, provenance)
         save_encoder(out, encoder, spec, content=content, seen=Seen.load(out), written=shown, **provenance)
         _tidy(out)
     distributed.barrier()
