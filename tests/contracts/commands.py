@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +62,10 @@ CASES = {
     "report": Case(("evaluation",), suffix=".html"),
     "doctor": Case(out=None),
 }
+IN_A_FOLDER = [
+    "phantom", "prepare", "pretrain", "probe", "finetune", "evaluate", "score", "explain", "embed", "study", "audit",
+]  # fmt: skip
+"""Commands that claim a folder and hold it while they write."""
 MAKES = {"pack": "prepare", "encoder": "pretrain", "classifier": "probe", "evaluation": "evaluate"}
 STUDY = """\
 pack: {pack}
@@ -143,6 +150,14 @@ def run(words: Sequence[Any]) -> Ran:
         signal.signal(signal.SIGPIPE, pipe)
         kontrast.console.configure()
     return Ran(code, out.getvalue(), err.getvalue())
+
+
+def start(words, **variables):
+    """The command in a process of its own, with these variables in its environment."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "kontrast", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
+    )  # fmt: skip
 
 
 def tree(*folders: Path) -> dict[str, tuple[int, bytes]]:

@@ -57,17 +57,22 @@ def write_patient(out: Path, part: str, number: int, *, seed: int, size: int, im
     for folder in (*partial, masks):
         shutil.rmtree(folder, ignore_errors=True)
     written = 0
-    for study in generate(number, seed, size):
-        mask_folder, image_folder = (folder / f"study{study.number}" for folder in partial)
-        mask_folder.mkdir(parents=True)
-        image_folder.mkdir(parents=True)
-        for image in study.images:
-            (image_folder / (image.name + SUFFIX[image_format])).write_bytes(_encode(study, image, image_format, seed))
-            (mask_folder / f"{image.name}.png").write_bytes(_png(image.masks))
-            written += 1
-    # Masks first: where the images are, everything is.
-    for folder, final in zip(partial, (masks, images), strict=True):
-        folder.replace(final)
+    try:
+        for study in generate(number, seed, size):
+            mask_folder, image_folder = (folder / f"study{study.number}" for folder in partial)
+            mask_folder.mkdir(parents=True)
+            image_folder.mkdir(parents=True)
+            for image in study.images:
+                picture = _encode(study, image, image_format, seed)
+                (image_folder / (image.name + SUFFIX[image_format])).write_bytes(picture)
+                (mask_folder / f"{image.name}.png").write_bytes(_png(image.masks))
+                written += 1
+        # Masks first: where the images are, everything is.
+        for folder, final in zip(partial, (masks, images), strict=True):
+            folder.replace(final)
+    finally:
+        for folder in partial:  # gone, unless this was interrupted or the disk is full
+            shutil.rmtree(folder, ignore_errors=True)
     return written
 
 
