@@ -74,6 +74,7 @@ def test_the_last_weights_are_those_of_a_run_without_a_watch(pack, tmp_path):
 
 def test_scores_are_those_of_the_kept_weights(pack, tmp_path):
     """The best Encoder, opened anew, scores what its card says; scikit-learn counts the AUROC."""
+    pack = make_pack(tmp_path / "more", n=240, size=16, splits=(0.3, 0.6))
     kontrast.pretrain(pack, out=tmp_path / "e", watch=str(pack), watch_every=2, **SMALL)
     card = read_card(tmp_path / "e/best")
     encoder, spec, _ = load_encoder(tmp_path / "e/best")
@@ -152,6 +153,13 @@ def test_what_cannot_be_watched_with_is_refused(pack, tmp_path, change, options,
     with pytest.raises(error, match=words):
         kontrast.pretrain(pack, out=tmp_path / "e", **{**SMALL, "watch": str(other), **options})
     assert not (tmp_path / "e").exists()
+
+
+def test_patients_met_with_other_images_are_a_leak_too(pack, tmp_path):
+    met = str(Pack.open(pack).table["patient_id"].iloc[0])
+    other = _with_column(make_pack(tmp_path / "other", n=60, size=16, seed=9), "patient_id", met, "val")
+    with pytest.raises(LeakageError, match="1 patient and 0 images"):
+        kontrast.pretrain(pack, out=tmp_path / "e", watch=str(other), **SMALL)
 
 
 def test_an_unknown_overlap_is_said_and_an_earlier_life_counts(pack, tmp_path, capsys):
