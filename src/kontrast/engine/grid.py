@@ -121,9 +121,9 @@ def filled(value: Any) -> Any:
         return [filled(v) for v in value]
     if not isinstance(value, str):
         return value
-    filled = os.path.expandvars(value)
-    require("$" not in filled, f"{value} names a variable that is not set.", "Set it in the environment.")
-    return filled
+    text = os.path.expandvars(value)
+    require("$" not in text, f"{value} names a variable that is not set.", "Set it in the environment.")
+    return text
 
 
 def say_table(table: Any, differences: Any, plan: Study) -> None:
