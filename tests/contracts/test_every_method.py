@@ -73,12 +73,15 @@ def train(method: Method, steps: int, lr: float = 0.05, seed: int = 0, n: int = 
 
 
 @every
-@pytest.mark.parametrize("half", [None, torch.bfloat16])
+@pytest.mark.parametrize("half", [None, torch.bfloat16, torch.float16])
 def test_loss_is_finite_full_precision_and_scalar(name: str, half: torch.dtype | None) -> None:
-    method = build(name)
+    """Networks may compute in half precision, fp16 too; the loss itself never does."""
+    method, twin = build(name), build(name)
     with torch.autocast("cpu", dtype=half or torch.bfloat16, enabled=half is not None):
         step = method(*inputs(method))
     assert step.loss.shape == () and step.loss.dtype == torch.float32 and step.loss.isfinite()
+    near = {None: 0.0, torch.bfloat16: 2e-2, torch.float16: 3e-3}[half]
+    assert step.loss.item() == pytest.approx(twin(*inputs(twin)).loss.item(), rel=near)
     step.loss.backward()
     assert all(p.grad.isfinite().all() for _, p in method.trainable() if p.grad is not None)
 

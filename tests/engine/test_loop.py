@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ from kontrast.engine.batches import Batches
 from kontrast.engine.checkpoint import list_checkpoints
 from kontrast.engine.history import read_history
 from kontrast.engine.loop import Hook, LoopConfig, fit
+from kontrast.engine.precision import Precision
 from kontrast.engine.schedule import schedule
 from kontrast.errors import Interrupted, OutputError, TrainingError
 
@@ -263,6 +265,26 @@ def test_a_damaged_newest_checkpoint_costs_steps_not_exactness(tmp_path, capsys)
     assert "damaged" in capsys.readouterr().err
     assert _same(whole.state_dict(), again.state_dict())
     assert _lines(tmp_path / "whole") == _lines(tmp_path / "cut")
+
+
+def test_fp16_whose_gradients_never_fit_is_refused_in_words(tmp_path, monkeypatch):
+    """On a CPU fp16 is refused before; the loop is the same."""
+
+    class Steep(Tiny):
+        def step(self, batch, progress, generator):
+            output = super().step(batch, progress, generator)
+            first = self.net[0].weight.flatten()[0]
+            return replace(output, loss=output.loss + (first - first.detach()).sqrt())  # slope ∞ at 0
+
+    half = Precision(name="fp16", device=CPU, channels_last=False)
+    monkeypatch.setattr("kontrast.engine.run.resolve_precision", lambda name, device: half)
+    with pytest.raises(TrainingError, match="do not fit fp16") as error:
+        _fit(tmp_path, Steep(), steps=60)
+    assert "--precision bf16" in error.value.fix
+    scales = [line["loss_scale"] for line in read_history(tmp_path / "metrics.jsonl")]
+    assert scales[:2] == [2.0**12, 2.0**8] and scales[-1] >= 2.0**-10
+    (tmp_path / "fits").mkdir()
+    assert _fit(tmp_path / "fits", steps=60)[1].last["loss_scale"] > 2.0**10
 
 
 class _Ends(Hook):

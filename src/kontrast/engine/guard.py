@@ -11,6 +11,9 @@ from torch import Tensor
 from kontrast import distributed
 from kontrast.errors import TrainingError
 
+LEAST_SCALE = 2.0**-10
+"""A loss scale below 1 means that gradients exceed 65,504 as they are. A few batches may; far below, all do."""
+
 
 class FiniteCheck:
     """Stops a run whose loss or gradient is not finite.
@@ -69,6 +72,20 @@ class FiniteCheck:
             fix=f"Lower --lr or use --precision fp32, with another --out; look at those images ({name}). "
             f"Checkpoints in {self._out} are from before.",
         )
+
+
+def check_scale(scale: float, step: int) -> float:
+    """The loss scale of fp16, as long as it scales: halved at each overflow, it says when gradients never fit.
+
+    Raises:
+        TrainingError: it has come below LEAST_SCALE, so steps are skipped and nothing is learnt.
+    """
+    if scale < LEAST_SCALE:
+        raise TrainingError(
+            f"Gradients do not fit fp16: up to step {step:,} they overflowed at every loss scale down to {scale:g}.",
+            fix="Use --precision bf16 (or fp32), or lower --lr, with another --out.",
+        )
+    return scale
 
 
 def clip(parameters: Sequence[Tensor], limit: float | None) -> Tensor:

@@ -97,5 +97,5 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     elif name == "bf16" and not hardware:
         console.warn("--precision bf16: this hardware lacks it; the run will be slow. fp32 is faster here.")
     if name == "fp16" and device.type != "cuda":
-        raise UsageError("--precision fp16 is for GPUs.", fix="Choose bf16 or fp32 (or auto).")
+        raise UsageError("--precision fp16 is for GPUs.", fix="Choose --precision bf16 or fp32 (or auto).")
     return Precision(name=name, device=device, channels_last=name != "fp32" or device.type == "cuda")

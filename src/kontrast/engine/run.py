@@ -15,7 +15,7 @@ from kontrast import console, distributed
 from kontrast.engine.batches import NOISE, Batch, Batches, derive, generator
 from kontrast.engine.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 from kontrast.engine.chunks import Embed, backward_in_chunks
-from kontrast.engine.guard import FiniteCheck, clip
+from kontrast.engine.guard import FiniteCheck, check_scale, clip
 from kontrast.engine.history import HISTORY, History, Window
 from kontrast.engine.optim import build_optimizer, set_lr
 from kontrast.engine.precision import resolve_precision
@@ -227,7 +227,7 @@ class Run:
         line: dict[str, Any] = {"step": self.step, "epoch": self.step / self.batches.steps_per_epoch}
         line.update(self.window.means())
         if self.scaler.is_enabled():
-            line["loss_scale"] = self.scaler.get_scale()
+            line["loss_scale"] = check_scale(self.scaler.get_scale(), self.step)
         line.update(images_per_s=round(rate, 2), wait_share=round(share, 4))
         began = time.monotonic()
         errors = [hook.on_log(self.model, self.step, output, line) for hook in self.hooks]

@@ -170,7 +170,7 @@ class MoCo(Method):
             require(
                 config.queue_length <= images,
                 f"--queue-length {config.queue_length} exceeds the {images} images: an image would meet itself.",
-                f"Set it to {max(1, images // 4)} or less, or leave it at auto.",
+                f"Set --queue-length {max(1, images // 4)} or less, or leave it at auto.",
             )
         if config.momentum == "auto":
             m = 1 - min(0.1, max(0.001, 10 / max(steps, 1)))

@@ -205,6 +205,11 @@ class SwAV(Method):
         if config.freeze_steps == "auto":
             why = "an epoch, at most a tenth of the run: features are random at first"
             found.append(("freeze_steps", min(epoch, tenth), why))
+        require(
+            config.queue_length == "auto" or config.queue_length <= images,
+            f"--queue-length {config.queue_length} exceeds the {images} images: an image would weigh twice.",
+            f"Set --queue-length {max(1, images // 4)} or less, or leave it at auto.",
+        )
         if config.queue_length == "auto":
             wanted = batch_size < K and not short
             length = min(3840, images // 4) // batch_size * batch_size if wanted else 0

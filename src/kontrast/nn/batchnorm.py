@@ -64,8 +64,8 @@ def check_groups(batch: int, groups: int) -> None:
     if batch % groups or batch < 2 * groups:
         raise UsageError(
             f"A batch of {batch} images a process does not divide into {groups} batch-norm groups of two or more.",
-            fix=f"Set --batch-size to a larger multiple of {groups} (times the number of processes), or bn_groups to "
-            "a divisor of the batch.",
+            fix=f"Set --batch-size to a multiple of {groups} (times the number of processes), {2 * groups} or more, or "
+            "--options.bn_groups to a divisor of the batch.",
         )
 
 

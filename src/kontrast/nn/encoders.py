@@ -48,12 +48,14 @@ class EncoderSpec:
             limit = SMALL_VIT if self.is_vit else SMALL_CNN
             object.__setattr__(self, "stem", "small" if self.size <= limit else "imagenet")
         step = self.patch if self.is_vit else 1
+        least = max(16, self.stride)
         require(
-            self.size >= 16 and self.size % step == 0,
-            f"{self.name} needs images of at least 16 px"
+            self.size >= least and self.size % step == 0,
+            f"{self.name} needs images of at least {least} px"
             + (f" and a multiple of {step}" if step > 1 else "")
+            + (f", because its weights reduce them {self.stride}-fold" if least > 16 else "")
             + f", but --size is {self.size}.",
-            f"Use --size {max(16, round(self.size / step) * step)}.",
+            f"Use --size {max(least, round(self.size / step) * step)}.",
         )
         require(self.std > 0, f"The pixel std should be above 0, but is {self.std}.", "Are all images of one grey?")
 
@@ -61,6 +63,11 @@ class EncoderSpec:
     def is_vit(self) -> bool:
         """Whether it is a Vision Transformer."""
         return self.name.startswith("vit")
+
+    @property
+    def stride(self) -> int:
+        """How many pixels, along each side, become one place of the last map."""
+        return self.patch if self.is_vit else 8 if self.stem == "small" else 32
 
     @property
     def patch(self) -> int:
