@@ -107,7 +107,7 @@ class MoCoV3(Chunkable):
         "Negatives keep features apart unless steps are too large: lower --lr, raise --momentum or take a larger "
         "--batch-size"
     )
-    recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 5e-4, "weight_decay": 1e-4, "per": 256}
+    recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
     published: ClassVar[dict[str, Any]] = {"optimizer": "lars", "lr": 0.3, "weight_decay": 1e-6, "per": 256}
 
     def __init__(self, encoder: nn.Module, config: MoCoV3Config = MoCoV3Config()) -> None:

@@ -66,7 +66,7 @@ class SimSiam(Method):
         "Without negatives and without a slow target, only the predictor keeps features apart: lower --lr, take a "
         "larger --batch-size, or --method byol"
     )
-    recommended: ClassVar[dict[str, Any]] = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 1e-4, "per": 256}
+    recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
     published: ClassVar[dict[str, Any]] = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 1e-4, "per": 256}
 
     def __init__(self, encoder: nn.Module, config: SimSiamConfig = SimSiamConfig()) -> None:
