@@ -250,11 +250,13 @@ def _described(function: Callable[..., Any], flat: inspect.Signature, found: tup
 
 
 def field_texts(cls: type) -> dict[str, str]:
-    """What the docstring under each field of a dataclass says."""
+    """What the docstring under each field of a dataclass says, or the help of a shared type (`options`)."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(body, ast.ClassDef)
-    texts = {}
+    texts = {
+        f.name: part.help for f in dataclasses.fields(cls) for part in get_args(f.type) if getattr(part, "help", None)
+    }
     for field, below in zip(body.body, body.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
             texts[ast.unparse(field.target)] = " ".join(str(below.value.value).split())
-    return texts
+    return {f.name: texts[f.name] for f in dataclasses.fields(cls) if f.name in texts}

@@ -177,3 +177,13 @@ def test_a_damaged_card_in_the_output_folder(name, world, tmp_path):
         done = run(world.words(name, out))
         assert done.code in (4, 5) and str(out) in problem(done)[0]
         assert tree(out) == before
+
+
+@pytest.mark.parametrize("name", ["pretrain", "probe", "finetune", "evaluate", "explain", "embed", "audit"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:77"])
+def test_a_device_that_is_not_there_leaves_the_folder_free(name, device, world, tmp_path):
+    words = [*world.words(name, tmp_path / "out"), "--device", device]
+    words += ["--classifier", str(world.paths["classifier"])] if name == "audit" else []
+    done = run(words)
+    assert done.code == 2 and device in problem(done)[0]
+    assert not (tmp_path / "out").exists()

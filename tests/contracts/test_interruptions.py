@@ -82,7 +82,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(world, tmp_path):
     done = run([*words, "--lr", "0.123"])
     assert done.code == 5 and "lr was 'auto', is 0.123" in problem(done)[0]
     assert tree(out) == before
-    save_checkpoint(out, 1, {"fingerprint": {"lr": 99.0}})
+    save_checkpoint(out, 1, {"fingerprint": {"lr": 99.0}, "step": 1})
     planted = run(words)
     assert planted.code == 5 and "checkpoint of another run" in problem(planted)[0]
     for file in out.glob("checkpoint-*"):

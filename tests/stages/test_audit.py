@@ -83,7 +83,7 @@ def test_packs_without_labels_or_test_have_no_floor(tmp_path, capsys) -> None:
 
 def test_done_dry_and_refused(pack, tmp_path) -> None:
     assert kontrast.audit(pack, out=tmp_path / "a", dry_run=True).status == "planned"
-    with pytest.raises(UsageError, match="at least one Pack"):
+    with pytest.raises(UsageError, match="No Pack was named"):
         kontrast.audit(out=tmp_path / "a")
     with pytest.raises(UsageError, match="soft is for training"):
         kontrast.audit(pack, out=tmp_path / "a", uncertain="soft")

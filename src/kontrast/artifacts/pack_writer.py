@@ -161,28 +161,19 @@ class PackWriter:
         tables = {TABLE: (self.columns, rows), REJECTS: (("file", "reason"), self._all_rejects(parts, rejects))}
         for name, (header, lines) in {**tables, **(extra or {})}.items():
             write_csv(self.folder / name, header, lines)
-        shards, masks, first = [], {slug(name): name for name in mask_names}, 0
-        files = [TABLE, REJECTS, *(extra or {}), *written]
-        for index, part in parts.items():
-            count = len(part["rows"])
-            if not count:
-                continue
-            mask_files = {name: f"masks-{slug(name)}-{index:05d}.npy" for name in part["masks"]}
-            image_file = f"images-{index:05d}.npy"
-            shards.append({"file": image_file, "first": first, "rows": count, "masks": mask_files})
-            masks.update({slug(name): name for name in part["masks"]})
-            files += [image_file, *mask_files.values()]
-            first += count
+        shards, files = self._shards(parts)
+        found = [name for part in parts.values() for name in part["masks"]]
+        masks = {slug(name): name for name in (*mask_names, *found)}
         card = write_card(
             self.folder,
             "pack",
             config=config,
             parents=parents,
-            files=files,
+            files=[TABLE, REJECTS, *(extra or {}), *written, *files],
             content={
                 "findings": list(self.findings),
                 "size": self.size,
-                "rows": first,
+                "rows": len(rows),
                 "dtype": self.dtype,
                 **_statistics([part["pixels"] for part in parts.values()], self.dtype),
                 "key_id": self.key_id,
@@ -195,6 +186,17 @@ class PackWriter:
         )
         tidy(self.folder)
         return card
+
+    def _shards(self, parts: Mapping[int, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+        """The shards as the card describes them, and their files; a shard of which nothing could be read is none."""
+        shards: list[dict[str, Any]] = []
+        first = 0
+        for index, part in parts.items():
+            if count := len(part["rows"]):
+                masks = {name: f"masks-{slug(name)}-{index:05d}.npy" for name in part["masks"]}
+                shards.append({"file": f"images-{index:05d}.npy", "first": first, "rows": count, "masks": masks})
+                first += count
+        return shards, [file for shard in shards for file in (shard["file"], *shard["masks"].values())]
 
     def _all_rejects(self, parts: Mapping[int, Any], more: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         own = [(file, reason) for part in parts.values() for file, reason in part["rejects"]]

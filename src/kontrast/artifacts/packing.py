@@ -1,8 +1,7 @@
 """From planned rows to a Pack: shard after shard, in as many processes as wanted, always to the same bytes."""
 
 import json
-from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,12 @@ import pandas as pd
 from kontrast import console
 from kontrast.artifacts.disk import atomic, write_json
 from kontrast.artifacts.files import write_csv
-from kontrast.artifacts.pack import Pack
+from kontrast.artifacts.pack_summary import top_reasons
 from kontrast.artifacts.pack_writer import PARTS, REJECTS, PackWriter, Shard, shard_rows
 from kontrast.data.identity import Key
 from kontrast.data.masks import MaskSource
 from kontrast.data.preparation import Prepared, Treatment, one_thread, prepare_images
 from kontrast.data.sheet import before_and_after, png
-from kontrast.data.survey import label_counts, positives_by_split
 from kontrast.errors import DataError, OutputError
 from kontrast.workers import AHEAD, Apart, WorkerDied, run
 
@@ -180,11 +178,6 @@ def refuse_mostly_unread(plan: Plan, writer: PackWriter) -> None:
     )
 
 
-def top_reasons(reasons: Iterable[str] | Mapping[str, int]) -> str:
-    """The three commonest reasons with their counts."""
-    return "; ".join(f"{reason} ({count:,})" for reason, count in Counter(reasons).most_common(3))
-
-
 def _run(plan: Plan, chunks: Sequence[list[str]], workers: int, mark: Path) -> Generator[list[Read], None, None]:
     """What becomes of each chunk, in order. A file that brings down the process that reads it is a reason too."""
     if workers == 1:
@@ -253,23 +246,3 @@ def _shard(plan: Plan, sources: Sequence[str], first: int, results: Sequence[Rea
         masks=masks,
         rejects=[(sources[first + i], reason) for i, reason in enumerate(results) if isinstance(reason, str)],
     )
-
-
-def summary(pack: Pack) -> dict[str, Any]:
-    """What is worth knowing about a Pack, ready for JSON."""
-    rejects = pd.read_csv(pack.path / REJECTS, dtype=str, keep_default_na=False)
-    return {
-        "rows": len(pack),
-        "size": pack.size,
-        "layout": pack.card.content["layout"],
-        "patients_known": pack.patients_known,
-        "splits": pack.card.content["splits"],
-        "findings": label_counts(pack.table, pack.findings),
-        "positives": positives_by_split(pack.table, pack.findings),
-        "masks": list(pack.mask_names),
-        "rejects": len(rejects),
-        "reasons": dict(Counter(rejects["reason"]).most_common(5)),
-        "moved": pack.card.content.get("moved", 0),
-        "mean": round(pack.mean, 4),
-        "std": round(pack.std, 4),
-    }

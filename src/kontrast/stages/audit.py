@@ -2,17 +2,23 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
 from kontrast import console
-from kontrast.config import require, to_dict, verb
+from kontrast.config import to_dict, verb
 from kontrast.errors import UsageError
+from kontrast.options import Device, ImagesAtATime, Replicates, ScoredBlank, ScoredUncertain, at_least
 from kontrast.types import SPLITS, Outcome, counted
 
 if TYPE_CHECKING:
+    import torch
+
+    from kontrast.artifacts.card import Card
+    from kontrast.artifacts.classifier import Classifier
     from kontrast.artifacts.pack import Pack
+    from kontrast.artifacts.seen import Seen
 
 AUDIT = "audit.json"
 
@@ -23,22 +29,25 @@ class AuditConfig:
 
     classifier: Path | None = None
     """A Classifier, to look in the Packs for what its weights have met, and to score it by subgroup."""
-    uncertain: str = "zeros"
-    """What -1 counts as: zeros, ones or ignore; per finding as `zeros,Edema=ones`."""
-    blank: Literal["negative", "ignore"] = "negative"
-    """What a blank label counts as: the finding is absent, or the image is not scored for it."""
-    replicates: int = 1000
-    """Bootstrap replicates behind the 95 % intervals, drawn by patient; 0 for no intervals."""
-    batch_size: int = 256
-    """Images at a time while a Classifier predicts; no effect on the result beyond rounding."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    uncertain: ScoredUncertain = "zeros"
+    blank: ScoredBlank = "negative"
+    replicates: Replicates = 1000
+    batch_size: ImagesAtATime = 256
+    device: Device = "auto"
     seed: int = 0
     """Seed of the bootstrap."""
 
     def __post_init__(self) -> None:
-        require(self.replicates >= 0, f"--replicates should be 0 or more, got {self.replicates}.", "Try 1000.")
-        require(self.batch_size >= 1, f"--batch-size should be at least 1, got {self.batch_size}.", "Try 256.")
+        at_least(self, replicates=0, batch_size=1)
+
+
+class _Judged(NamedTuple):
+    """A Classifier that is audited, and where it predicts."""
+
+    model: "Classifier"
+    card: "Card"
+    seen: "Seen"
+    device: "torch.device"
 
 
 @verb
@@ -62,19 +71,22 @@ def audit(
         dry_run: say what would be done, write nothing.
     """
     from kontrast.artifacts.card import claim, parent, read_card, write_card
+    from kontrast.artifacts.classifier import load_classifier
     from kontrast.artifacts.disk import write_json
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.data.labels import targets
-    from kontrast.engine.auditing import between, repeated_images, within
+    from kontrast.engine.precision import resolve_device
 
     if not packs:
-        raise UsageError("audit needs at least one Pack.", fix="Name it: kontrast audit PACK --out DIR.")
+        raise UsageError("No Pack was named.", fix="Name one: kontrast audit PACK --out DIR.")
     opened = [Pack.open(path) for path in packs]
     for pack in opened:  # an unknown policy is refused before the folder is claimed
         targets(pack.labels([]), pack.findings, config.uncertain, config.blank)
     parents = [parent("pack", path) for path in packs]
+    judged = None
     if config.classifier is not None:
+        judged = _Judged(*load_classifier(config.classifier), resolve_device(config.device))
         parents.append(parent("classifier", config.classifier))
     asked = to_dict(config) | {"classifier": config.classifier is not None}
     taken = claim(out, "audit", config=asked, parents=parents, dry_run=dry_run)
@@ -84,26 +96,34 @@ def audit(
     if dry_run:
         console.say(f"Would audit {counted(len(opened), 'Pack')} with {counted(sum(map(len, opened)), 'image')}.")
         return Outcome("audit", Path(out), "planned", {"packs": len(opened)})
-    names = _names(packs)
-    found: dict[str, Any] = {"label_policy": {"uncertain": config.uncertain, "blank": config.blank}}
-    found["packs"] = {
-        name: _describe(pack) | {"repeated_images": repeated_images(pack), "between_splits": within(pack)}
-        for name, pack in zip(names, opened, strict=True)
-    }
-    found["between_packs"] = [
-        {"packs": [names[i], names[j]]} | row
-        for i in range(len(opened))
-        for j in range(i + 1, len(opened))
-        for row in between(opened[i], opened[j])
-    ]
     with locked(taken.folder):
-        found["metadata"] = {name: _baseline(pack, config) for name, pack in zip(names, opened, strict=True)}
-        found["classifier"] = _classifier(config, names, opened)
+        found = _found(_names(packs), opened, judged, config)
         write_json(taken.folder / AUDIT, found)
         summary = _summary(found)
         write_card(taken.folder, "audit", config=asked, parents=parents, content={"summary": summary}, files=[AUDIT])
     _say(found, summary)
     return Outcome("audit", Path(out), "done", summary)
+
+
+def _found(names: list[str], packs: "list[Pack]", judged: "_Judged | None", config: AuditConfig) -> dict[str, Any]:
+    """All that the audit finds, as audit.json has it."""
+    from kontrast.engine.auditing import between, repeated_images, within
+
+    return {
+        "label_policy": {"uncertain": config.uncertain, "blank": config.blank},
+        "packs": {
+            name: _describe(pack) | {"repeated_images": repeated_images(pack), "between_splits": within(pack)}
+            for name, pack in zip(names, packs, strict=True)
+        },
+        "between_packs": [
+            {"packs": [names[i], names[j]]} | row
+            for i in range(len(packs))
+            for j in range(i + 1, len(packs))
+            for row in between(packs[i], packs[j])
+        ],
+        "metadata": {name: _baseline(pack, config) for name, pack in zip(names, packs, strict=True)},
+        "classifier": judged and {n: _judge(judged, pack, config) for n, pack in zip(names, packs, strict=True)},
+    }
 
 
 def _baseline(pack: "Pack", config: AuditConfig) -> dict[str, Any]:
@@ -133,44 +153,34 @@ def _describe(pack: "Pack") -> dict[str, Any]:
     }
 
 
-def _classifier(config: AuditConfig, names: list[str], packs: "list[Pack]") -> dict[str, Any] | None:
-    """What the Classifier has met of each Pack, and its scores by subgroup on each Pack's test split."""
-    if config.classifier is None:
-        return None
+def _judge(judged: _Judged, pack: "Pack", config: AuditConfig) -> dict[str, Any]:
+    """What the Classifier has met of a Pack, and its scores by subgroup on the Pack's test split."""
     import numpy as np
 
-    from kontrast.artifacts.classifier import load_classifier
     from kontrast.data.labels import targets
     from kontrast.engine.auditing import score_subgroups
     from kontrast.engine.features import predict
-    from kontrast.engine.precision import resolve_device
 
-    model, card, seen = load_classifier(config.classifier)
-    policy = {"uncertain": config.uncertain, "blank": config.blank}
-    result: dict[str, Any] = {}
-    for name, pack in zip(names, packs, strict=True):
-        overlaps = {}
-        for split in SPLITS:
-            if len(rows := pack.rows(split)):
-                met = seen.overlap(pack, rows)
-                patients = "unknown" if met.patients is None else met.patients
-                overlaps[split] = {"patients": patients, "images": met.images, "text": met.text}
-        result[name] = {"overlap": overlaps}
-        missing = [f for f in model.findings if f not in pack.findings]
-        rows = pack.rows("test")
-        if missing or not len(rows):
-            reason = f"the Pack has no labels of {', '.join(missing)}" if missing else "the Pack has no test images"
-            result[name]["subgroups"] = {"reason": reason}
-            continue
-        labels = pack.labels(rows)[:, [pack.findings.index(f) for f in model.findings]]
-        y, w = targets(labels, model.findings, config.uncertain, config.blank)
-        result[name]["subgroups"] = score_subgroups(
-            pack.table.iloc[rows], np.where(w > 0, y, np.nan),
-            predict(model, pack, rows, resolve_device(config.device), config.batch_size), model.findings,
-            patients_known=pack.patients_known, thresholds=card.content["thresholds"], label_policy=policy,
-            replicates=config.replicates, seed=config.seed,
-        )  # fmt: skip
-    return result
+    overlaps, findings = {}, judged.model.findings
+    for split in SPLITS:
+        if len(rows := pack.rows(split)):
+            met = judged.seen.overlap(pack, rows)
+            patients = "unknown" if met.patients is None else met.patients
+            overlaps[split] = {"patients": patients, "images": met.images, "text": met.text}
+    missing, rows = [f for f in findings if f not in pack.findings], pack.rows("test")
+    if missing or not len(rows):
+        reason = f"the Pack has no labels of {', '.join(missing)}" if missing else "the Pack has no test images"
+        return {"overlap": overlaps, "subgroups": {"reason": reason}}
+    labels = pack.labels(rows)[:, [pack.findings.index(f) for f in findings]]
+    y, w = targets(labels, findings, config.uncertain, config.blank)
+    scores = score_subgroups(
+        pack.table.iloc[rows], np.where(w > 0, y, np.nan),
+        predict(judged.model, pack, rows, judged.device, config.batch_size), findings,
+        patients_known=pack.patients_known, thresholds=judged.card.content["thresholds"],
+        label_policy={"uncertain": config.uncertain, "blank": config.blank},
+        replicates=config.replicates, seed=config.seed,
+    )  # fmt: skip
+    return {"overlap": overlaps, "subgroups": scores}
 
 
 def _summary(found: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,10 @@ from cyclopts import Parameter
 
 from kontrast import console
 from kontrast.config import require, to_dict, verb
+from kontrast.options import Device, ImagesAtATime, at_least
 from kontrast.types import Outcome, counted
+
+ROWS = "rows.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +24,13 @@ class EmbedConfig:
     """Input size in pixels; left out: the encoder's own, else the Pack's. Images of another size are resized."""
     split: Literal["all", "train", "val", "test"] = "all"
     """Which images; all of them gives one row of features for each row of table.csv."""
-    batch_size: int = 256
-    """Images at a time, at least 1; the features do not depend on it beyond rounding."""
-    device: str = "auto"
-    """auto (the GPU where there is one), cpu, cuda or cuda:N."""
+    batch_size: ImagesAtATime = 256
+    device: Device = "auto"
     seed: int = 0
     """Seed of the weights, when ENCODER is `random`."""
 
     def __post_init__(self) -> None:
-        require(self.batch_size >= 1, f"--batch-size should be at least 1, got {self.batch_size}.", "Try 256.")
+        at_least(self, batch_size=1)
 
 
 @verb
@@ -60,8 +61,8 @@ def embed(
     from dataclasses import asdict
 
     from kontrast.artifacts.card import claim, parent, read_card, write_card
-    from kontrast.artifacts.disk import atomic
     from kontrast.artifacts.encoder import load_encoder, source_name, source_parents
+    from kontrast.artifacts.files import write_csv
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.features import FEATURES, embed_resumably
@@ -73,20 +74,19 @@ def embed(
     parents = [*source_parents(encoder), parent("pack", pack)]
     asked = to_dict(config) | {"source": source_name(encoder)}
     network, spec, _ = load_encoder(encoder, encoder=config.encoder, size=config.size, seed=config.seed, pack=data)
+    device = resolve_device(config.device)
     taken = claim(out, "embedding", config=asked, parents=parents, dry_run=dry_run)
     if taken.state == "done":
-        console.say(f"{out} holds these features already.")
+        console.say(f"{out} is already done.")
         return Outcome("embed", Path(out), "already done", read_card(out).content["summary"])
     summary = {"images": len(rows), "feature_dim": network.feature_dim, "encoder": spec.name, "size": spec.size}
     console.say(f"{counted(len(rows), 'image')} → {network.feature_dim} features each, {spec.name} at {spec.size} px.")
     if dry_run:
         return Outcome("embed", Path(out), "planned", summary)
     with locked(taken.folder):
-        embed_resumably(taken.folder, network, spec, data, rows, resolve_device(config.device), config.batch_size)
-        with atomic(taken.folder / "rows.csv") as stream:
-            table = data.table.loc[rows, ["image_id", "split"]]
-            stream.write(table.to_csv(index=False, lineterminator="\n").encode())
+        embed_resumably(taken.folder, network, spec, data, rows, device, config.batch_size)
+        columns = ["image_id", "split"]
+        write_csv(taken.folder / ROWS, columns, data.table.loc[rows, columns].to_numpy().tolist())
         content = {"encoder": asdict(spec), "feature_dim": network.feature_dim, "rows": len(rows), "summary": summary}
-        files = [FEATURES, "rows.csv"]
-        write_card(taken.folder, "embedding", config=asked, parents=parents, content=content, files=files)
+        write_card(taken.folder, "embedding", config=asked, parents=parents, content=content, files=[FEATURES, ROWS])
     return Outcome("embed", taken.folder, "done", summary)

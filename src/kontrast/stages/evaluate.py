@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from kontrast import console
-from kontrast.config import require, to_dict, verb
+from kontrast.config import to_dict, verb
 from kontrast.errors import ArtifactError, DataError, LeakageError, UsageError
+from kontrast.options import Device, ImagesAtATime, Replicates, ScoredBlank, ScoredUncertain, at_least
 from kontrast.types import SPLITS, Outcome
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
     from kontrast.artifacts.card import Card
     from kontrast.artifacts.classifier import Classifier
@@ -26,24 +28,18 @@ class EvaluateConfig:
 
     split: Literal["train", "val", "test"] = "test"
     """Split to score. val chose the thresholds and train the weights, so both flatter; that is marked."""
-    uncertain: str = "zeros"
-    """What -1 counts as: zeros, ones or ignore; per finding as `zeros,Edema=ones`."""
-    blank: Literal["negative", "ignore"] = "negative"
-    """What a blank label counts as: the finding is absent, or the image is not scored for it."""
-    replicates: int = 1000
-    """Bootstrap replicates behind the 95 % intervals, drawn by patient; 0 for no intervals."""
-    batch_size: int = 256
-    """Images at a time; no effect on the result beyond rounding."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    uncertain: ScoredUncertain = "zeros"
+    blank: ScoredBlank = "negative"
+    replicates: Replicates = 1000
+    batch_size: ImagesAtATime = 256
+    device: Device = "auto"
     seed: int = 0
     """Seed of the bootstrap; the same seed gives two classifiers the same replicates."""
     allow_overlap: bool = False
     """Score even though patients or images were met in training; every figure is then marked."""
 
     def __post_init__(self) -> None:
-        require(self.replicates >= 0, f"--replicates should be 0 or more, got {self.replicates}.", "Try 1000.")
-        require(self.batch_size >= 1, f"--batch-size should be at least 1, got {self.batch_size}.", "Try 256.")
+        at_least(self, replicates=0, batch_size=1)
 
 
 @verb
@@ -79,6 +75,7 @@ def evaluate(
     from kontrast.artifacts.evaluation import say_scores, write_evaluation
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
+    from kontrast.engine.precision import resolve_device
 
     model, card, seen = load_classifier(classifier)
     data = Pack.open(pack)
@@ -87,6 +84,7 @@ def evaluate(
     truth = _truth(data, rows, model.findings, config)
     marks = _overlap(seen, card, data, rows, config)
     parents = [parent("classifier", classifier), parent("pack", pack)]
+    device = resolve_device(config.device)
     taken = claim(out, "evaluation", config=to_dict(config), parents=parents, dry_run=dry_run)
     if taken.state == "done":
         console.say(f"{out} is already done.")
@@ -96,7 +94,7 @@ def evaluate(
         console.say(f"Would score {len(rows):,} images of {config.split} for {', '.join(model.findings)}.")
         return Outcome("evaluate", Path(out), "planned", {"rows": len(rows), "findings": list(model.findings)} | marks)
     with locked(taken.folder):
-        probabilities = _predict(model, data, rows, config)
+        probabilities = _predict(model, data, rows, device, config.batch_size)
         scores = _score(data, rows, truth, probabilities, card, config) | marks
         done = write_evaluation(
             taken.folder, truth=data.table.iloc[rows], predictions=probabilities, findings=model.findings,
@@ -175,13 +173,14 @@ def _say_marks(marks: dict[str, Any]) -> None:
         console.warn(f"{marks['note']}.")
 
 
-def _predict(model: "Classifier", pack: "Pack", rows: "np.ndarray", config: EvaluateConfig) -> "np.ndarray":
+def _predict(
+    model: "Classifier", pack: "Pack", rows: "np.ndarray", device: "torch.device", batch_size: int
+) -> "np.ndarray":
     import numpy as np
 
     from kontrast.engine.features import predict
-    from kontrast.engine.precision import resolve_device
 
-    probabilities = predict(model, pack, rows, resolve_device(config.device), config.batch_size)
+    probabilities = predict(model, pack, rows, device, batch_size)
     bad = int((~np.isfinite(probabilities)).any(axis=1).sum())
     if bad:
         raise ArtifactError(

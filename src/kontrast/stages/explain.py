@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from kontrast import console
 from kontrast.config import choose, require, to_dict, verb
 from kontrast.errors import DataError, UsageError
+from kontrast.options import Device, ImagesAtATime, Replicates, at_least
 from kontrast.types import SPLITS, Outcome
 
 if TYPE_CHECKING:
@@ -36,21 +37,15 @@ class ExplainConfig:
     """Most images per finding to score, where masks or boxes are known."""
     threshold: float = 0.5
     """Share of a map's maximum from which on it counts as the marked region, in (0, 1], for IoU."""
-    replicates: int = 1000
-    """Bootstrap replicates behind the 95 % intervals, drawn by patient; 0 for no intervals."""
-    batch_size: int = 64
-    """Images at a time; no effect on the result beyond rounding."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    replicates: Replicates = 1000
+    batch_size: ImagesAtATime = 64
+    device: Device = "auto"
     seed: int = 0
     """Fixes which images are drawn, and the bootstrap."""
 
     def __post_init__(self) -> None:
-        require(self.images >= 0, f"--images should be 0 or more, got {self.images}.", "Try 8.")
-        require(self.limit >= 1, f"--limit should be at least 1, got {self.limit}.", "Try 500.")
+        at_least(self, images=0, limit=1, replicates=0, batch_size=1)
         require(0 < self.threshold <= 1, f"--threshold should lie in (0, 1], got {self.threshold}.", "Try 0.5.")
-        require(self.replicates >= 0, f"--replicates should be 0 or more, got {self.replicates}.", "Try 1000.")
-        require(self.batch_size >= 1, f"--batch-size should be at least 1, got {self.batch_size}.", "Try 64.")
 
 
 @verb
@@ -87,12 +82,14 @@ def explain(
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.explaining import sample
+    from kontrast.engine.precision import resolve_device
 
     data = Pack.open(Path(pack))
     model, _, seen = load_classifier(Path(classifier))
     rows = data.rows(config.split)
     findings = _findings(model.findings, data, config)
     parents = [parent("classifier", classifier), parent("pack", pack)]
+    device = resolve_device(config.device)
     taken = claim(out, "explanation", config=to_dict(config), parents=parents, dry_run=dry_run)
     if taken.state == "done":
         console.say(f"{out} is already done.")
@@ -106,7 +103,7 @@ def explain(
         return Outcome("explain", Path(out), "planned", {"findings": list(findings), "images": total})
     about = _say_about(model, data, seen.overlap(data, rows).text, config)
     with locked(taken.folder):
-        results, files = _explain(model, data, samples, taken.folder, config)
+        results, files = _explain(model, data, samples, taken.folder, device, config)
         summary = {
             name: {"n": found["n"], "hit": found["hit"]["value"], "iou": found["iou"]["value"]}
             for name, found in results.items()
@@ -162,16 +159,19 @@ def _findings(known: tuple[str, ...], pack: "Pack", config: ExplainConfig) -> tu
 
 
 def _explain(
-    model: "Classifier", pack: "Pack", samples: "list[Sample]", folder: Path, config: ExplainConfig
+    model: "Classifier",
+    pack: "Pack",
+    samples: "list[Sample]",
+    folder: Path,
+    device: "torch.device",
+    config: ExplainConfig,
 ) -> tuple[dict[str, Any], list[str]]:
     """Explain every sample: results by finding, and the names of the files written."""
     import pandas as pd
 
     from kontrast.artifacts.disk import atomic, disk_errors
     from kontrast.engine.explaining import summarise
-    from kontrast.engine.precision import resolve_device
 
-    device = resolve_device(config.device)
     tables: list[pd.DataFrame] = []
     results: dict[str, Any] = {}
     files = [TABLE]

@@ -8,13 +8,14 @@ from cyclopts import Parameter
 
 from kontrast import console
 from kontrast.config import require, verb
+from kontrast.options import Device, at_least
 from kontrast.types import Outcome
 
 if TYPE_CHECKING:
     import torch
 
     from kontrast.artifacts.classifier import Classifier
-    from kontrast.engine.finetuning import BestOnValidation
+    from kontrast.engine.finetuning import BestOnValidation, Supervised
     from kontrast.engine.loop import FitResult
     from kontrast.engine.starting import Start
     from kontrast.engine.supervision import Labelled
@@ -73,8 +74,7 @@ class FinetuneConfig:
     """Input size in pixels, when ENCODER is no artifact; the Pack's own when left out."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Arithmetic; auto: bf16 where the machine has it."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    device: Device = "auto"
     seed: int = 0
     """Seed of the draw of patients, the order, the augmentation and a random encoder."""
 
@@ -87,10 +87,7 @@ class FinetuneConfig:
         for name in ("batch_size", "lr", "head_lr_scale", "clip"):
             value = getattr(self, name)
             require(value > 0, f"--{name.replace('_', '-')} should be above 0, got {value}.", "Leave it out.")
-        epochs = self.epochs
-        require(epochs is None or epochs >= 1, f"--epochs should be at least 1, got {epochs}.", "Try 15.")
-        require(self.focal_gamma >= 0, f"--focal-gamma should be at least 0, got {self.focal_gamma}.", "Try 2.")
-        require(self.patience >= 0, f"--patience should be at least 0, got {self.patience}.", "Write 0 for none.")
+        at_least(self, epochs=1, focal_gamma=0, patience=0)
 
 
 @verb
@@ -162,24 +159,19 @@ def _probe_first(classifier: "Classifier", task: "Labelled", device: "torch.devi
 def _train(
     classifier: "Classifier", begun: "Start", config: FinetuneConfig, folder: Path, *, allow_changes: bool
 ) -> "tuple[FitResult, BestOnValidation]":
-    from functools import partial
-
     from kontrast.artifacts.card import claim
     from kontrast.artifacts.seen import keep_seen
     from kontrast.engine.batches import Batches
     from kontrast.engine.checkpoint import described
-    from kontrast.engine.finetuning import BestOnValidation, Supervised, restore_best
+    from kontrast.engine.finetuning import BestOnValidation, restore_best
     from kontrast.engine.loop import LoopConfig, fit
-    from kontrast.engine.losses import LOSSES, focal
     from kontrast.engine.sampling import balanced_sampling_weights
-    from kontrast.views.recipes import FINETUNE
 
     def take() -> None:
         keep_seen(folder, begun.seen)
         claim(folder, "classifier", config=begun.asked, parents=begun.parents, allow_changes=allow_changes)
 
     spec, task, device = classifier.spec, begun.task, begun.device
-    loss: Any = partial(focal, gamma=config.focal_gamma) if config.loss == "focal" else LOSSES[config.loss]
     drawing = None
     if config.sampler == "weighted":
         drawing = balanced_sampling_weights(task.targets[task.train], task.weights[task.train])
@@ -190,22 +182,33 @@ def _train(
         epochs = max(15, -(-LEAST_STEPS // batches.steps_per_epoch))
         console.decided("--epochs", epochs, f"{epochs * batches.steps_per_epoch} steps of {batch_size} images")
     steps = epochs * batches.steps_per_epoch
-    model = Supervised(
-        classifier, task, loss, FINETUNE[config.recipe].at(spec.size),
-        balance=config.pos_weight == "balanced", head_lr_scale=config.head_lr_scale,
-    )  # fmt: skip
     best = BestOnValidation(task, config.patience, epochs, device)
     loop = LoopConfig(
         steps=steps, lr=config.lr, optimizer=config.optimizer, weight_decay=config.weight_decay,
         schedule=config.schedule, warmup=steps / 20, clip=config.clip, precision=config.precision,
     )  # fmt: skip
     result = fit(
-        model, batches, loop, out=folder, device=device, hooks=[best], title="finetune",
+        _model(classifier, task, config), batches, loop, out=folder, device=device, hooks=[best], title="finetune",
         settings=described(begun.asked, begun.parents, encoder=spec.name, findings=list(task.findings)),
         allow_changes=allow_changes, settled=take,
     )  # fmt: skip
     restore_best(classifier, best)
     return result, best
+
+
+def _model(classifier: "Classifier", task: "Labelled", config: FinetuneConfig) -> "Supervised":
+    """The classifier with its loss and its views, as the training loop takes it."""
+    from functools import partial
+
+    from kontrast.engine.finetuning import Supervised
+    from kontrast.engine.losses import LOSSES, focal
+    from kontrast.views.recipes import FINETUNE
+
+    loss: Any = partial(focal, gamma=config.focal_gamma) if config.loss == "focal" else LOSSES[config.loss]
+    return Supervised(
+        classifier, task, loss, FINETUNE[config.recipe].at(classifier.spec.size),
+        balance=config.pos_weight == "balanced", head_lr_scale=config.head_lr_scale,
+    )  # fmt: skip
 
 
 def _close(

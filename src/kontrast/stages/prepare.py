@@ -121,8 +121,8 @@ def prepare(
     from kontrast.artifacts.card import claim, read_card
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
+    from kontrast.artifacts.pack_summary import say_pack, summary
     from kontrast.artifacts.pack_writer import tidy
-    from kontrast.artifacts.packing import summary
     from kontrast.data.identity import load_key
 
     src, out = Path(src), Path(out)
@@ -145,19 +145,20 @@ def prepare(
         if not (out / "card.json").is_file():  # another process may have finished while this one was planning
             _write(plan, out, records, moved, config)
     facts = summary(Pack.open(out, verify=False))
-    _say(facts)
+    say_pack(facts)
     return Outcome("prepare", out, "done", facts)
 
 
 def _planned(plan: "Plan", out: Path) -> Outcome:
     """Say what would be packed."""
+    from kontrast.artifacts.pack_summary import say_labels
     from kontrast.data.survey import label_counts, positives_by_split
 
     images: dict[str, int] = {name: int((plan.table["split"] == name).sum()) for name in SPLITS}
     shares = ", ".join(f"{n:,} {name}" for name, n in images.items() if n)
     console.say(f"Would pack {counted(len(plan.table), 'image')} at {plan.treatment.size} px into {out}: {shares}.")
     positives = positives_by_split(plan.table, plan.findings)
-    _say_labels(label_counts(plan.table, plan.findings), positives, images)
+    say_labels(label_counts(plan.table, plan.findings), positives, images)
     planned = {"rows": len(plan.table), "size": plan.treatment.size, "findings": list(plan.findings)}
     return Outcome("prepare", out, "planned", planned | {"splits": images, "positives": positives})
 
@@ -291,42 +292,3 @@ def _refuse_changed(src: Path, out: Path, content: dict[str, Any], table: "pd.Da
             f"{len(table):,} now (or their tables or files are others).",
             fix="Name another --out.",
         )
-
-
-def _say(facts: dict[str, Any]) -> None:
-    from kontrast.artifacts.packing import top_reasons
-
-    console.say()
-    of_patients = "" if facts["patients_known"] else " (each image counts as one)"
-    console.table(
-        f"{counted(facts['rows'], 'image')} of {facts['size']} px",
-        ["split", "images", f"patients{of_patients}"],
-        [[name, f"{n['images']:,}", f"{n['patients']:,}"] for name, n in facts["splits"].items()],
-    )
-    images = {name: n["images"] for name, n in facts["splits"].items()}
-    _say_labels(facts["findings"], facts["positives"], images)
-    if facts["masks"]:
-        console.say(f"masks: {len(facts['masks'])} kinds ({', '.join(facts['masks'][:3])} …)")
-    if facts["moved"]:
-        console.say(f"Moved to train: {counted(facts['moved'], 'image')} of patients in two splits, see moved.csv.")
-    if facts["rejects"]:
-        console.say(f"Left out: {counted(facts['rejects'], 'file')}, see rejects.csv: {top_reasons(facts['reasons'])}.")
-    console.say(f"pixels of train, padding left out: mean {facts['mean']:.3f}, standard deviation {facts['std']:.3f}")
-
-
-def _say_labels(
-    counts: dict[str, dict[str, int]], positives: dict[str, dict[str, int]], images: dict[str, int]
-) -> None:
-    """Labels and positives by split, and a warning of what no split can tell."""
-    from kontrast.data.survey import unscorable
-
-    if not counts:
-        console.say("No labels: pretraining needs none.")
-        return
-    console.table(
-        "Labels (-1 uncertain, blank not mentioned), and where the positives (1) are",
-        ["finding", "1", "0", "-1", "blank", *(f"in {split}" for split in SPLITS)],
-        [[f, *(f"{n:,}" for n in (*of.values(), *positives[f].values()))] for f, of in counts.items()],
-    )
-    for line in unscorable(positives, images):
-        console.warn(f"{line}.")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from kontrast.config import require, verb
+from kontrast.options import Device, at_least
 from kontrast.types import Outcome
 
 
@@ -32,8 +33,7 @@ class ProbeConfig:
     """Input size in pixels, when ENCODER is no artifact; the Pack's own when left out."""
     batch_size: int = 256
     """Images at a time while features are computed; no effect on the result."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    device: Device = "auto"
     seed: int = 0
     """Seed of the draw of patients and of a random encoder."""
 
@@ -43,8 +43,7 @@ class ProbeConfig:
             f"--label-fraction should be above 0 and at most 1, got {self.label_fraction}.",
             "Write 0.1 for a tenth of the patients.",
         )
-        require(self.neighbours >= 1, f"--neighbours should be at least 1, got {self.neighbours}.", "Try 20.")
-        require(self.batch_size >= 1, f"--batch-size should be at least 1, got {self.batch_size}.", "Try 256.")
+        at_least(self, neighbours=1, batch_size=1)
 
 
 @verb

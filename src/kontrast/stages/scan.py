@@ -82,21 +82,28 @@ def scan(
     found = survey.problems(records, pixels, show_names=config.show_names)
     if layout.doubt:
         found.insert(0, survey.Problem(f"{layout.doubt}: --layout folder takes them", len(layout.doubtful), ()))
-    patients, images = survey.overlap(records)
-    command = _command(src, config, layout, repair=images > 0)
-    notes = _notes(records, len(sources), pixels, patients, images)
-    summary = {
-        "layout": layout.name,
-        **survey.facts(records, pixels),
-        "problems": [{"reason": p.reason, "count": p.count, "examples": list(p.examples)} for p in found],
-        "overlap": {"patients": patients, "images": images},
-        "notes": notes,
-        "command": command,
-    }
+    summary = _summary(src, config, layout, records, pixels, found)
     _print(layout, summary, found)
     if html is not None:
         _write_page(html, src, summary, found, pixels, config.show_names)
     return Outcome("scan", html, "done", summary)
+
+
+def _summary(
+    src: Path, config: ScanConfig, layout: "Layout", records: "Records", pixels: "Pixels", found: Sequence["Problem"]
+) -> dict[str, Any]:
+    """All that was found, ready for JSON."""
+    from kontrast.data import survey
+
+    patients, images = survey.overlap(records)
+    return {
+        "layout": layout.name,
+        **survey.facts(records, pixels),
+        "problems": [{"reason": p.reason, "count": p.count, "examples": list(p.examples)} for p in found],
+        "overlap": {"patients": patients, "images": images},
+        "notes": _notes(records, len(records.table), pixels, patients, images),
+        "command": _command(src, config, layout, repair=images > 0),
+    }
 
 
 def _notes(records: "Records", total: int, pixels: "Pixels", patients: int, images: int) -> list[str]:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from kontrast import console
-from kontrast.config import require, to_dict, verb
+from kontrast.config import to_dict, verb
+from kontrast.options import ScoredBlank, ScoredUncertain, at_least
 from kontrast.types import Outcome
 
 if TYPE_CHECKING:
@@ -27,17 +28,15 @@ class ScoreConfig:
     """The column that both files share, recognised when left out (image_id, Study, Path …)."""
     patient: str | None = None
     """The column that names patients, recognised when left out; without one rows are resampled."""
-    uncertain: str = "zeros"
-    """What -1 counts as: zeros, ones or ignore; per finding as `zeros,Edema=ones`."""
-    blank: Literal["negative", "ignore"] = "negative"
-    """What a blank label counts as: the finding is absent, or the case is not scored for it."""
+    uncertain: ScoredUncertain = "zeros"
+    blank: ScoredBlank = "negative"
     replicates: int = 1000
     """Bootstrap replicates behind the 95 % intervals; 0 for no intervals."""
     seed: int = 0
     """Seed of the bootstrap; the same seed gives two systems the same replicates."""
 
     def __post_init__(self) -> None:
-        require(self.replicates >= 0, f"--replicates should be 0 or more, got {self.replicates}.", "Try 1000.")
+        at_least(self, replicates=0)
 
 
 @verb

@@ -11,6 +11,8 @@ from kontrast.config import choose, from_dict, load_yaml, require, to_dict, verb
 from kontrast.errors import DataError, KontrastError, TrainingError, UsageError
 from kontrast.types import Outcome, counted
 
+FOLDS = "folds.json"
+
 if TYPE_CHECKING:
     from kontrast.engine.grid import Arm, Cell, Study
 
@@ -256,10 +258,8 @@ def _finish(
 ) -> Outcome:
     """Gather the tables of the grid from the evaluations' files, and close the study."""
     from kontrast.artifacts.card import parents_of, write_card
-    from kontrast.artifacts.disk import atomic, write_json
-    from kontrast.artifacts.pack import Pack
+    from kontrast.artifacts.disk import atomic
     from kontrast.engine.comparison import common_findings, compare, gather, left_out
-    from kontrast.engine.folds import crossvalidate
     from kontrast.engine.grid import say_table
 
     folders = {(c.arm, c.protocol, c.fraction, c.seed): out / "evaluations" / c.name for c in cells}
@@ -270,14 +270,7 @@ def _finish(
         with atomic(out / name) as stream:
             stream.write(lines.to_csv(index=False, lineterminator="\n").encode())
     if plan.folds:
-        console.say(f"\n== {plan.folds} folds on frozen features")
-        named = {name: plan.arms[name].encoder or plan.encoder for name in encoders}
-        found = crossvalidate(
-            Pack.open(packs[plan.pack]), encoders, named, baseline=plan.baseline, folds=plan.folds,
-            findings=plan.findings, uncertain=plan.uncertain, blank=plan.blank, replicates=plan.replicates,
-        )  # fmt: skip
-        write_json(out / "folds.json", found)
-        files.append("folds.json")
+        files.append(_cross_validate(plan, packs[plan.pack], encoders, out))
     summary = {"cells": len(cells), "arms": list(encoders), "left_out": [a for a in plan.arms if a not in encoders]}
     # The inputs are in the content: when the folder was claimed, the Packs and encoders were still to be made.
     used = {"pack": packs[plan.pack]} | {f"encoder {name}": folder for name, folder in encoders.items()}
@@ -293,3 +286,19 @@ def _finish(
             f"{', '.join(f'{name} ({reason})' for name, reason in absent.items())}."
         )
     return Outcome("study", out, "done", summary)
+
+
+def _cross_validate(plan: "Study", pack: Path, encoders: dict[str, str], out: Path) -> str:
+    """Compare frozen features in folds of all that pretraining has not seen; the name of the file written."""
+    from kontrast.artifacts.disk import write_json
+    from kontrast.artifacts.pack import Pack
+    from kontrast.engine.folds import crossvalidate
+
+    console.say(f"\n== {plan.folds} folds on frozen features")
+    named = {name: plan.arms[name].encoder or plan.encoder for name in encoders}
+    found = crossvalidate(
+        Pack.open(pack), encoders, named, baseline=plan.baseline, folds=plan.folds, findings=plan.findings,
+        uncertain=plan.uncertain, blank=plan.blank, replicates=plan.replicates,
+    )  # fmt: skip
+    write_json(out / FOLDS, found)
+    return FOLDS

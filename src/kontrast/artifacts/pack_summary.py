@@ -1,0 +1,74 @@
+"""What is worth knowing about a Pack when it has been made: for JSON, and for people."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from kontrast import console
+from kontrast.artifacts.pack import Pack
+from kontrast.artifacts.pack_writer import REJECTS
+from kontrast.data.survey import label_counts, positives_by_split, unscorable
+from kontrast.types import SPLITS, counted
+
+
+def summary(pack: Pack) -> dict[str, Any]:
+    """What is worth knowing about a Pack, ready for JSON."""
+    rejects = pd.read_csv(pack.path / REJECTS, dtype=str, keep_default_na=False)
+    return {
+        "rows": len(pack),
+        "size": pack.size,
+        "layout": pack.card.content["layout"],
+        "patients_known": pack.patients_known,
+        "splits": pack.card.content["splits"],
+        "findings": label_counts(pack.table, pack.findings),
+        "positives": positives_by_split(pack.table, pack.findings),
+        "masks": list(pack.mask_names),
+        "rejects": len(rejects),
+        "reasons": dict(Counter(rejects["reason"]).most_common(5)),
+        "moved": pack.card.content.get("moved", 0),
+        "mean": round(pack.mean, 4),
+        "std": round(pack.std, 4),
+    }
+
+
+def top_reasons(reasons: Iterable[str] | Mapping[str, int]) -> str:
+    """The three commonest reasons with their counts."""
+    return "; ".join(f"{reason} ({count:,})" for reason, count in Counter(reasons).most_common(3))
+
+
+def say_pack(facts: Mapping[str, Any]) -> None:
+    """Print what `summary` found."""
+    console.say()
+    of_patients = "" if facts["patients_known"] else " (each image counts as one)"
+    console.table(
+        f"{counted(facts['rows'], 'image')} of {facts['size']} px",
+        ["split", "images", f"patients{of_patients}"],
+        [[name, f"{n['images']:,}", f"{n['patients']:,}"] for name, n in facts["splits"].items()],
+    )
+    images = {name: n["images"] for name, n in facts["splits"].items()}
+    say_labels(facts["findings"], facts["positives"], images)
+    if facts["masks"]:
+        console.say(f"masks: {len(facts['masks'])} kinds ({', '.join(facts['masks'][:3])} …)")
+    if facts["moved"]:
+        console.say(f"Moved to train: {counted(facts['moved'], 'image')} of patients in two splits, see moved.csv.")
+    if facts["rejects"]:
+        console.say(f"Left out: {counted(facts['rejects'], 'file')}, see rejects.csv: {top_reasons(facts['reasons'])}.")
+    console.say(f"pixels of train, padding left out: mean {facts['mean']:.3f}, standard deviation {facts['std']:.3f}")
+
+
+def say_labels(
+    counts: Mapping[str, Mapping[str, int]], positives: Mapping[str, Mapping[str, int]], images: Mapping[str, int]
+) -> None:
+    """Labels and positives by split, and a warning of what no split can tell."""
+    if not counts:
+        console.say("No labels: pretraining needs none.")
+        return
+    console.table(
+        "Labels (-1 uncertain, blank not mentioned), and where the positives (1) are",
+        ["finding", "1", "0", "-1", "blank", *(f"in {split}" for split in SPLITS)],
+        [[f, *(f"{n:,}" for n in (*of.values(), *positives[f].values()))] for f, of in counts.items()],
+    )
+    for line in unscorable(positives, images):
+        console.warn(f"{line}.")

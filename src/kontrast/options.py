@@ -1,0 +1,33 @@
+"""Options that several commands share: the type of each, and the one text by which help explains it."""
+
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from kontrast.config import flag, require
+
+Device = Annotated[str, Parameter(help="auto (the GPU where there is one), cpu, cuda or cuda:N.")]
+ScoredUncertain = Annotated[
+    str, Parameter(help="What -1 counts as: zeros, ones or ignore; per finding as `zeros,Edema=ones`.")
+]
+ScoredBlank = Annotated[
+    Literal["negative", "ignore"],
+    Parameter(help="What a blank label counts as: the finding is absent, or the case is not scored for it."),
+]
+Replicates = Annotated[
+    int, Parameter(help="Bootstrap replicates behind the 95 % intervals, drawn by patient; 0 for no intervals.")
+]
+ImagesAtATime = Annotated[int, Parameter(help="Images at a time; no effect on the result beyond rounding.")]
+
+
+def at_least(config: Any, **lowest: float) -> None:
+    """Check options of a configuration: each at or above its lowest value.
+
+    Raises:
+        UsageError: with the option and the value as they were typed.
+    """
+    for name, low in lowest.items():
+        value = getattr(config, name)
+        require(
+            value is None or value >= low, f"{flag(name)} should be at least {low:g}, got {value}.", "Leave it out."
+        )
