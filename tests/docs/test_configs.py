@@ -22,6 +22,8 @@ from kontrast.stages.probe import ProbeConfig
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "configs" / "study").glob("*.yaml"))
 CHEXPERT = ROOT / "configs" / "study" / "chexpert.yaml"
+SELF_SUPERVISED = ("moco", "simclr", "byol", "swav")
+REAL = ROOT.parent / "shared" / "data"
 SEED_SPLITS = ROOT.parent / "shared" / "data" / "chexpert_labels" / "seed"
 
 
@@ -113,23 +115,55 @@ def test_the_first_versions_own_files_are_accepted(tmp_path, monkeypatch):
     assert len(pack) == sum(map(len, there))
 
 
-@pytest.mark.slow
-def test_chexpert_runs_small(split_by_image, tmp_path):
-    values = load_yaml(CHEXPERT)
-    values["prepare"]["chexpert"] |= {"size": 32, "repair_splits": True}
+def small(path, folder, **changes):
+    """A study file at toy size, written to a folder: every arm and protocol of it, one seed, an epoch, few images."""
+    values = load_yaml(path)
+    for options in values.get("prepare", {}).values():
+        options |= {"size": 32} | changes.get("prepare", {})
     values |= {
-        "encoder": "resnet18", "arms": {name: values["arms"][name] for name in ("random", "moco")},
-        "fractions": [1.0], "seeds": [0], "replicates": 50,
+        "encoder": "resnet18", "fractions": [1.0], "seeds": [0], "replicates": 20,
         "pretrain": {"epochs": 1, "batch_size": 16}, "finetune": {"epochs": 1, "batch_size": 16},
-        "findings": ["Lung Opacity", "Pleural Effusion", "Support Devices"],
     }  # fmt: skip
-    study = tmp_path / "small.yaml"
-    study.write_text(yaml.safe_dump(values))
+    values |= {name: value for name, value in changes.items() if name != "prepare"}
+    (folder / path.name).write_text(yaml.safe_dump(values, sort_keys=False))
+    return folder / path.name
+
+
+def cells(folder):
+    """The arms and protocols in a study's table."""
+    table = pd.read_csv(folder / "cells.csv")
+    return set(zip(table["arm"], table["protocol"], strict=True))
+
+
+@pytest.mark.slow
+def test_chexpert_runs_small(split_by_image, tmp_path, monkeypatch):
+    monkeypatch.setenv("KONTRAST_WEIGHTS", str(tmp_path))  # the optional arm is left out wherever this runs
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    findings = ["Lung Opacity", "Pleural Effusion", "Support Devices"]
+    study = small(CHEXPERT, tmp_path, prepare={"repair_splits": True}, findings=findings)
     made = kontrast.study(study, out=tmp_path / "run")
-    assert made.status == "done" and made.summary["cells"] == 4
-    table = pd.read_csv(tmp_path / "run" / "cells.csv")
-    assert set(table["arm"]) == {"random", "moco"} and set(table["protocol"]) == {"probe", "finetune"}
+    assert made.status == "done" and made.summary["left_out"] == ["imagenet"]
+    both = {(arm, protocol) for arm in ("random", *SELF_SUPERVISED) for protocol in ("probe", "finetune")}
+    assert cells(tmp_path / "run") == both | {("densenet121", "finetune")}
     assert (tmp_path / "run" / "packs" / "chexpert" / "moved.csv").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real radiographs are not here (../shared/data)")
+def test_the_studies_of_real_radiographs_run_small_one_after_the_other(tmp_path, monkeypatch):
+    """As their comments say: the second takes the first one's Pack and encoders."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KONTRAST_DATA", str(REAL))
+    monkeypatch.setenv("KONTRAST_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    both = {(arm, protocol) for arm in ("random", *SELF_SUPERVISED) for protocol in ("probe", "finetune")}
+    for name, out in (("real-nih", "nih"), ("real-kermany", "kermany")):
+        study = small(ROOT / "configs" / "study" / f"{name}.yaml", tmp_path, prepare={"limit": 90}, folds=2)
+        made = kontrast.study(study, out=f"runs/{out}")
+        assert made.status == "done" and made.summary["left_out"] == ["imagenet"]
+        assert cells(tmp_path / "runs" / out) == both
+        assert (tmp_path / "runs" / out / "folds.json").is_file()
 
 
 @pytest.mark.slow
