@@ -98,6 +98,18 @@ def test_step_carries_features_and_scalar_logs(name: str) -> None:
 
 
 @every
+def test_the_settings_in_force_are_told_for_the_log(name: str) -> None:
+    method = build(name)
+    method.before_step(0.0)
+    told = {**method.in_force(0.0), **method.step(*inputs(method)).logs}
+    has = {field.name for field in dataclasses.fields(method.config)}  # type: ignore[arg-type]
+    settings = {"momentum", "temperature", "teacher_temperature"} & has
+    assert settings <= told.keys()
+    for setting in settings - {"teacher_temperature"}:  # which warms up
+        assert told[setting] == pytest.approx(vars(method.config)[setting])  # type: ignore[arg-type]
+
+
+@every
 def test_gradient_reaches_all_that_trains_and_no_teacher(name: str) -> None:
     method = build(name)
     method.step(*inputs(method)).loss.backward()
