@@ -254,6 +254,8 @@ def test_what_has_no_option_of_its_own_goes_through_options():
     assert "epsilom" in error.value.problem and "swav" in error.value.problem
     with pytest.raises(UsageError, match="local_views"):
         method_options("swav", {}, {"local_views": 2.5})
+    with pytest.raises(UsageError, match=r"^--options\.dim 0 is not"):
+        method_options("swav", {}, {"dim": 0})
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

@@ -1,5 +1,6 @@
 """`kontrast pretrain` from Pack to Encoder: every method, resume, refusals, several Packs, several processes."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -63,6 +64,8 @@ def _lines(folder):
 @pytest.mark.parametrize("method", list(METHODS))
 def test_every_method_makes_an_encoder(pack, tmp_path, method):
     small = SMALL | ({"encoder": "vit_toy"} if METHODS[method].needs_vit else {})
+    widths = [f for f in dataclasses.fields(METHODS[method].Config) if f.name in ("dim", "hidden_dim")]
+    small["options"] = {f.name: 64 for f in widths if f.default != "auto"}
     outcome = kontrast.pretrain(pack, out=tmp_path / "e", method=method, **small)
     assert (outcome.status, outcome.summary["method"], outcome.summary["steps"]) == ("done", method, 8)
     encoder, spec, seen = load_encoder(tmp_path / "e")
@@ -77,6 +80,7 @@ def test_every_method_makes_an_encoder(pack, tmp_path, method):
     card = read_card(tmp_path / "e", "encoder")
     assert card.content["plan"]["batch_size"] == 8 and "auto" not in card.content["plan"].values()
     assert card.config["method"] == method and card.config["lr"] == "auto"
+    assert small["options"].items() <= card.content["plan"]["options"].items()
     assert [p.role for p in card.parents] == ["pack"]
     again = kontrast.pretrain(pack, out=tmp_path / "e", method=method, **small)
     assert again.status == "already done" and again.summary["loss"] == outcome.summary["loss"]

@@ -268,7 +268,13 @@ def method_options(method: str, wanted: Mapping[str, Any], more: Mapping[str, An
         if name not in names:
             has = ", ".join(flag(n) for n in wanted if n in names) or "none of these"
             raise UsageError(f"{flag(name)} is no option of {method}.", fix=f"It has: {has}.")
-    return from_dict(config, given | dict(more), where=f"--options of {method}")
+    try:
+        return from_dict(config, given | dict(more), where=f"--options of {method}")
+    except UsageError as error:  # a method names its options as if each were the command's own
+        problem, fix = error.problem, error.fix
+        for name in more:
+            problem, fix = (text.replace(flag(name), f"--options.{name}") for text in (problem, fix))
+        raise UsageError(problem, fix=fix) from None
 
 
 def settle_options(
