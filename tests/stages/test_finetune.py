@@ -27,7 +27,9 @@ def test_all_weights_move_and_the_best_epoch_is_kept(pack, tmp_path) -> None:
     assert made.summary["best_epoch"] in (1, 2)
     assert card.content["protocol"] == "finetune"
     assert not list(made.out.glob("checkpoint-*")), "the finished artifact keeps no checkpoint"
-    assert (made.out / "metrics.jsonl").is_file()
+    lines = [json.loads(line) for line in (made.out / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["grad_norm"] > 0 and 0 <= line["lr"] <= 1e-4 for line in lines)
+    assert lines[-1]["val_auroc"] is not None
 
 
 def test_the_random_baseline_starts_from_a_head_that_fits(pack, tmp_path) -> None:
