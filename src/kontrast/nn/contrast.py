@@ -48,30 +48,43 @@ def related(own: Tensor, others: Tensor) -> Tensor:
 class _Contrast(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, positive: Tensor, own: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-        loss, won = q.new_empty(len(q)), torch.empty_like(positive, dtype=torch.float32)
+        column, number = positive[:, None], own[:, None]
         blocks = _blocks(q, k)
-        for rows in blocks:
-            slope, loss[rows], won[rows] = _rows(q[rows], k, positive[rows, None], own[rows, None], others)
-        # a batch of a single block keeps it, and is as fast as the plain loss
-        ctx.save_for_backward(q, k, positive, own, others, *([slope] if len(blocks) == 1 else []))
-        accuracy = won.mean()
+        if len(blocks) == 1:  # kept for backward, so that small batches are not slower than with the plain loss
+            slope, loss, right = _rows(q, k, column, number, others)
+            ctx.save_for_backward(q, k, slope)
+        else:
+            ctx.save_for_backward(q, k, column, number, others)
+            found = [_rows(q[rows], k, column[rows], number[rows], others)[1:] for rows in blocks]
+            loss, right = (torch.cat(parts) for parts in zip(*found, strict=True))
+        accuracy = right.float().mean()
         ctx.mark_non_differentiable(accuracy)
         return loss.mean(), accuracy
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, positive, own, others, *kept = ctx.saved_tensors
-        dq, dk = torch.empty_like(q), torch.zeros_like(k) if ctx.needs_input_grad[1] else None
+        q, k, *kept = ctx.saved_tensors
         with torch.autocast(q.device.type, enabled=False):
-            for rows in _blocks(q, k):
-                column, number = positive[rows, None], own[rows, None]
-                slope = kept[0] if kept else _rows(q[rows], k, column, number, others)[0]  # (r, m)
-                torch.mm(slope, k, out=dq[rows])
-                if dk is not None:
-                    dk.addmm_(slope.T, q[rows])
+            if len(kept) == 1:
+                dq, dk = kept[0] @ k, kept[0].T @ q if ctx.needs_input_grad[1] else None
+            else:
+                dq, dk = _again(q, k, *kept, also_k=ctx.needs_input_grad[1])
         weight = grad / len(q)
         return dq.mul_(weight), None if dk is None else dk.mul_(weight), None, None, None
+
+
+def _again(
+    q: Tensor, k: Tensor, column: Tensor, number: Tensor, others: Tensor, *, also_k: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The slopes of the summed loss along q and k, each block computed anew."""
+    dq, dk = torch.empty_like(q), torch.zeros_like(k) if also_k else None
+    for rows in _blocks(q, k):
+        slope = _rows(q[rows], k, column[rows], number[rows], others)[0]  # (r, m)
+        torch.mm(slope, k, out=dq[rows])
+        if dk is not None:
+            dk.addmm_(slope.T, q[rows])
+    return dq, dk
 
 
 def _blocks(q: Tensor, k: Tensor) -> list[slice]:
@@ -88,8 +101,8 @@ def _rows(q: Tensor, k: Tensor, column: Tensor, own: Tensor, others: Tensor) -> 
     s.masked_fill_(own == others, float("-inf")).scatter_(1, column, float("-inf"))
     best = s.amax(dim=1, keepdim=True)  # of the negatives; −∞ where there are none
     top = torch.maximum(best, right)
-    p = s.sub_(top).exp_()
-    at = (right - top).exp()
-    total = p.sum(dim=1, keepdim=True).add_(at)
+    p, gap = s.sub_(top).exp_(), right - top
+    at = gap.exp()
+    total = p.sum(dim=1, keepdim=True) + at
     p.div_(total).scatter_(1, column, at / total - 1)
-    return p, (top + total.log() - right)[:, 0], (right > best)[:, 0]
+    return p, (total.log() - gap)[:, 0], (right > best)[:, 0]
