@@ -61,10 +61,31 @@ def test_pretraining_says_what_the_card_says(pack, tmp_path):
     assert {k: v for k, v in row.items() if k != "views"} == {
         "name": "moco", "method": "moco", "network": "resnet18", "size": 32, "images": 1234, "patients": 56,
         "epochs": "2.5", "steps": 10, "batch": 77, "images_seen": 98765, "loss": "3.1", "chance": "0.75",
-        "spread": "0.32", "rank": "14.2",
+        "spread": "0.32", "rank": "14.2", "watched": None,
     }  # fmt: skip
     (drawing,) = section["curves"]
     assert "effective rank" in drawing and "loss of" not in drawing
+
+
+def test_scores_by_labels_are_drawn_and_what_they_chose_is_said(pack, tmp_path):
+    folder = add_encoder(tmp_path / "moco", pack)
+    lines = [{"step": i, "loss": 1.0, "effective_rank": 9.0} for i in range(1, 1001)]
+    for line in lines[49::100]:
+        line |= {"probe_auroc": 0.7, "knn_auroc": None}
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [line["step"] for line in sections.history(folder) if "probe_auroc" in line] == list(range(50, 1001, 100))
+    watch = {
+        "label_policy": {"uncertain": "zeros", "blank": "negative"}, "train_images": 2000, "val_images": 300,
+        "overlap": "0 patients and 0 images shared with the training data",
+    }  # fmt: skip
+    encoder = found(folder)
+    encoder.card.content["summary"]["watch"] = watch
+    section = sections.training_section([encoder], SEEN)
+    assert len(section["curves"]) == 2 and "linear probe" in section["curves"][1] and "kNN" not in section["curves"][1]
+    assert "2,000 labelled images" in section["rows"][0]["watched"] and "no label had" in section["rows"][0]["watched"]
+    encoder.card.content["summary"]["chosen"] = "step 50 of 1,000, the best by a probe on labels"
+    said = sections.training_section([encoder], SEEN)["rows"][0]["watched"]
+    assert "chosen by labels, step 50 of 1,000" in said and "blank = negative" in said
 
 
 def test_losses_of_methods_do_not_share_a_scale(pack, tmp_path):

@@ -103,17 +103,22 @@ def _count_rows(path: Path) -> int:
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`, thinned to about 400 for drawing; the last stays."""
+    """The lines of a run's `metrics.jsonl`, thinned to about 400 for drawing; the last and those with scores stay."""
     path = folder / "metrics.jsonl"
     if not path.is_file():
         return []
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     step = max(1, -(-len(lines) // 400))
-    return lines[::-step][::-1]
+    return [
+        line for place, line in enumerate(lines, 1) if (len(lines) - place) % step == 0 or SCORED.keys() & line.keys()
+    ]
 
 
 WATCHED = {"feature_std_ratio": "spread of features (1: whole sphere)", "effective_rank": "effective rank of features"}
 """What is drawn of a pretraining run beside its loss."""
+
+SCORED = {"probe_auroc": "macro AUROC of a linear probe on val", "knn_auroc": "macro AUROC of kNN on val"}
+"""What is drawn of a run that was watched with labels."""
 
 
 def training_section(encoders: Sequence[Found], seen: Mapping[str, Look]) -> dict[str, Any]:
@@ -139,11 +144,27 @@ def training_section(encoders: Sequence[Found], seen: Mapping[str, Look]) -> dic
                 "chance": _number(summary.get("below_chance"), 3),
                 "spread": _number(spread, 2),
                 "rank": _number(rank, 3),
+                "watched": _watched(one.name, summary),
                 "views": picture(one, "views.png"),
             }
         )
     return {"rows": rows, "curves": _curves(runs, {one.name: _method(one) for one in encoders}, seen),
             "several": len({_method(one) for one in encoders}) > 1}  # fmt: skip
+
+
+def _watched(name: str, summary: Mapping[str, Any]) -> str | None:
+    """What labels had to do with an encoder: they watched it, or chose its weights too."""
+    watch = summary.get("watch")
+    if not watch:
+        return None
+    policy = ", ".join(f"{key} = {value}" for key, value in watch["label_policy"].items())
+    by = (
+        f"a probe on {watch['train_images']:,} labelled images of train, scored on {watch['val_images']:,} of val "
+        f"({policy}; {watch['overlap']})"
+    )
+    if "chosen" in summary:
+        return f"{name} was chosen by labels, {summary['chosen']}: {by}. Its scores with few labels rest on these too."
+    return f"{name} was watched by {by}; no label had a part in its weights."
 
 
 FINETUNED = {"loss": "loss", "val_auroc": "macro AUROC on validation"}
@@ -184,10 +205,11 @@ def _curves(
     method_of: Mapping[str, str],
     seen: Mapping[str, Look],
 ) -> list[Any]:
-    """Losses and features over the steps. Losses of different methods get scales of their own."""
+    """Losses, features and scores over the steps. Losses of different methods get scales of their own."""
+    scored = [drawing] if (drawing := figures.training(runs, SCORED, seen)) else []
     methods = dict.fromkeys(method_of[name] for name in runs)
     if len(methods) < 2:
-        return [figures.training(runs, {"loss": "loss"} | WATCHED, seen)]
+        return [figures.training(runs, {"loss": "loss"} | WATCHED, seen), *scored]
     losses = {
         name: [{"step": line["step"], method_of[name]: line.get("loss")} for line in lines]
         for name, lines in runs.items()
@@ -195,6 +217,7 @@ def _curves(
     return [
         figures.training(losses, {method: f"loss of {method}" for method in methods}, seen),
         figures.training(runs, WATCHED, seen),
+        *scored,
     ]
 
 
