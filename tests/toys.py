@@ -64,6 +64,12 @@ def pictures(n: int, size: int = 16, seed: int = 0) -> Tensor:
     return nn.functional.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
 
 
+def families(n: int, kinds: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Pictures of a few kinds, all of a kind alike: (n,) which kind, (n, 1, 16, 16)."""
+    kind = torch.randint(0, kinds, (n,), generator=torch.Generator().manual_seed(seed))
+    return kind, pictures(kinds, seed=5)[kind]
+
+
 def two_views(images: Tensor, seed: int = 0, noise: float = 0.2, count: int = 2) -> list[Tensor]:
     """The same pictures with other noise and brightness in each view."""
     g = torch.Generator().manual_seed(seed)
