@@ -91,6 +91,17 @@ def test_scores_are_those_of_the_kept_weights(pack, tmp_path):
         assert card.content["summary"]["watch"]["best"][name] == pytest.approx(mine, abs=1e-6)
 
 
+def test_scores_say_that_labels_chose_the_encoder(pack, tmp_path, capsys):
+    kontrast.pretrain(pack, out=tmp_path / "e", watch=str(pack), **SMALL)
+    for encoder, note in (("e", None), ("e/best", "the labels of 48 images made or chose the encoder")):
+        made = kontrast.probe(tmp_path / encoder, pack, out=tmp_path / "p" / encoder, label_fraction=0.5)
+        assert made.summary.get("earlier_labels") == (48 if note else None)
+        scored = kontrast.evaluate(made, pack, out=tmp_path / "s" / encoder, replicates=20)
+        said = json.loads((tmp_path / "s" / encoder / "scores.json").read_text()).get("note")
+        assert (said is None) if note is None else note in said, scored
+    assert "chose this encoder before" in capsys.readouterr().err
+
+
 def test_by_default_there_are_about_twenty_scores(pack, tmp_path):
     kontrast.pretrain(pack, out=tmp_path / "e", watch=str(pack), **{**SMALL, "epochs": 15})
     assert [line["step"] for line in _lines(tmp_path / "e") if "probe_auroc" in line] == list(range(3, 61, 3))

@@ -1,6 +1,6 @@
 """How training on labels starts, for `probe` and `finetune` alike: every input is opened before anything is written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,7 @@ def start(
         data, label_fraction=config.label_fraction, uncertain=config.uncertain, blank=config.blank,
         findings=config.findings, seed=config.seed,
     )  # fmt: skip
+    task = replace(task, earlier=int((seen.table["role"] != "pretrain").sum()))
     task.describe()
     if dry_run:
         return Outcome(verb, Path(out), "planned", task.counts() | {"encoder": spec.name, "size": spec.size})

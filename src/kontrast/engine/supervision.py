@@ -31,6 +31,7 @@ class Labelled:
         weights: (N, F) float32, 0 = ignored.
         policy: the label policy, printed beside every figure.
         fraction: share of training patients drawn.
+        earlier: images whose labels made or chose the encoder before; `fraction` does not count them.
     """
 
     pack: Pack
@@ -42,6 +43,7 @@ class Labelled:
     weights: np.ndarray
     policy: dict[str, str]
     fraction: float
+    earlier: int = 0
 
     def counts(self) -> dict[str, Any]:
         """Images and patients used, for cards and summaries."""
@@ -58,6 +60,7 @@ class Labelled:
                 for i, f in enumerate(self.findings)
             },
             "dropped": self.dropped,
+            **({"earlier_labels": self.earlier} if self.earlier else {}),
         }
 
     def describe(self) -> None:
@@ -70,6 +73,8 @@ class Labelled:
         console.say(f"Labels: uncertain = {self.policy['uncertain']}, blank = {self.policy['blank']}.")
         if not self.pack.patients_known:
             console.warn("this Pack has no patient ids: each image counts as its own patient.")
+        if self.earlier:
+            console.warn(f"the labels of {counted(self.earlier, 'image')} made or chose this encoder before.")
         for finding, reason in self.dropped.items():
             console.warn(f"{finding} is left out: {reason}.")
 

@@ -157,6 +157,9 @@ def _overlap(seen: "Seen", card: "Card", pack: "Pack", rows: "np.ndarray", confi
         notes.append("train made the weights of this Classifier: these figures flatter")
     if shared:
         notes.append(f"not independent of training: {found.text}")
+    earlier = (card.content.get("summary") or {}).get("earlier_labels")
+    if earlier:
+        notes.append(f"the labels of {earlier:,} images made or chose the encoder, beside those of the label fraction")
     if not pack.patients_known:
         notes.append("this Pack names no patients: each image counts as its own, and intervals are too narrow")
     patients = "unknown" if found.patients is None else found.patients
