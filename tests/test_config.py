@@ -1,13 +1,11 @@
-"""A configuration's fields as values and as keywords; numbers with their nouns; lines that fit a terminal."""
+"""A configuration's fields as values and as keywords; numbers with their nouns."""
 
 import inspect
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from kontrast import console
 from kontrast.config import from_dict, verb
 from kontrast.errors import UsageError
 from kontrast.types import Outcome, counted
@@ -86,16 +84,3 @@ def test_a_wrong_call_of_a_verb_is_a_usage_error(arguments, keywords, says):
 )
 def test_a_number_has_its_noun_in_the_right_number(number, noun, text):
     assert counted(number, noun) == text
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_long_lines_are_parted_between_words_on_a_terminal_alone(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "50")
-    path = "path/that-may-not-be-parted/however-long-it-is/because.it.is.copied"
-    text = f"a word and a {path} and more"
-    assert console.fitted(text, io.StringIO(), "  ") == "  " + text
-    assert console.fitted(text, Terminal(), "  ").splitlines() == ["  a word and a", f"    {path}", "    and more"]

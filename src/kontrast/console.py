@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
+WIDTH = 79
+"""Columns of a live line: one less than those of the narrowest terminal in use, where a full line would scroll."""
+
 _stream: TextIO | None = None
 _quiet = False
 _warns = True
@@ -44,10 +47,14 @@ def _console() -> "Console":
     return Console(file=_stream or sys.stdout, highlight=False, soft_wrap=True)
 
 
-def say(message: str = "") -> None:
-    """One plain line."""
-    if not _quiet:
-        print(message, file=_stream or sys.stdout, flush=True)
+def say(message: str = "", *, whole: bool = False) -> None:
+    """A plain line, or several; `whole` keeps one that will be copied (a command) from being parted on a terminal."""
+    if _quiet:
+        return
+    stream = _stream or sys.stdout
+    for line in message.split("\n"):
+        text = line.lstrip()
+        print(line if whole else fitted(text, stream, line[: len(line) - len(text)]), file=stream, flush=True)
 
 
 def decided(option: str, value: Any, reason: str) -> None:
@@ -55,9 +62,11 @@ def decided(option: str, value: Any, reason: str) -> None:
     note(f"{option} = {value}  ({reason})")
 
 
-def note(message: str) -> None:
-    """A line behind an indent, which may be long."""
-    say(fitted(message, _stream or sys.stdout, "  "))
+def note(message: str, indent: str = "  ", more: str | None = None) -> None:
+    """A line that may be long, behind an indent; `more` stands before what a terminal has no room for."""
+    if not _quiet:
+        stream = _stream or sys.stdout
+        print(fitted(message, stream, indent, more), file=stream, flush=True)
 
 
 def warn(message: str) -> None:
@@ -66,12 +75,19 @@ def warn(message: str) -> None:
         print(fitted(f"warning: {message}", sys.stderr), file=sys.stderr, flush=True)
 
 
-def fitted(text: str, stream: TextIO, indent: str = "") -> str:
-    """`text` behind its indent; on a terminal parted between words, where the terminal would part them anywhere."""
-    if not stream.isatty():
-        return indent + text
+def fitted(text: str, stream: TextIO, indent: str = "", more: str | None = None) -> str:
+    """`text` behind its indent; on a terminal parted between words, where the terminal would part them anywhere.
+
+    Args:
+        text: one line.
+        stream: where it will be written.
+        indent: before its first line.
+        more: before each further one; two spaces more than `indent` when left out.
+    """
     width = max(shutil.get_terminal_size().columns - 1, 40)
-    more = indent + "  "
+    if not stream.isatty() or len(indent + text) <= width:
+        return indent + text
+    more = indent + "  " if more is None else more
     return textwrap.fill(
         text, width, initial_indent=indent, subsequent_indent=more, break_long_words=False, break_on_hyphens=False
     )
@@ -118,11 +134,15 @@ class Progress:
         self._shown = now
         rate = (self.done - self._first) / max(now - self._start, 1e-9)
         left = (self.total - self.done) / rate if rate > 0 else float("inf")
-        facts = "".join(f"  {name} {value}" for name, value in fields.items())
         share = f"{100 * self.done / max(self.total, 1):3.0f} %"
-        line = f"{self.title}  {share}  {self.done}/{self.total} {self.unit}  {rate:.3g}/s  ETA {clock(left)}{facts}"
+        line = f"{self.title}  {share}  {self.done}/{self.total} {self.unit}  {rate:.3g}/s  ETA {clock(left)}"
+        for name, value in fields.items():
+            fact = f"  {name} {value}"
+            if self._live and len(line + fact) > WIDTH:
+                break
+            line += fact
         if self._live:
-            line = line[:79]
+            line = line[:WIDTH]
             print("\r" + line.ljust(self._width), end="", file=self._stream, flush=True)
             self._width = len(line)
         else:

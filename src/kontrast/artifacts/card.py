@@ -31,6 +31,9 @@ PROTOCOLS: dict[str, int] = {
     "audit": 1,
     "demo": 1,
 }
+MADE_BY = {
+    "pack": "kontrast prepare SRC", "encoder": "kontrast pretrain PACK", "classifier": "kontrast probe ENCODER PACK"
+}  # fmt: skip
 CARD, CLAIM = "card.json", "run.json"
 
 
@@ -104,9 +107,8 @@ def read_card(folder: PathLike, kind: str | None = None) -> Card:
     path = folder / CARD
     what = f"{article(kind)} {kind}" if kind else "an artifact"
     if not folder.is_dir():
-        raise ArtifactError(
-            f"Expected {what} at {folder}, but there is no such folder.", fix="Check the path; see `kontrast --help`."
-        )
+        make = f", or make one: {MADE_BY[kind]} --out {folder}" if kind in MADE_BY else "."
+        raise ArtifactError(f"Expected {what} at {folder}, but there is no such folder.", fix=f"Check the path{make}")
     if not path.is_file():
         if (folder / CLAIM).is_file():
             raise ArtifactError(

@@ -66,9 +66,12 @@ def say_labels(
         console.say("No labels: pretraining needs none.")
         return
     console.table(
-        "Labels (-1 uncertain, blank not mentioned), and where the positives (1) are",
-        ["finding", "1", "0", "-1", "blank", *(f"in {split}" for split in SPLITS)],
-        [[f, *(f"{n:,}" for n in (*of.values(), *positives[f].values()))] for f, of in counts.items()],
+        "Images with a finding (1) by split; without (0), uncertain (-1), not mentioned",
+        ["finding", *SPLITS, "0", "-1", "blank"],
+        [
+            [f, *(f"{n:,}" for n in (*positives[f].values(), of["0"], of["-1"], of["blank"]))]
+            for f, of in counts.items()
+        ],
     )
     for line in unscorable(positives, images):
         console.warn(f"{line}.")

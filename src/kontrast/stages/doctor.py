@@ -21,6 +21,7 @@ TORCH_FLOOR = (2, 10)
 """CVE-2025-32434 (code run by weights_only loading) is mended in 2.6, CVE-2026-24747 in 2.10."""
 PYDICOM_FLOOR = (3, 0, 2)
 """CVE-2026-32711 (paths that leave a DICOMDIR's folder) is mended in 3.0.2."""
+MARGIN = " " * 21
 DECODERS = {
     "imagecodecs": "JPEG (8 and 12 bit, lossless), JPEG-LS",
     "pylibjpeg-openjpeg": "JPEG 2000",
@@ -62,9 +63,9 @@ def doctor(*, dry_run: bool = False) -> Outcome:
     for check in CHECKS:
         found = _guarded(check)
         checks.append(found)
-        console.say(f"{found.state}  {found.name:<15}{found.found}")
+        console.note(found.found, f"{found.state}  {found.name:<15}", MARGIN)
         if found.fix:
-            console.say(f"{'':21}→ {found.fix}")
+            console.note(found.fix, f"{MARGIN}→ ", f"{MARGIN}  ")
     counts = {state: sum(c.state == state for c in checks) for state in ("PASS", "WARN", "FAIL")}
     console.say()
     console.say(f"{counts['PASS']} passed, {counts['WARN']} with a warning, {counts['FAIL']} failed.")

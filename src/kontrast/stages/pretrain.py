@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from kontrast import console
 from kontrast.config import require, to_dict, verb
-from kontrast.types import Outcome
+from kontrast.types import Outcome, counted
 
 if TYPE_CHECKING:
     import torch
@@ -216,7 +216,7 @@ def _planned(plan: "Plan", found: list[Any], out: Path, minutes: float | None) -
     console.say(
         f"Would pretrain a {plan.encoder} with {plan.method} on {images:,} images at {plan.size} px into {out}:"
     )
-    length = f"{plan.steps:,} steps, {plan.epochs:g} epochs"
+    length = f"{counted(plan.steps, 'step')}, {plan.epochs:g} epoch{'s' * (plan.epochs != 1)}"
     if minutes is not None:
         length = f"as many steps as a few measured ones say fit into {minutes:g} minutes"
     console.say(f"  {length}, of {plan.batch_size} images each, in {plan.precision};")

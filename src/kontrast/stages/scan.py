@@ -186,7 +186,7 @@ def _print(layout: "Layout", facts: dict[str, Any], found: Sequence["Problem"]) 
         _wrapped(f"{times}{problem.reason}{examples}")
     console.say()
     console.say("Next:")
-    console.say(f"  {facts['command']}")
+    console.say(f"  {facts['command']}", whole=True)
 
 
 def _check_page(path: Path) -> None:
