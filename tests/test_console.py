@@ -27,6 +27,8 @@ def test_long_lines_are_parted_between_words_on_a_terminal_alone(terminal):
     text = f"a word and a {PATH} and more"
     assert console.fitted(text, io.StringIO(), "  ") == "  " + text
     assert console.fitted(text, terminal, "  ").splitlines() == ["  a word and a", f"    {PATH}", "    and more"]
+    command = "kontrast prepare xrays --layout folder --out packs/xrays"
+    assert console.fitted(f"Write this: {command}", terminal).splitlines() == ["Write this:", f"  {command}"]
     assert console.fitted(text, terminal, "> ", "| ").splitlines() == ["> a word and a", f"| {PATH}", "| and more"]
 
 

@@ -4,6 +4,7 @@ Results go to standard output; with `--json` these lines move to standard error,
 JSON object and nothing else. Nothing here may receive patient identifiers.
 """
 
+import re
 import shutil
 import sys
 import textwrap
@@ -88,9 +89,12 @@ def fitted(text: str, stream: TextIO, indent: str = "", more: str | None = None)
     if not stream.isatty() or len(indent + text) <= width:
         return indent + text
     more = indent + "  " if more is None else more
-    return textwrap.fill(
+    # A command at the end will be copied: it gets a line, and only the terminal may break that.
+    text = re.sub(r"(?<=: )kontrast .*$", lambda command: command[0].replace(" ", "\0"), text)
+    lines = textwrap.fill(
         text, width, initial_indent=indent, subsequent_indent=more, break_long_words=False, break_on_hyphens=False
     )
+    return lines.replace("\0", " ")
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:

@@ -187,3 +187,10 @@ def test_a_device_that_is_not_there_leaves_the_folder_free(name, device, world, 
     done = run(words)
     assert done.code == 2 and device in problem(done)[0]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["pretrain", "audit"])
+def test_a_pack_that_is_named_twice(name, world, tmp_path):
+    done = run([*world.words(name, tmp_path / "out"), world.paths["pack"] / "."])
+    assert done.code == 2 and "named twice" in problem(done)[0]
+    assert not (tmp_path / "out").exists()

@@ -123,6 +123,7 @@ def source_parents(source: PathLike) -> list[Parent]:
     """
     if str(source) in WORDS or Path(source).is_file():
         return []
+    _expect(Path(source))
     return [parent("encoder", source)]
 
 
@@ -138,14 +139,26 @@ def _from_weights(path: Path, spec: EncoderSpec) -> tuple[Encoder, EncoderSpec]:
     return network, fitted
 
 
+def _expect(folder: Path) -> None:
+    """Refuse a place where nothing is, with what may have been meant.
+
+    Raises:
+        ArtifactError: see there.
+    """
+    if folder.exists():
+        return
+    guess = nearest(str(folder), WORDS)
+    hint = f"Did you mean {guess!r}? " if guess else ""
+    if str(folder) in ENCODERS:
+        hint = f"That is an architecture: without weights it is `random` with --encoder {folder}. "
+    raise ArtifactError(
+        f"Expected an encoder at {folder}, but there is nothing.",
+        fix=f"{hint}Name the folder of an encoder or classifier, a weights file, `random` or `imagenet`.",
+    )
+
+
 def _from_artifact(folder: Path, encoder: str | None, size: int | None) -> tuple[Encoder, EncoderSpec, Seen]:
-    if not folder.exists():
-        guess = nearest(str(folder), WORDS)
-        raise ArtifactError(
-            f"Expected an encoder at {folder}, but there is nothing.",
-            fix=(f"Did you mean {guess!r}? " if guess else "")
-            + "Name the folder of an encoder or classifier, a weights file, `random` or `imagenet`.",
-        )
+    _expect(folder)
     card = read_card(folder)
     if card.kind not in ("encoder", "classifier"):
         raise ArtifactError(

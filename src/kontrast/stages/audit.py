@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from cyclopts import Parameter
 
 from kontrast import console
-from kontrast.config import to_dict, verb
+from kontrast.config import require, to_dict, verb
 from kontrast.errors import UsageError
 from kontrast.options import Device, ImagesAtATime, Replicates, ScoredBlank, ScoredUncertain, at_least
 from kontrast.types import SPLITS, Outcome, counted
@@ -79,7 +79,8 @@ def audit(
     from kontrast.engine.precision import resolve_device
 
     if not packs:
-        raise UsageError("No Pack was named.", fix="Name one: kontrast audit PACK --out DIR.")
+        raise UsageError("No Pack was named.", fix="Name one: kontrast audit PACK --out DIR")
+    require(len({Path(p).resolve() for p in packs}) == len(packs), "A Pack is named twice.", "Name each Pack once.")
     opened = [Pack.open(path) for path in packs]
     for pack in opened:  # an unknown policy is refused before the folder is claimed
         targets(pack.labels([]), pack.findings, config.uncertain, config.blank)
