@@ -58,7 +58,7 @@ def run(name: str, device: torch.device) -> dict[str, Tensor]:
     """Gradients and state after each of a few SGD steps in float64."""
     torch.manual_seed(7)
     cls: Any = METHODS[WITH_PATIENTS.get(name, name)]
-    config = small_config(cls, bn_groups=1, local_views=1, queue_length=16, koleo_group=4)
+    config = small_config(cls, bn_groups=1, local_views=1, queue_length=16, koleo_group=8)
     method = cls(toy_encoder(cls, norm=cls.sync_batchnorm), config).double()
     if not cls.sync_batchnorm:
         without_norm(method)

@@ -180,6 +180,15 @@ def test_hidden_patches_do_not_reach_the_student() -> None:
         method.step(views)
 
 
+def test_koleo_reaches_the_encoder() -> None:
+    gradients = []
+    for weight in (0.0, 0.1):
+        method = dinov2(koleo_weight=weight)
+        method.step(crops(), about_for(method, 8)).loss.backward()
+        gradients.append(method.encoder.norm.weight.grad)
+    assert (gradients[0] - gradients[1]).abs().max() > 1e-3
+
+
 def test_t5_teacher_starts_as_a_copy_heads_included_and_follows_after_the_step() -> None:
     method = dinov2(shared_head=False)
     student = [*method.encoder.parameters(), *method.head.parameters(), *method.patch_head.parameters()]
