@@ -52,23 +52,29 @@ def test_rank_of_what_is_not_finite_is_none():
     assert math.isnan(effective_rank(x))
 
 
-def _line(spread=0.5, rank=50.0, loss=2.0, chance=None, **more):
-    return {"feature_std_ratio": spread, "effective_rank": rank, "loss": loss} | (
-        {} if chance is None else {"below_chance": chance - loss}
-    ) | more  # fmt: skip
+def _signs(spread=0.5, rank=50.0, loss=2.0, chance=None, noise=0.0, lines=10, directions=100, **more):
+    log = [{"feature_std_ratio": spread, "effective_rank": rank, "loss": loss + noise * (-1) ** i, **more}
+           for i in range(lines)]  # fmt: skip
+    log = log if chance is None else [line | {"below_chance": chance - line["loss"]} for line in log]
+    return list(signs(log, directions))
 
 
 def test_signs():
-    assert signs(_line(chance=4.0), 100) == {} == signs(_line(), 100)
-    assert list(signs(_line(spread=0.001), 100)) == ["alike"]
-    assert list(signs(_line(rank=24.9), 100)) == ["directions"] and signs(_line(rank=25), 100) == {}
-    assert list(signs(_line(loss=3.99, chance=4.0), 100)) == ["chance"]
-    assert signs(_line(loss=3.97, chance=4.0), 100) == {}
-    assert list(signs(_line(loss=4.9, chance=4.0), 100)) == ["chance"], "above chance is no better"
-    assert signs(_line(loss=0.0, chance=0.0), 100) == {}, "a loss that is 0 at chance tells nothing"
-    assert list(signs(_line(prototype_entropy=0.1), 100)) == ["prototypes"]
-    assert signs(_line(prototype_entropy=0.9), 100) == {}
-    assert signs(_line(spread=math.nan, rank=math.nan), math.nan) == {}
+    assert _signs() == [] == _signs(chance=4.0)
+    assert _signs(spread=0.001) == ["alike"]
+    assert _signs(rank=24.9) == ["directions"] and _signs(rank=25) == []
+    assert _signs(prototype_entropy=0.1) == ["prototypes"] and _signs(prototype_entropy=0.9) == []
+    assert _signs(spread=math.nan, rank=math.nan, directions=math.nan) == []
+    assert _signs(spread=0.001, lines=5) == ["alike"] and _signs(spread=0.001, lines=4) == []
+
+
+def test_a_loss_is_at_chance_by_three_standard_errors():
+    assert _signs(loss=3.99, chance=4.0) == ["chance"] and _signs(loss=3.97, chance=4.0) == []
+    assert _signs(loss=4.9, chance=4.0) == ["chance"], "above chance is no better"
+    assert _signs(loss=3.99, chance=4.0, noise=0.1) == [], "noise of 0.1 hides what there may be to see"
+    assert _signs(loss=4.2, chance=4.0, noise=0.1) == ["chance"]
+    assert _signs(loss=3.99, chance=4.0, lines=9) == []
+    assert _signs(loss=0.0, chance=0.0) == [], "a loss that is 0 at chance tells nothing"
 
 
 class _Model:

@@ -1,6 +1,8 @@
 """Watching a run without labels: whether features still differ between images, and in how many directions."""
 
 import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
 ROWS = 1024
 """Images of a batch that are measured, over all processes: more change little and cost an eigenvalue problem each."""
 
-LINES = 5
-"""A sign counts as the mean over so many logged lines: single steps are noisy."""
+LINES, MANY = 5, 10
+"""Logged lines over which features are averaged, since single steps are noisy, and those that must agree that a loss is
+at chance, which is a matter of its third digit."""
 
 ALIKE = 0.02
 """Below this standard-deviation ratio features count as alike."""
@@ -29,7 +32,8 @@ SAME = 0.2
 """Below this entropy of the prototypes in use nearly all images go to the same ones."""
 
 AT_CHANCE = 0.005
-"""A loss within this share of its value at chance has learnt nothing."""
+"""A loss within this share of its value at chance has learnt nothing. By three standard errors: a loss that varies more
+from step to step, as DINOv2's with the number of hidden patches, needs more lines to be told from chance."""
 
 EARLY = {"alike": (50, 0.05), "directions": (50, 0.05), "prototypes": (50, 0.05), "chance": (100, 0.5)}
 """No verdict before so many steps and such a share of the run: near its value at chance is where every loss begins."""
@@ -104,7 +108,7 @@ class Collapse(Hook):
         if math.isnan(self._directions):
             self._directions = line["effective_rank"]
         seen = {name: line[name] for name in (*self.last, "loss", "prototype_entropy") if name in line}
-        self._lines = [*self._lines, seen][-LINES:]
+        self._lines = [*self._lines, seen][-MANY:]
         # The loss at chance is this process's; what follows from it must be the same in all.
         signs = distributed.broadcast_object(self._signs(step))
         new = {name: text for name, text in signs.items() if name not in self._said}
@@ -119,10 +123,7 @@ class Collapse(Hook):
 
     def _signs(self, step: int) -> dict[str, str]:
         late = {name for name, (least, share) in EARLY.items() if step >= max(least, share * self._steps)}
-        if len(self._lines) < LINES:
-            return {}
-        means = {name: sum(one[name] for one in self._lines) / LINES for name in self._lines[0]}
-        return {name: text for name, text in signs(means, self._directions).items() if name in late}
+        return {name: text for name, text in signs(self._lines, self._directions).items() if name in late}
 
     def _error(self) -> TrainingError:
         return TrainingError(
@@ -147,24 +148,33 @@ class Collapse(Hook):
             raise self._error()
 
 
-def signs(line: dict[str, float], directions: float) -> dict[str, str]:
-    """The signs of a collapse in logged numbers: `alike`, `directions`, `prototypes`, `chance`, each in words.
+def signs(lines: Sequence[Mapping[str, float]], directions: float) -> dict[str, str]:
+    """The signs of a collapse in logged lines: `alike`, `directions`, `prototypes`, `chance`, each in words.
 
     Args:
-        line: `feature_std_ratio`, `effective_rank` and `loss`; maybe `below_chance` and `prototype_entropy`.
+        lines: the last ones, in order; with `feature_std_ratio`, `effective_rank` and `loss`, maybe with `below_chance`
+            and `prototype_entropy`. Fewer than LINES have no sign, fewer than MANY none of a loss at chance.
         directions: `effective_rank` at the start of the run.
     """
-    spread, rank, loss = (line[name] for name in ("feature_std_ratio", "effective_rank", "loss"))
-    found = {}
+    found: dict[str, str] = {}
+    if len(lines) < LINES:
+        return found
+    last = lines[-LINES:]
+    spread, rank, entropy = (
+        fmean(line.get(name, math.nan) for line in last)
+        for name in ("feature_std_ratio", "effective_rank", "prototype_entropy")
+    )
     if spread < ALIKE:
         found["alike"] = f"features are alike for all images (spread {spread:.2g} of 1): the run has collapsed"
     elif rank < FEW * directions:
         found["directions"] = (
             f"features vary in {rank:.3g} directions, {directions:.3g} at the start: the run is collapsing"
         )
-    if line.get("prototype_entropy", 1) < SAME:
+    if entropy < SAME:
         found["prototypes"] = "nearly all images are assigned to the same few prototypes"
-    chance = loss + line.get("below_chance", math.nan)
-    if chance > 0 and loss > (1 - AT_CHANCE) * chance:
-        found["chance"] = f"the loss {loss:.4g} is no better than that of guessing, {chance:.4g}"
+    if len(lines) >= MANY and "below_chance" in lines[-1]:
+        losses = [line["loss"] for line in lines[-MANY:]]
+        loss, chance = fmean(losses), fmean(line["loss"] + line["below_chance"] for line in lines[-MANY:])
+        if chance > 0 and loss - 3 * stdev(losses) / math.sqrt(MANY) > (1 - AT_CHANCE) * chance:
+            found["chance"] = f"the loss {loss:.4g} is no better than that of guessing, {chance:.4g}"
     return found
