@@ -62,7 +62,7 @@ class PretrainConfig:
     temperature: float | Auto = "auto"
     """Of similarities or predictions, above 0; auto: the paper's."""
     prototypes: int | Auto = "auto"
-    """Of SwAV; auto: one for about 30 images."""
+    """Of SwAV, DINO and DINOv2; auto: from the number of images."""
     options: dict[str, float | str] = field(default_factory=dict)
     """More of the method, by the names of its configuration: --options.dim 256. docs/methods has each method's."""
     positives: Literal["image", "study", "patient"] = "image"
