@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kontrast.config import from_dict, verb
+from kontrast.config import from_dict, load_yaml, verb
 from kontrast.errors import UsageError
 from kontrast.types import Outcome, counted
 
@@ -84,3 +84,18 @@ def test_a_wrong_call_of_a_verb_is_a_usage_error(arguments, keywords, says):
 )
 def test_a_number_has_its_noun_in_the_right_number(number, noun, text):
     assert counted(number, noun) == text
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"pack: p\narms: [", "line 2 is not valid YAML: expected the node content"),
+        (b"pack: \xf6", "not valid YAML: it is no text"),
+        (b"- a", "should hold `name: value` lines"),
+        (b"!!python/object/apply:os.system [ls]", "not valid YAML: could not determine a constructor"),
+    ],
+)
+def test_a_file_that_is_no_yaml_mapping_says_where(tmp_path, content, says):
+    (tmp_path / "study.yaml").write_bytes(content)
+    with pytest.raises(UsageError, match=says):
+        load_yaml(tmp_path / "study.yaml")

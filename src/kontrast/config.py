@@ -133,8 +133,11 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "it is no text in UTF-8"
         raise UsageError(
-            f"{path} is not valid YAML: {error}", fix="Mend the file; see configs/ for examples."
+            f"{path}{where} is not valid YAML: {problem}.", fix="Mend the file; see configs/ for examples."
         ) from None
     if not isinstance(values, dict):
         raise UsageError(f"{path} should hold `name: value` lines.", fix="See configs/ for examples.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from kontrast import console
 from kontrast.config import choose, require
+from kontrast.types import counted
 
 PROTOCOLS = ("probe", "finetune")
 
@@ -104,6 +105,13 @@ def cells_of(plan: Study) -> list[Cell]:
         for name, arm in plan.arms.items()
         for protocol in (arm.protocols or plan.protocols)
     ]
+
+
+def described(plan: Study) -> str:
+    """The grid in a line."""
+    size = f"{counted(len(plan.arms), 'arm')}, {counted(len(cells_of(plan)), 'training')}"
+    shares = ", ".join(f"{100 * fraction:g} %" for fraction in plan.fractions)
+    return f"{size}; labels: {shares}; seeds: {', '.join(map(str, plan.seeds))}"
 
 
 def with_seed(plan: Study, seed: int) -> Study:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kontrast import console
 from kontrast.config import choose, from_dict, load_yaml, require, to_dict, verb
 from kontrast.errors import DataError, KontrastError, TrainingError, UsageError
-from kontrast.types import Outcome, counted
+from kontrast.types import Outcome
 
 FOLDS = "folds.json"
 
@@ -35,7 +35,7 @@ def study(file: Path, /, *, out: Path, jobs: int = 1, seed: int | None = None, d
     """
     from kontrast.artifacts.card import CARD, CLAIM, claim, read_card
     from kontrast.artifacts.lock import locked
-    from kontrast.engine.grid import Study, cells_of, with_seed
+    from kontrast.engine.grid import Study, cells_of, described, with_seed
 
     require(jobs >= 1, f"--jobs should be at least 1, got {jobs}.", "Leave it out for 1.")
     file, out = Path(file), Path(out)
@@ -49,8 +49,7 @@ def study(file: Path, /, *, out: Path, jobs: int = 1, seed: int | None = None, d
     _check_words(plan, file.name)
     _check_inputs(plan, out)
     cells = cells_of(plan)
-    size = f"{counted(len(plan.arms), 'arm')}, {counted(len(cells), 'training')}"
-    console.say(f"{size}; fractions {plan.fractions}, seeds {plan.seeds}.")
+    console.say(f"{described(plan)}.")
     if dry_run:
         for cell in cells:
             console.say(f"  {cell.name}")
@@ -101,7 +100,7 @@ def _check_inputs(plan: "Study", out: Path) -> None:
 
     for name in plan.prepare:
         source, options = _source(plan, name)
-        require(source.exists(), f"prepare: {name}: there is no {source}.", "Name the folder with the images.")
+        require(source.exists(), f"prepare: {name}: {source} is not there.", "Name the folder with the images.")
         with console.silent(warnings=True):  # all of it is said again when the Pack is made
             planned = prepare(source, out=out / "packs" / name, dry_run=True, **options).summary
         if name == plan.pack:
@@ -118,7 +117,7 @@ def _check_pack(plan: "Study", findings: Sequence[str], images: Mapping[str, int
     """Refuse a labelled Pack without the findings, or with a split that is empty."""
     require(bool(findings), f"pack: {plan.pack} has no labels.", "Prepare it with `labels:`.")
     for name in plan.findings:
-        choose(name, findings, f"findings: of {plan.pack}:")
+        choose(name, findings, "findings:")
     for split, use in (("train", "learn from"), ("test", "test on")):
         repaired = plan.prepare.get(plan.pack, {}).get("repair_splits")
         why = " after repair_splits has moved every patient who stands in two splits to train" if repaired else ""
