@@ -17,6 +17,22 @@ ScoredBlank = Annotated[
 Replicates = Annotated[
     int, Parameter(help="Bootstrap replicates behind the 95 % intervals, drawn by patient; 0 for no intervals.")
 ]
+ScoredBy = Annotated[
+    Literal["image", "study", "view"],
+    Parameter(help="A case is an image or a study; view: images, and those of each view alone beside them."),
+]
+OverViews = Annotated[
+    Literal["max", "mean"],
+    Parameter(help="With --by study: the highest or the mean score of its images. Positive is it where any image is."),
+]
+Interval = Annotated[
+    Literal["percentile", "bca"],
+    Parameter(help="How replicates become intervals: by their percentiles, or corrected for bias and skewness (BCa)."),
+]
+Prevalence = Annotated[
+    str | None,
+    Parameter(help="Share of positives at which PPV and NPV are given too: 0.05, per finding as `0.05,Edema=0.02`."),
+]
 ImagesAtATime = Annotated[int, Parameter(help="Images at a time; no effect on the result beyond rounding.")]
 
 

@@ -127,7 +127,7 @@ def test_a_macro_that_many_replicates_lack_findings_of_is_marked_and_has_a_stead
     shown = capsys.readouterr().out
     macro = marked["macro"]["auroc"]
     assert 0.2 < macro["incomplete"] / 200 < 0.5  # (44 / 45)^45 = .36
-    assert list(means(marked)) == ["macro of 2", "macro of 1 steady"]
+    assert list(means(marked)) == ["macro of 2", "macro of 1 steady", "micro"]
     assert marked["steady"]["auroc"]["value"] == marked["findings"]["Common"]["auroc"]["value"]
     assert f"[{decimal(macro['low'])}, {decimal(macro['high'])}]*" in shown
     assert f"* In {macro['incomplete']} of 200 replicates a finding had no positive or no negative patient" in shown

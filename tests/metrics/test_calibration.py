@@ -65,3 +65,39 @@ def test_temperature_has_the_least_log_loss() -> None:
 def test_scores_outside_zero_to_one_are_refused() -> None:
     with pytest.raises(ValueError, match="lie in"):
         calibration.brier([0, 1], [0.1, 1.2])
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_fits_and_their_intervals_equal_statsmodels(rows: int) -> None:
+    api = pytest.importorskip("statsmodels.api")
+    y, p = sample(slope=0.7, shift=-0.3, n=600)
+    units = np.arange(600) // rows
+    x = np.log(p / (1 - p))
+    factor = np.sqrt((600 // rows) / (600 // rows - 1))  # theirs without a correction for few clusters
+    options = {"disp": 0, "cov_type": "cluster", "tol": 1e-12, "maxiter": 100}
+    options |= {"cov_kwds": {"groups": units, "use_correction": False}}
+    joint = api.Logit(y, np.stack([x, np.ones_like(x)], axis=1)).fit(**options)
+    alone = api.Logit(y, np.ones((600, 1)), offset=x).fit(**options)
+    found = calibration.fitted(y, p, units)
+    expected = zip([*joint.params, *alone.params], [*joint.bse, *alone.bse], strict=True)
+    for (value, low, high), (theirs, error) in zip(found.values(), expected, strict=True):
+        assert value == pytest.approx(theirs, abs=1e-6)
+        assert (high - low) / 2 == pytest.approx(1.959964 * error * factor, abs=1e-6)
+        assert (low + high) / 2 == pytest.approx(value, abs=1e-12)
+
+
+def test_calibration_error_equals_torchmetrics() -> None:
+    torch = pytest.importorskip("torch")
+    functional = pytest.importorskip("torchmetrics.functional.classification")
+    y, p = sample(n=400)
+    # Theirs bins the confidence of the class that is called, so only probabilities above a half compare.
+    y, p = y[p > 0.5], p[p > 0.5]
+    theirs = functional.binary_calibration_error(torch.tensor(p), torch.tensor(y).long(), n_bins=10, norm="l1")
+    assert calibration.calibration_error(y, p, 10) == pytest.approx(float(theirs), abs=1e-5)
+
+
+def test_calibration_in_the_large_makes_the_mean_right() -> None:
+    y, p = sample(shift=-0.7)
+    moved = expit(calibration.logit(p) + calibration.in_the_large(y, p))
+    assert moved.mean() == pytest.approx(y.mean(), abs=1e-9)
+    assert np.isnan(calibration.in_the_large([1, 1], [0.2, 0.3]))

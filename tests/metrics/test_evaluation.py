@@ -176,3 +176,44 @@ def test_auroc_over_repetitions_is_that_of_each_averaged() -> None:
     ]
     assert [found["findings"][name]["value"] for name in "AB"] == pytest.approx(values)
     assert found["macro"]["value"] == pytest.approx(np.mean(values))
+
+
+def test_micro_is_the_pool_of_all_cells_each_called_at_its_own_threshold() -> None:
+    y, p, patient = data(90, 2)
+    y[::7, 0] = np.nan
+    limits = {"A": {"value": 0.3}, "B": {"value": 0.7}}
+    micro = score_table(y, p, ["A", "B"], patients=patient, thresholds=limits, replicates=30)["micro"]
+    known = ~np.isnan(y)
+    called = p >= [0.3, 0.7]
+    assert micro["auroc"]["value"] == pytest.approx(sk.roc_auc_score(y[known], p[known]), abs=1e-12)
+    assert micro["ap"]["value"] == pytest.approx(sk.average_precision_score(y[known], p[known]), abs=1e-12)
+    assert micro["f1"]["value"] == pytest.approx(sk.f1_score(y[known], called[known]), abs=1e-12)
+    assert micro["n"] == known.sum() and micro["auroc"]["low"] < micro["auroc"]["value"] < micro["auroc"]["high"]
+    some = score_table(y, p, ["A", "B"], thresholds={"A": {"value": 0.3}}, replicates=0)["micro"]
+    assert some["f1"]["value"] is None and some["f1"]["reason"] == "no threshold for B"
+
+
+def test_predictive_values_at_a_stated_prevalence_and_calibration() -> None:
+    y, p, patient = data(90, 2)
+    limits = {name: {"value": 0.5} for name in "AB"}
+    table = score_table(
+        y, p, ["A", "B"], patients=patient, thresholds=limits, prevalence={"A": 0.02}, replicates=20, method="bca"
+    )
+    one, other = table["findings"]["A"], table["findings"]["B"]
+    right = one["sensitivity"]["value"] * 0.02
+    wrong = (1 - one["specificity"]["value"]) * 0.98
+    assert one["ppv_at_prevalence"]["value"] == pytest.approx(right / (right + wrong), abs=1e-12)
+    assert one["stated_prevalence"] == 0.02 and table["interval"]["method"] == "BCa bootstrap"
+    assert (
+        other["ppv_at_prevalence"]["value"] is None
+        and other["ppv_at_prevalence"]["reason"] == "no prevalence was stated"
+    )
+    for name in ("calibration_slope", "calibration_intercept", "calibration_in_the_large"):
+        assert one[name]["low"] < one[name]["value"] < one[name]["high"]
+        mean = (one[name]["value"] + other[name]["value"]) / 2
+        assert table["macro"][name]["value"] == pytest.approx(mean) and table["macro"][name]["low"] is None
+    assert one["ece"]["value"] >= 0 and "biased" in one["ece"]["reason"]
+    ranked = score_table(y, p * 3 - 1, ["A", "B"], replicates=0)["findings"]["A"]
+    assert {ranked[n]["reason"] for n in ("brier", "ece", "calibration_slope")} == {
+        "scores are not all between 0 and 1"
+    }

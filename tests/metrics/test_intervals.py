@@ -152,3 +152,45 @@ def test_coverage_of_clustered_data() -> None:
         low, high = np.quantile(drawn, [0.025, 0.975])
         inside += low <= truth <= high
     assert 0.92 <= inside / 1000 <= 0.97
+
+
+def test_bca_equals_scipy() -> None:
+    from types import SimpleNamespace
+
+    from scipy import stats
+
+    sample = np.random.default_rng(0).lognormal(size=40)
+    draws = np.random.default_rng(1).integers(0, 40, size=(900, 40))
+
+    def mean(w: np.ndarray) -> np.ndarray:
+        return (sample @ w / w.sum(axis=0))[None]
+
+    drawn = np.array([sample[row].mean() for row in draws])
+    ours = intervals.interval(sample.mean(), drawn, left_out=intervals.jackknife(mean, 40)[0])
+    theirs = stats.bootstrap(
+        (sample,), np.mean, n_resamples=0, method="BCa",
+        bootstrap_result=SimpleNamespace(bootstrap_distribution=drawn),
+    ).confidence_interval  # fmt: skip
+    assert (ours["low"], ours["high"]) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+    plain = intervals.interval(sample.mean(), drawn)
+    assert ours["low"] > plain["low"] and ours["high"] > plain["high"]  # a skewed sample
+
+
+def test_jackknife_leaves_out_each_patient_or_groups_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    y, s, patient = clustered(3, 20)
+    ranks = Ranks.of(y, s, patient, 20)
+    monkeypatch.setattr(intervals, "BLOCK_CELLS", 20 * 7)
+    found = intervals.jackknife(lambda w: ranks.areas(w)[0][None], 20)[0]
+    naive = [roc_auc_score(y[patient != p], s[patient != p]) for p in range(20)]
+    assert found == pytest.approx(naive, abs=1e-12)
+    monkeypatch.setattr(intervals, "JACKKNIFE_GROUPS", 5)
+    found = intervals.jackknife(lambda w: ranks.areas(w)[0][None], 20)[0]
+    naive = [roc_auc_score(y[patient % 5 != g], s[patient % 5 != g]) for g in range(5)]
+    assert found == pytest.approx(naive, abs=1e-12)
+
+
+def test_bca_of_a_perfect_score_is_undefined_and_said() -> None:
+    found = intervals.interval(1.0, np.full(50, 1.0), left_out=np.full(9, 1.0))
+    assert found["low"] == found["high"] == 1.0
+    found = intervals.interval(2.0, np.linspace(0, 1, 50), left_out=np.linspace(0, 1, 9))
+    assert "no BCa interval" in found["note"] and found["high"] == pytest.approx(0.975)

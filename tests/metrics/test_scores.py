@@ -114,3 +114,43 @@ def test_faulty_input_is_refused(y: list, s: list) -> None:
 
 def test_infinite_scores_are_ranked() -> None:
     assert scores.auroc([0, 1, 1, 0], [-np.inf, np.inf, np.inf, 0]) == 1.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_operating_points_equal_the_roc_curve_of_scikit_learn(seed: int) -> None:
+    y, s, w = sample(seed, ties=bool(seed % 2))
+    for weights in (np.ones(len(y)), w):
+        fpr, tpr, _ = sk.roc_curve(y, s, sample_weight=weights, drop_intermediate=False)
+        found = scores.Ranks.of(y, s).everything(weights[:, None])
+        for level in (0.9, 0.95):
+            name = f"{100 * level:.0f}"
+            sensitivity = tpr[1 - fpr >= level - 1e-9].max()
+            specificity = (1 - fpr)[tpr >= level - 1e-9].max()
+            assert found[f"sensitivity_at_{name}_specificity"][0] == pytest.approx(sensitivity, abs=1e-12)
+            assert found[f"specificity_at_{name}_sensitivity"][0] == pytest.approx(specificity, abs=1e-12)
+
+
+def test_operating_points_equal_torchmetrics() -> None:
+    torch = pytest.importorskip("torch")
+    functional = pytest.importorskip("torchmetrics.functional.classification")
+    y, s, _ = sample(2, ties=False)
+    p = 1 / (1 + np.exp(-s))
+    found = scores.Ranks.of(y, p).everything(np.ones((len(y), 1)))
+    arguments = torch.tensor(p), torch.tensor(y).long()
+    theirs, _ = functional.binary_sensitivity_at_specificity(*arguments, min_specificity=0.9)
+    assert found["sensitivity_at_90_specificity"][0] == pytest.approx(float(theirs), abs=1e-5)
+    theirs, _ = functional.binary_specificity_at_sensitivity(*arguments, min_sensitivity=0.9)
+    assert found["specificity_at_90_sensitivity"][0] == pytest.approx(float(theirs), abs=1e-5)
+
+
+def test_predictive_values_at_the_prevalence_of_the_data_are_those_of_the_data() -> None:
+    y, s, _ = sample(1)
+    calls = scores.confusion(y, s >= 0.5)
+    assert scores.ppv_at(calls, y.mean()) == pytest.approx(scores.ppv(calls), abs=1e-12)
+    assert scores.npv_at(calls, y.mean()) == pytest.approx(scores.npv(calls), abs=1e-12)
+    # Every positive repeated so often that half of the rows are positive.
+    weights = np.where(y == 1, (1 - y).sum() / y.sum(), 1.0)
+    even = scores.confusion(y, s >= 0.5, weights)
+    assert scores.ppv_at(calls, 0.5) == pytest.approx(scores.ppv(even), abs=1e-12)
+    assert scores.npv_at(calls, 0.5) == pytest.approx(scores.npv(even), abs=1e-12)
+    assert np.isnan(scores.ppv_at(scores.confusion(y, np.zeros(len(y))), 0.1))

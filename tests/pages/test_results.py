@@ -3,7 +3,7 @@
 import json
 
 from kontrast.artifacts.card import read_card, write_card
-from kontrast.artifacts.evaluation import SHOWN
+from kontrast.artifacts.evaluation import MORE, SHOWN
 from kontrast.pages.results import MOST, evaluation_section, unlike_macros
 from kontrast.pages.sections import with_interval
 from pages.conftest import add_evaluation, found
@@ -18,12 +18,12 @@ def test_tables_are_those_of_the_files(pack, tmp_path):
     (table,) = section["tables"]
     assert table["scores"] == scores and table["overlap"] == "0 patients shared" and table["note"] is None
     assert [(row["name"], row["total"]) for row in table["rows"]] == [
-        ("Disc", False), ("Bar", False), ("macro of 2", True),
+        ("Disc", False), ("Bar", False), ("macro of 2", True), ("micro", True),
     ]  # fmt: skip
     assert table["rows"][2]["of"] == 2
     for row in table["rows"]:
-        entry = scores["findings"].get(row["name"], scores["macro"])
-        for name in SHOWN:
+        entry = scores["findings"].get(row["name"], scores["micro" if row["name"] == "micro" else "macro"])
+        for name in (*SHOWN, *MORE):
             assert row[name] == with_interval(entry[name]) | {"mark": ""}
     assert table["rows"][1]["f1"]["text"] == "–" and table["thresholds"]
     assert any(text.startswith("Bar: ") and "F1" in text for text in table["remarks"])

@@ -32,6 +32,19 @@ SHOWN = {
 }  # fmt: skip
 """The scores that people are shown, and their words."""
 
+MORE = {
+    "mcc": "MCC", "balanced_accuracy": "balanced accuracy", "ppv": "PPV", "npv": "NPV",
+    "ppv_at_prevalence": "PPV at the stated prevalence", "npv_at_prevalence": "NPV at the stated prevalence",
+    "sensitivity_at_90_specificity": "sensitivity at 90 % specificity",
+    "sensitivity_at_95_specificity": "at 95 %",
+    "specificity_at_90_sensitivity": "specificity at 90 % sensitivity",
+    "specificity_at_95_sensitivity": "at 95 %",
+    "brier": "Brier", "ece": "ECE, bins of equal width", "ece_mass": "of equal mass",
+    "calibration_slope": "calibration slope", "calibration_intercept": "intercept",
+    "calibration_in_the_large": "in the large",
+}  # fmt: skip
+"""The other scores, which a page folds away, and their words."""
+
 MARK = "*"
 """Stands beside the interval of a mean of which many replicates lacked a finding."""
 
@@ -130,6 +143,7 @@ def summary(scores: Mapping[str, Any]) -> dict[str, Any]:
     """What a command reports of an evaluation: macro scores, and what must stand beside them."""
     macro = {name: {k: entry[k] for k in ("value", "low", "high")} for name, entry in scores["macro"].items()}
     result = {name: scores.get(name) for name in ("split", "label_policy", "rows", "patients", "interval")}
+    result |= {name: scores[name] for name in ("by", "over_views") if name in scores}
     extra = {name: scores[name] for name in ("overlap", "note", "not_learnt") if scores.get(name)}
     if "competition" in scores:
         extra["competition_auroc"] = {k: scores["competition"]["auroc"][k] for k in ("value", "low", "high")}
@@ -148,8 +162,23 @@ def say_scores(scores: Mapping[str, Any]) -> None:
     )
     console.say(f"Labels: {', '.join(f'{name} = {value}' for name, value in policy.items())}.")
     console.say(f"Intervals: {how['replicates']:,} bootstrap replicates of {how['resampled']}, seed {how['seed']}.")
-    for text in remarks(scores):
+    for text in [*cases(scores), *remarks(scores)]:
         console.say(f"  {text}")
+
+
+def cases(scores: Mapping[str, Any]) -> list[str]:
+    """What a case is, where it is not simply an image, and what each view alone gives."""
+    if scores.get("by") == "study":
+        pooled = "highest" if scores["over_views"] == "max" else "mean"
+        return [
+            f"A case is a study ({scores['rows']:,} of {scores['images']:,} images): its score is the {pooled} of its "
+            "images', it is positive where one of them is; thresholds are those of images."
+        ]
+    return [
+        f"{name} ({table['rows']:,} images): macro AUROC {_text(table['macro']['auroc'])}, over "
+        f"{len(table['macro']['auroc']['findings'])} findings."
+        for name, table in scores.get("views", {}).items()
+    ]
 
 
 def means(scores: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -160,6 +189,8 @@ def means(scores: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         named[f"macro of {len(steady['auroc']['findings'])} steady"] = steady
     if five and len(scores["findings"]) > len(COMPETITION_FINDINGS):
         named["macro of CheXpert's 5"] = five
+    if len(scores["findings"]) > 1 and "micro" in scores:
+        named["micro"] = scores["micro"]
     return named
 
 
@@ -240,9 +271,12 @@ def decimal(value: float | None) -> str:
 
 
 def _row(name: str, entry: Mapping[str, Any], marked: bool = False) -> list[str]:
-    auroc = entry["auroc"]
-    area = decimal(auroc["value"])
-    if auroc["low"] is not None:
-        area += f" [{decimal(auroc['low'])}, {decimal(auroc['high'])}]{MARK if marked else ''}"
+    area = _text(entry["auroc"]) + (MARK if marked and entry["auroc"]["low"] is not None else "")
     counts = [str(entry.get("n", "")), str(entry.get("positives", ""))]
     return [name, *counts, area, *(decimal(entry[score]["value"]) for score in ("ap", "f1", "kappa"))]
+
+
+def _text(found: Mapping[str, Any]) -> str:
+    """A score with its interval, where it has one: `.874 [.812, .921]`."""
+    ends = f" [{decimal(found['low'])}, {decimal(found['high'])}]" if found["low"] is not None else ""
+    return decimal(found["value"]) + ends

@@ -1,7 +1,7 @@
 """Whether probabilities mean what they say: Brier score, calibration error, slope and intercept, temperature."""
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
 from kontrast.metrics.scores import Array
@@ -45,23 +45,85 @@ def slope_intercept(y: ArrayLike, p: ArrayLike) -> tuple[float, float]:
     """
     targets, probabilities = _pair(y, p)
     x = logit(probabilities)
+    if not _overlapping(targets, x):
+        return float("nan"), float("nan")
+    beta = _maximum(np.stack([x, np.ones_like(x)], axis=1), np.zeros_like(x), targets)
+    return float(beta[0]), float(beta[1])
+
+
+def in_the_large(y: ArrayLike, p: ArrayLike) -> float:
+    """Calibration in the large: the intercept of logit(y) = intercept + logit(p), the slope held at 1; ideal 0.
+
+    Below 0 the probabilities are too high on the whole. NaN where a class is missing. Source: Van Calster et al. 2019.
+    """
+    targets, probabilities = _pair(y, p)
+    if not 0 < targets.sum() < len(targets):
+        return float("nan")
+    return float(_maximum(np.ones((len(targets), 1)), logit(probabilities), targets)[0])
+
+
+def fitted(y: ArrayLike, p: ArrayLike, units: NDArray[np.int64]) -> dict[str, tuple[float, float, float]]:
+    """Calibration slope, intercept and calibration in the large, each with its 95 % interval: (value, low, high).
+
+    Args:
+        y: targets (n,), 1 or 0.
+        p: probabilities (n,) in [0, 1].
+        units: the patient of each row (n,), for standard errors that allow for rows of one patient.
+
+    Returns:
+        `calibration_slope`, `calibration_intercept`, `calibration_in_the_large`; NaN where undefined.
+
+    Source: the sandwich of Liang & Zeger 1986 with clusters / (clusters - 1), normal quantiles.
+    """
+    targets, probabilities = _pair(y, p)
+    x = logit(probabilities)
+    slope, intercept = slope_intercept(targets, probabilities)
+    large = in_the_large(targets, probabilities)
+    names = ("calibration_slope", "calibration_intercept", "calibration_in_the_large")
+    both = _errors(np.stack([x, np.ones_like(x)], axis=1), np.zeros_like(x), targets, [slope, intercept], units)
+    alone = _errors(np.ones((len(x), 1)), x, targets, [large], units)
+    reach = special.ndtri(0.975) * np.concatenate([both, alone])
+    return {
+        name: (value, float(value - r), float(value + r))
+        for name, value, r in zip(names, (slope, intercept, large), reach, strict=True)
+    }
+
+
+def _overlapping(targets: Array, x: Array) -> bool:
+    """Whether both classes are there and neither lies wholly above the other, so that a logistic fit has a maximum."""
     positive, negative = x[targets == 1], x[targets == 0]
     if not len(positive) or not len(negative):
-        return float("nan"), float("nan")
-    if positive.min() >= negative.max() or positive.max() <= negative.min():
-        return float("nan"), float("nan")
-    design = np.stack([x, np.ones_like(x)], axis=1)
+        return False
+    return bool(positive.min() < negative.max() and positive.max() > negative.min())
+
+
+def _maximum(design: Array, offset: Array, targets: Array) -> Array:
+    """Coefficients (k,) of the logistic regression of targets (n,) on a design (n, k) beside an offset (n,)."""
 
     def loss(beta: Array) -> tuple[float, Array]:
-        z = design @ beta
+        z = offset + design @ beta
         return float(np.mean(np.logaddexp(0, z) - targets * z)), design.T @ (special.expit(z) - targets) / len(z)
 
     def hessian(beta: Array) -> Array:
-        q = special.expit(design @ beta)
+        q = special.expit(offset + design @ beta)
         return (design * (q * (1 - q))[:, None]).T @ design / len(q)
 
-    fit = optimize.minimize(loss, np.zeros(2), jac=True, hess=hessian, method="trust-exact", options={"gtol": 1e-10})
-    return float(fit.x[0]), float(fit.x[1])
+    start = np.zeros(design.shape[1])
+    fit = optimize.minimize(loss, start, jac=True, hess=hessian, method="trust-exact", options={"gtol": 1e-10})
+    return np.asarray(fit.x, dtype=np.float64)
+
+
+def _errors(design: Array, offset: Array, targets: Array, beta: list[float], units: NDArray[np.int64]) -> Array:
+    """Cluster-robust standard errors (k,) of fitted coefficients; NaN where these are, or with one cluster."""
+    clusters, index = np.unique(units, return_inverse=True)
+    if not np.isfinite(beta).all() or len(clusters) < 2:
+        return np.full(len(beta), np.nan)
+    q = special.expit(offset + design @ np.array(beta))
+    residual = targets - q
+    sums = np.stack([np.bincount(index, weights=column * residual) for column in design.T], axis=1)
+    bread = np.linalg.pinv((design * (q * (1 - q))[:, None]).T @ design)
+    variance = bread @ (sums.T @ sums) @ bread * len(clusters) / (len(clusters) - 1)
+    return np.sqrt(np.diag(variance))
 
 
 def temperature(y: ArrayLike, p: ArrayLike) -> float:

@@ -18,8 +18,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from kontrast.metrics.scores import Array, Ranks
+
+METHODS = ("percentile", "bca")
+"""How replicates become an interval."""
+
+JACKKNIFE_GROUPS = 1000
+"""More patients than this are left out in groups: with so many the correction for skewness is next to nothing."""
 
 MAX_LEFT_OUT = 0.1
 """Share of replicates that may be left out before an interval is withheld."""
@@ -68,13 +75,55 @@ def bootstrap(statistic: Callable[[Array], Array], units: int, *, replicates: in
     return np.concatenate([statistic(w) for w in resamples(units, replicates, seed)], axis=1)
 
 
-def interval(value: float, replicates: Array, reason: str | None = None) -> dict[str, Any]:
-    """A score with its 95 % percentile interval, ready for JSON: `value`, `low`, `high`, and what must be said.
+def jackknife(statistic: Callable[[Array], Array], units: int) -> Array:
+    """Values (K, G) of K statistics with each of the units left out in turn, or each of 1,000 groups of them.
+
+    Args:
+        statistic: weights (U, r) to values (K, r), NaN where undefined.
+        units: U.
+    """
+    groups = min(units, JACKKNIFE_GROUPS)
+    member = np.arange(units) % max(groups, 1)
+    block = max(1, BLOCK_CELLS // max(units, 1))
+    parts = [np.arange(start, min(start + block, groups)) for start in range(0, groups, block)]
+    if not parts:
+        return np.empty((len(statistic(np.ones((units, 1)))), 0))
+    return np.concatenate([statistic((member[:, None] != part).astype(np.float64)) for part in parts], axis=1)
+
+
+def bca_levels(value: float, kept: Array, left_out: Array) -> Array | None:
+    """The two quantiles of the replicates that bound a bias-corrected and accelerated 95 % interval (Efron 1987).
+
+    Args:
+        value: the score of the data.
+        kept: its replicates, all defined.
+        left_out: its values with patients left out, from `jackknife`.
+
+    Returns:
+        (2,), or None where the correction is undefined (all replicates on one side of the value).
+    """
+    below = (np.mean(kept < value) + np.mean(kept <= value)) / 2  # ties count half
+    if not 0 < below < 1:
+        return None
+    shift = special.ndtri(below)
+    influence = left_out[np.isfinite(left_out)]
+    influence = influence.mean() - influence if len(influence) else influence
+    spread = 6 * float((influence**2).sum()) ** 1.5
+    acceleration = float((influence**3).sum()) / spread if spread > 0 else 0.0
+    z = shift + special.ndtri([0.025, 0.975])
+    return np.asarray(special.ndtr(shift + z / (1 - acceleration * z)))
+
+
+def interval(
+    value: float, replicates: Array, reason: str | None = None, left_out: Array | None = None
+) -> dict[str, Any]:
+    """A score with its 95 % interval, ready for JSON: `value`, `low`, `high`, and what must be said.
 
     Args:
         value: the score of the data themselves; NaN if undefined.
         replicates: its bootstrap replicates (R,), NaN where left out.
         reason: why the value is undefined.
+        left_out: its values with patients left out, from `jackknife`: the interval is then BCa, else percentile.
 
     `left_out` counts replicates without a value, where there are any; `reason` says why something is null; `note`
     says when an interval is empty because every replicate is the same (a perfect score on few cases).
@@ -86,13 +135,16 @@ def interval(value: float, replicates: Array, reason: str | None = None) -> dict
     if len(replicates) == 0:
         return result | {"reason": "no replicates were asked for"}
     kept = replicates[np.isfinite(replicates)]
-    left_out = len(replicates) - len(kept)
-    if left_out:
-        result["left_out"] = left_out
-    if left_out > MAX_LEFT_OUT * len(replicates):
-        return result | {"reason": f"no interval: {left_out} of {len(replicates)} replicates lack what the score needs"}
-    low, high = np.quantile(kept, [0.025, 0.975])
+    absent = len(replicates) - len(kept)
+    if absent:
+        result["left_out"] = absent
+    if absent > MAX_LEFT_OUT * len(replicates):
+        return result | {"reason": f"no interval: {absent} of {len(replicates)} replicates lack what the score needs"}
+    levels = None if left_out is None else bca_levels(value, kept, left_out)
+    low, high = np.quantile(kept, [0.025, 0.975] if levels is None else levels)
     result |= {"low": float(low), "high": float(high)}
+    if left_out is not None and levels is None:
+        result["note"] = "percentile: every replicate is on one side of the value, so there is no BCa interval"
     if low == high:
         result["note"] = "every replicate is the same: the width of the interval says nothing"
     return result

@@ -16,6 +16,13 @@ from scipy import sparse
 
 Array = NDArray[np.float64]
 
+OPERATING = {
+    f"{free}_at_{100 * level:.0f}_{fixed}": (fixed, level)
+    for free, fixed in (("sensitivity", "specificity"), ("specificity", "sensitivity"))
+    for level in (0.9, 0.95)
+}
+"""Points of the ROC curve, by their name in `scores.json` (`sensitivity_at_90_specificity` …): what is fixed, where."""
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -71,8 +78,38 @@ class Ranks:
 
     def areas(self, w: Array) -> tuple[Array, Array]:
         """AUROC and average precision for each weighting (U, R): (R,) and (R,)."""
+        return self._areas(*self._sums(w))
+
+    def everything(self, w: Array) -> dict[str, Array]:
+        """AUROC (`auroc`), average precision (`ap`) and the points of OPERATING for each weighting (U, R): (R,) each.
+
+        Points are read off the curve of these rows themselves: sensitivity is the highest of all thresholds whose
+        specificity is at least the level, and the other way round.
+        """
+        positives, tied, above = self._sums(w)
+        area, average = self._areas(positives, tied, above)
+        found = {"auroc": area, "ap": average}
+        right, wrong = np.cumsum(positives, axis=0), np.cumsum(above[:-1] + tied, axis=0)
+        all_positives, negatives = positives.sum(axis=0), above.sum(axis=0) + tied.sum(axis=0)
+        both = (all_positives > 0) & (negatives > 0)
+        for name, (fixed, level) in OPERATING.items():
+            # Weights are sums of floats: a level reached but for rounding is reached.
+            if fixed == "specificity":
+                reached = wrong <= (1 - level + 1e-9) * negatives
+                value = _ratio(np.where(reached, right, 0).max(axis=0, initial=0), all_positives)
+            else:
+                reached = right >= (level - 1e-9) * all_positives
+                value = 1 - _ratio(np.where(reached, wrong, np.inf).min(axis=0, initial=np.inf), negatives)
+            found[name] = np.where(both, value, np.nan)
+        return found
+
+    def _sums(self, w: Array) -> tuple[Array, Array, Array]:
+        """Weights of positives (G, R), of negatives tied with them (G, R), and of negatives above (G + 1, R)."""
         sums, count = self.tally @ w, self.scores
-        positives, tied, above = sums[:count], sums[count : 2 * count], sums[2 * count :]
+        return sums[:count], sums[count : 2 * count], sums[2 * count :]
+
+    @staticmethod
+    def _areas(positives: Array, tied: Array, above: Array) -> tuple[Array, Array]:
         wrong = np.cumsum(above[:-1] + tied, axis=0)  # negatives called when all of this score and above are
         right = np.cumsum(positives, axis=0)
         all_positives = positives.sum(axis=0)
@@ -189,6 +226,23 @@ def mcc(c: Confusion) -> Any:
     """Matthews' correlation coefficient; undefined where all calls are the same."""
     margins = np.sqrt(c.tp + c.fp) * np.sqrt(c.tp + c.fn) * np.sqrt(c.tn + c.fp) * np.sqrt(c.tn + c.fn)
     return _ratio(c.tp * c.tn - c.fp * c.fn, margins)
+
+
+def ppv_at(c: Confusion, prevalence: float) -> Any:
+    """Positive predictive value at another prevalence than that of these data, by Bayes' rule.
+
+    Args:
+        c: of calls.
+        prevalence: share of positives where the classifier is to be used, in (0, 1).
+    """
+    right, wrong = sensitivity(c) * prevalence, (1 - specificity(c)) * (1 - prevalence)
+    return _ratio(right, right + wrong)
+
+
+def npv_at(c: Confusion, prevalence: float) -> Any:
+    """Negative predictive value at another prevalence, as `ppv_at`."""
+    right, wrong = specificity(c) * (1 - prevalence), (1 - sensitivity(c)) * prevalence
+    return _ratio(right, right + wrong)
 
 
 THRESHOLDED = {

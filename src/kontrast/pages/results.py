@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kontrast.artifacts.evaluation import MARK, SCORES, SHOWN, decimal, means, remarks
+from kontrast.artifacts.evaluation import MARK, MORE, SCORES, SHOWN, cases, decimal, means, remarks
 from kontrast.metrics.evaluation import mixed
 from kontrast.pages import figures
 from kontrast.pages.drawing import Look
@@ -49,7 +49,8 @@ def _table(one: Found, classifiers: Mapping[str, Found]) -> dict[str, Any]:
         "name": one.name,
         "scores": scores,
         "rows": _score_rows(scores),
-        "remarks": remarks(scores),
+        "more": _more(scores),
+        "remarks": [*cases(scores), *remarks(scores)],
         "overlap": overlap.get("text") if isinstance(overlap, Mapping) else overlap,
         "note": scores.get("note"),
         "trained": _trained(one, classifiers),
@@ -71,10 +72,17 @@ def _score_rows(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
             "prevalence": decimal(entry.get("prevalence")),
             "threshold": decimal(entry.get("threshold")),
             "of": len(entry["auroc"].get("findings", [])),
-            **{score: _marked(entry.get(score), total, replicates) for score in SHOWN},
+            **{score: _marked(entry.get(score), total, replicates) for score in (*SHOWN, *MORE)},
         }
         for name, entry, total in entries
     ]
+
+
+def _more(scores: Mapping[str, Any]) -> dict[str, str]:
+    """The other scores that some finding has, and their words: older evaluations have few."""
+    known = {name for entry in scores["findings"].values() for name in MORE if name in entry}
+    known -= {n for n in known if all(entry[n]["value"] is None for entry in scores["findings"].values())}
+    return {name: words for name, words in MORE.items() if name in known}
 
 
 def _marked(found: Mapping[str, Any] | None, total: bool, replicates: int) -> dict[str, str]:

@@ -9,7 +9,18 @@ from cyclopts import Parameter
 from kontrast import console
 from kontrast.config import to_dict, verb
 from kontrast.errors import ArtifactError, DataError, LeakageError, UsageError
-from kontrast.options import Device, ImagesAtATime, Replicates, ScoredBlank, ScoredUncertain, at_least
+from kontrast.options import (
+    Device,
+    ImagesAtATime,
+    Interval,
+    OverViews,
+    Prevalence,
+    Replicates,
+    ScoredBlank,
+    ScoredBy,
+    ScoredUncertain,
+    at_least,
+)
 from kontrast.types import SPLITS, Outcome
 
 if TYPE_CHECKING:
@@ -30,6 +41,10 @@ class EvaluateConfig:
     """Split to score. val chose the thresholds and train the weights, so both flatter; that is marked."""
     uncertain: ScoredUncertain = "zeros"
     blank: ScoredBlank = "negative"
+    by: ScoredBy = "image"
+    over_views: OverViews = "max"
+    prevalence: Prevalence = None
+    interval: Interval = "percentile"
     replicates: Replicates = 1000
     batch_size: ImagesAtATime = 256
     device: Device = "auto"
@@ -54,9 +69,9 @@ def evaluate(
 ) -> Outcome:
     """Predict a split and score it, with intervals by patient.
 
-    AUROC, average precision, F1, Cohen's kappa, sensitivity, specificity and more, for each finding and their mean;
-    calls at the thresholds that the Classifier carries from validation. Writes predictions.csv, truth.csv and
-    scores.json, which `kontrast score` or any other program can check.
+    AUROC, average precision, F1, Cohen's kappa, sensitivity, specificity, calibration and more, for each finding, their
+    mean and their pool; calls at the thresholds that the Classifier carries from validation. Writes predictions.csv,
+    truth.csv and scores.json, which `kontrast score` or any other program can check.
 
     Args:
         classifier: a Classifier.
@@ -76,12 +91,14 @@ def evaluate(
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.precision import resolve_device
+    from kontrast.engine.scoring import check_request
 
     model, card, seen = load_classifier(classifier)
     data = Pack.open(pack)
     # What can be refused is refused before the folder is claimed, so that it stays free for the mended command.
     rows = _rows(data, config.split)
     truth = _truth(data, rows, model.findings, config)
+    check_request(data.table.iloc[rows], model.findings, config.by, config.prevalence)
     marks = _overlap(seen, card, data, rows, config)
     parents = [parent("classifier", classifier), parent("pack", pack)]
     device = resolve_device(config.device)
@@ -202,11 +219,11 @@ def _score(
     config: EvaluateConfig,
 ) -> dict[str, Any]:
     """The table, and in `not_learnt` the findings that the Classifier was to learn and could not, with the reason."""
-    from kontrast.metrics.evaluation import score_table
+    from kontrast.engine.scoring import score_rows
 
-    scores = score_table(
-        truth, probabilities, card.content["findings"],
-        patients=pack.table["patient_id"].to_numpy()[rows] if pack.patients_known else None,
+    scores = score_rows(
+        pack.table.iloc[rows], truth, probabilities, card.content["findings"], patients_known=pack.patients_known,
+        by=config.by, over_views=config.over_views, prevalence=config.prevalence, method=config.interval,
         thresholds=card.content["thresholds"], split=config.split, replicates=config.replicates, seed=config.seed,
         label_policy={"uncertain": config.uncertain, "blank": config.blank},
     )  # fmt: skip

@@ -8,7 +8,16 @@ from cyclopts import Parameter
 
 from kontrast import console
 from kontrast.config import to_dict, verb
-from kontrast.options import ScoredBlank, ScoredUncertain, at_least
+from kontrast.options import (
+    Interval,
+    OverViews,
+    Prevalence,
+    Replicates,
+    ScoredBlank,
+    ScoredBy,
+    ScoredUncertain,
+    at_least,
+)
 from kontrast.types import Outcome
 
 if TYPE_CHECKING:
@@ -30,8 +39,11 @@ class ScoreConfig:
     """The column that names patients, recognised when left out; without one rows are resampled."""
     uncertain: ScoredUncertain = "zeros"
     blank: ScoredBlank = "negative"
-    replicates: int = 1000
-    """Bootstrap replicates behind the 95 % intervals; 0 for no intervals."""
+    by: ScoredBy = "image"
+    over_views: OverViews = "max"
+    prevalence: Prevalence = None
+    interval: Interval = "percentile"
+    replicates: Replicates = 1000
     seed: int = 0
     """Seed of the bootstrap; the same seed gives two systems the same replicates."""
 
@@ -69,10 +81,12 @@ def score(
     from kontrast.artifacts.evaluation import say_scores, write_evaluation
     from kontrast.artifacts.foreign import match
     from kontrast.artifacts.lock import locked
+    from kontrast.engine.scoring import check_request
 
     predictions, truth = Path(predictions), Path(truth)
     matched = match(predictions, truth, id_column=config.id, patient=config.patient)
     targets, limits = _targets(matched, config)
+    check_request(matched.truth, matched.findings, config.by, config.prevalence)
     inputs = _inputs(predictions, truth, config)
     taken = claim(out, "evaluation", config=to_dict(config), parents=inputs, dry_run=dry_run)
     if taken.state == "done":
@@ -120,11 +134,11 @@ def _inputs(predictions: Path, truth: Path, config: ScoreConfig) -> "list[Parent
 def _score(
     matched: "Matched", targets: "np.ndarray", limits: dict[str, Any] | None, config: ScoreConfig
 ) -> dict[str, Any]:
-    from kontrast.metrics.evaluation import score_table
+    from kontrast.engine.scoring import score_rows
 
-    scores = score_table(
-        targets, matched.scores, matched.findings,
-        patients=matched.truth["patient_id"].to_numpy() if matched.patients_known else None,
+    scores = score_rows(
+        matched.truth, targets, matched.scores, matched.findings, patients_known=matched.patients_known,
+        by=config.by, over_views=config.over_views, prevalence=config.prevalence, method=config.interval,
         thresholds=limits, split=_one(matched.truth["split"]), replicates=config.replicates, seed=config.seed,
         label_policy={"uncertain": config.uncertain, "blank": config.blank},
     )  # fmt: skip

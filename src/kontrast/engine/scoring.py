@@ -1,0 +1,143 @@
+"""What is scored: images, studies or views; and at which prevalence besides that of the data."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kontrast.config import choose
+from kontrast.errors import DataError, UsageError
+from kontrast.metrics.evaluation import score_table
+from kontrast.metrics.intervals import index_units
+
+COLUMN = {"study": "study_id", "view": "view"}
+"""What must be known of images to score them by study or view."""
+
+
+def check_request(table: pd.DataFrame, findings: Sequence[str], by: str, prevalence: str | None) -> None:
+    """Refuse what `score_rows` could not do, before anything is computed.
+
+    Raises:
+        DataError: no study ids, or no views, to score by.
+        UsageError: a prevalence that is none.
+    """
+    parse_prevalence(prevalence, findings)
+    if by in COLUMN and not (_words(table, by) != "").any():
+        raise DataError(
+            f"--by {by} needs the column {COLUMN[by]}, which is blank for all {len(table):,} images.",
+            fix="Leave --by out.",
+        )
+
+
+def score_rows(
+    table: pd.DataFrame,
+    truth: np.ndarray,
+    scores: np.ndarray,
+    findings: Sequence[str],
+    *,
+    patients_known: bool,
+    by: str = "image",
+    over_views: str = "max",
+    prevalence: str | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """`score_table` of images, of studies, or of images and then of each view alone.
+
+    Args:
+        table: n rows with patient_id, study_id and view.
+        truth: (n, F) targets: 1, 0 or NaN = ignored.
+        scores: (n, F).
+        findings: F names.
+        patients_known: whether patient_id says whose rows belong together.
+        by: `image`; `study`: one case a study; `view`: as image, with `views` beside it, a table for each.
+        over_views: of a study's scores the highest or the mean.
+        prevalence: as `parse_prevalence` reads it.
+        options: of `score_table`.
+
+    Returns:
+        The content of `scores.json`: `by`, for studies `over_views` and `images`, for views `views`.
+
+    Raises:
+        UsageError: a prevalence that is none.
+    """
+    options |= {"prevalence": parse_prevalence(prevalence, findings)}
+    people = table["patient_id"].to_numpy() if patients_known else None
+    if by == "study":
+        images = len(truth)
+        truth, scores, first = by_study(truth, scores, _words(table, by), over_views)
+        people = None if people is None else people[first]
+        found = score_table(truth, scores, findings, patients=people, **options)
+        return found | {"by": by, "over_views": over_views, "images": images}
+    found = score_table(truth, scores, findings, patients=people, **options) | {"by": by}
+    if by == "view":
+        views = _words(table, by)
+        found["views"] = {
+            str(name) or "unknown": score_table(
+                truth[rows], scores[rows], findings, patients=None if people is None else people[rows], **options
+            )
+            for name, rows in ((name, views == name) for name in sorted(set(views)))
+        }
+    return found
+
+
+def by_study(
+    truth: np.ndarray, scores: np.ndarray, studies: np.ndarray, over_views: str = "max"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One row a study: positive where any of its images is, ignored where all of them are.
+
+    Args:
+        truth: (n, F) targets: 1, 0 or NaN = ignored.
+        scores: (n, F).
+        studies: (n,) names; an image without one is a study of its own.
+        over_views: `max` or `mean` of the scores of all its images.
+
+    Returns:
+        truth (S, F), scores (S, F) and each study's first row (S,), in the order in which studies appear.
+    """
+    alone = studies == ""
+    names = np.where(alone, np.char.add("\0", np.arange(len(studies)).astype(str)), studies.astype(str))
+    index, total = index_units(names)
+    first = np.full(total, len(studies))
+    np.minimum.at(first, index, np.arange(len(studies)))
+    merged = np.full((total, truth.shape[1]), -1.0)  # -1: nothing known yet
+    np.maximum.at(merged, index, np.where(np.isnan(truth), -1.0, truth))
+    if over_views == "max":
+        pooled = np.full((total, scores.shape[1]), -np.inf)
+        np.maximum.at(pooled, index, scores)
+    else:
+        pooled = np.zeros((total, scores.shape[1]))
+        np.add.at(pooled, index, scores)
+        pooled /= np.bincount(index, minlength=total)[:, None]
+    return np.where(merged < 0, np.nan, merged), pooled, first
+
+
+def parse_prevalence(spec: str | None, findings: Sequence[str]) -> dict[str, float]:
+    """Prevalence by finding from `0.05`, `Edema=0.02,Fracture=0.01` or `0.05,Edema=0.02`; none for None.
+
+    Raises:
+        UsageError: an unknown finding, two for all, or no number between 0 and 1.
+    """
+    stated: dict[str, float] = {}
+    default: float | None = None
+    for part in filter(None, (part.strip() for part in (spec or "").split(","))):
+        name, equals, number = part.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = -1.0
+        if not 0 < value < 1:
+            raise UsageError(
+                f"--prevalence {part} should be a share between 0 and 1.", fix="Write 0.05, or 0.05,Edema=0.02."
+            )
+        if equals:
+            stated[choose(name.strip(), findings, "--prevalence finding")] = value
+        elif default is not None:
+            raise UsageError(f"--prevalence {spec} has two for all findings.", fix="Give one, then NAME=SHARE.")
+        else:
+            default = value
+    return ({} if default is None else dict.fromkeys(findings, default)) | stated
+
+
+def _words(table: pd.DataFrame, by: str) -> np.ndarray:
+    return table[COLUMN[by]].fillna("").astype(str).to_numpy()
