@@ -18,7 +18,7 @@ Differs from the paper:
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,11 @@ from kontrast.views.recipes import Recipe
 COLD = 0.04  # τ_t at the start
 CENTRE = 0.9  # what the centre keeps of itself
 LONG = 10_000  # steps from which a run bears the paper's τ_t; in shorter ones it hardly learns
+LIMITS: dict[str, tuple[float, float]] = {
+    "local_views": (0, math.inf), "hidden_dim": (1, math.inf), "dim": (1, math.inf), "prototypes": (1, math.inf),
+    "temperature": (1e-3, math.inf), "teacher_temperature": (1e-3, math.inf), "teacher_warmup": (0, 1),
+    "momentum": (0, 1), "freeze_steps": (0, math.inf),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +79,15 @@ class DINOConfig:
     """Steps at the start during which prototypes stay as they are; auto: an epoch, at most a tenth of the run."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden_dim", "dim", "prototypes", "temperature", "teacher_temperature"):
+        for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
+            fits = value == "auto" or low <= value <= high
+            limits = f"{low} to {high}" if high < math.inf else f"{low} up"
             option = f"--{name.replace('_', '-')}"
-            require(value == "auto" or value > 0, f"{option} {value} is not above 0.", "Leave it out if unsure.")
-        for name in ("local_views", "freeze_steps"):
-            value = getattr(self, name)
-            option = f"--{name.replace('_', '-')}"
-            require(value == "auto" or value >= 0, f"{option} {value} is negative.", "Set it to 0 or more.")
-        for name in ("momentum", "teacher_warmup"):
-            value = getattr(self, name)
-            option = f"--{name.replace('_', '-')}"
-            require(value == "auto" or 0 <= value <= 1, f"{option} {value} is not from 0 to 1.", "Leave it at auto.")
+            require(fits, f"{option} {value} is not from {limits}.", "Leave it out if unsure.")
+
+
+Fitted = TypeVar("Fitted", bound=DINOConfig)
 
 
 @full_precision
@@ -203,32 +205,31 @@ class DINO(Method):
     def fit_config(
         cls, config: DINOConfig, *, images: int, steps: int, batch_size: int, size: int
     ) -> tuple[DINOConfig, list[Decision]]:
-        """Prototypes from the number of images, the moments from the run's length."""
-        found = moments(images, steps, batch_size, size, slowest=0.996)
-        found = [decision for decision in found if getattr(config, decision[0]) == "auto"]
-        return replace(config, **{name: value for name, value, _ in found}), found
+        """Prototypes from the number of images, temperature and momentum from the run's length."""
+        return fitted(config, images, steps, batch_size, size, slowest=0.996)
 
 
-def moments(images: int, steps: int, batch_size: int, size: int, slowest: float) -> list[Decision]:
+def fitted(
+    config: Fitted, images: int, steps: int, batch_size: int, size: int, slowest: float
+) -> tuple[Fitted, list[Decision]]:
     """What DINO and DINOv2 leave to the data and the run's length; `slowest` is the paper's base of m."""
-    epoch, tenth = max(1, images // batch_size), steps // 10
-    K = max(1024, min(65536, images // 20))
-    small = f"at {size} px they would have {round(size * 3 / 7)} px and show too little"
-    long = steps >= LONG
+    epoch, small = max(1, images // batch_size), f"at {size} px they would have {round(size * 3 / 7)} px"
+    warmup = round(min(0.3, 30 * epoch / max(steps, 1)), 4)
     # along the cosine the mean of 1 − m is half of 1 − base
     base = 1 - min(0.02, max(1 - slowest, 20 / max(steps, 1)))
-    left = 100 * math.exp(-(1 - base) / 2 * steps)
-    warmup = round(min(0.3, 30 * epoch / max(steps, 1)), 4)
-    return [
-        ("local_views", 8, "as the paper has") if size >= 112 else ("local_views", 0, small),
+    left = f"{100 * math.exp(-(1 - base) / 2 * steps):.2g} % of the teacher's start is left after {steps} steps"
+    cold = 0.04, f"where the paper's starts, for fewer than {LONG:,} steps"
+    K = max(1024, min(65536, images // 20))
+    found: list[Decision] = [
+        ("local_views", *((8, "as the paper has") if size >= 112 else (0, f"{small} and show too little"))),
         ("prototypes", K, f"one for 20 of {images} images, as the paper has, but 1024 to 65536"),
-        ("teacher_temperature", 0.07, f"the paper's, for {LONG:,} steps or more")
-        if long
-        else ("teacher_temperature", 0.04, f"where the paper's starts, for fewer than {LONG:,} steps"),
+        ("teacher_temperature", *(cold if steps < LONG else (0.07, f"the paper's, for {LONG:,} steps or more"))),
         ("teacher_warmup", warmup, "30 epochs as in the paper, at most 0.3 of the run"),
-        ("momentum", base, f"{left:.2g} % of the teacher's start is left after {steps} steps; the paper has {slowest}"),
-        ("freeze_steps", min(epoch, tenth), "an epoch, at most a tenth of the run: features are random at first"),
+        ("momentum", base, f"{left}; the paper has {slowest}"),
+        ("freeze_steps", min(epoch, steps // 10), "an epoch, at most a tenth of the run: features are random at first"),
     ]
+    found = [decision for decision in found if getattr(config, decision[0]) == "auto"]
+    return replace(config, **{name: value for name, value, _ in found}), found
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from kontrast.config import require
 from kontrast.distributed import gather_with_grad
 from kontrast.methods.byol import tau
-from kontrast.methods.dino import NATURAL, SMALL, DINOConfig, cross_entropy, flatness, moments, warmed
+from kontrast.methods.dino import NATURAL, SMALL, DINOConfig, cross_entropy, fitted, flatness, warmed
 from kontrast.methods.method import (
     UNKNOWN,
     About,
@@ -203,6 +203,4 @@ class DINOv2(Method):
         cls, config: DINOv2Config, *, images: int, steps: int, batch_size: int, size: int
     ) -> tuple[DINOv2Config, list[Decision]]:
         """As DINO's."""
-        found = moments(images, steps, batch_size, size, slowest=0.992)
-        found = [decision for decision in found if getattr(config, decision[0]) == "auto"]
-        return replace(config, **{name: value for name, value, _ in found}), found
+        return fitted(config, images, steps, batch_size, size, slowest=0.992)
