@@ -86,8 +86,9 @@ def _check_words(plan: "Study", where: str) -> None:
         method = {"method": arm.method} if arm.method else {}
         options = method | plan.pretrain | arm.pretrain
         check_options(kontrast.pretrain, options, where=f"{where}: arms: {name}")
-        if arm.method and arm.method != "auto":
-            check_encoder(choose_method(arm.method), options.get("encoder", arm.encoder or plan.encoder))
+        encoder = options.get("encoder", arm.encoder or plan.encoder)
+        if arm.method and "auto" not in (arm.method, encoder):
+            check_encoder(choose_method(arm.method), encoder)
     for verb_name in PROTOCOLS:
         check_options(getattr(kontrast, verb_name), getattr(plan, verb_name), where=f"{where}: {verb_name}")
 
