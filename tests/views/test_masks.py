@@ -15,7 +15,8 @@ def seeded(seed=0):
 
 
 @pytest.mark.parametrize(
-    ("share", "grid", "hidden"), [(0.75, (14, 14), 147), (0.7, (2, 5), 7), (0.3, (10, 10), 30), (0.5, (3, 3), 4), (0.1, (2, 2), 1)]
+    ("share", "grid", "hidden"),
+    [(0.75, (14, 14), 147), (0.7, (2, 5), 7), (0.3, (10, 10), 30), (0.5, (3, 3), 4), (0.1, (2, 2), 1)],
 )
 @pytest.mark.parametrize("blocks", [False, True])
 def test_every_masked_view_hides_the_same_number(share, grid, hidden, blocks):
