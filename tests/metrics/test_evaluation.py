@@ -49,7 +49,9 @@ def test_points_equal_scikit_learn_where_labels_are_known() -> None:
 
 def test_intervals_equal_a_loop_over_patients_macro_included() -> None:
     y, p, patient = data(60, 2)
-    table = score_table(y, p, ["A", "B"], patients=patient, thresholds=fixed("A", "B"), replicates=50, seed=9)
+    table = score_table(
+        y, p, ["A", "B"], patients=patient, thresholds=fixed("A", "B"), replicates=50, seed=9, method="percentile"
+    )
     names = list(dict.fromkeys(patient.tolist()))
     draws, found = np.random.default_rng(9), []
     for _ in range(50):
@@ -217,3 +219,37 @@ def test_predictive_values_at_a_stated_prevalence_and_calibration() -> None:
     assert {ranked[n]["reason"] for n in ("brier", "ece", "calibration_slope")} == {
         "scores are not all between 0 and 1"
     }
+
+
+def test_bca_intervals_equal_scipy_macro_included() -> None:
+    from types import SimpleNamespace
+
+    from scipy import stats
+
+    y, p, patient = data(60, 2)
+    table = score_table(y, p, ["A", "B"], patients=patient, replicates=90, seed=9)
+    names = list(dict.fromkeys(patient.tolist()))
+    draws = np.random.default_rng(9)
+    drawn = [draws.integers(0, len(names), size=len(names)) for _ in range(90)]
+    for entry, columns in ((table["findings"]["B"], [1]), (table["macro"], [0, 1])):
+
+        def macro(units: np.ndarray, columns: list[int] = columns) -> float:
+            rows = np.concatenate([np.flatnonzero(patient == names[int(u)]) for u in units])
+            return float(np.mean([sk.roc_auc_score(y[rows, f], p[rows, f]) for f in columns]))
+
+        theirs = stats.bootstrap(
+            (np.arange(len(names)),), macro, n_resamples=0, method="BCa", vectorized=False,
+            bootstrap_result=SimpleNamespace(bootstrap_distribution=np.array([macro(u) for u in drawn])),
+        ).confidence_interval  # fmt: skip
+        ends = entry["auroc"]["low"], entry["auroc"]["high"]
+        assert ends == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+def test_an_auroc_near_one_needs_more_patients() -> None:
+    rng = np.random.default_rng(0)
+    y = (np.arange(200) < 40).astype(float)[:, None]
+    note = {
+        shift: score_table(y, shift * y + rng.normal(size=y.shape), ["A"], replicates=5)["findings"]["A"].get("note")
+        for shift in (1, 4)
+    }
+    assert note[1] is None and note[4].startswith("high: only 40 positive cases, so ") and "92 to 93 %" in note[4]

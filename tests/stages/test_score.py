@@ -117,3 +117,50 @@ def test_radiologists_columns_are_matched_by_name(tmp_path) -> None:
     assert lesion["positives"] == 8 and opacity["positives"] == 264
     assert "wide: only 8 positive patients" in lesion["note"] and opacity["kappa"]["value"] > 0.6
     assert lesion["specificity"]["value"] > 0.99
+
+
+def test_another_system_on_the_same_cases(tmp_path, capsys) -> None:
+    p, t, table = files(tmp_path)
+    table["A"].eq(1).astype(float).rename("A").to_frame().assign(image_id=table["image_id"]).to_csv(
+        tmp_path / "q.csv", index=False
+    )
+    out = kontrast.score(p, t, out=tmp_path / "s", against=tmp_path / "q.csv", replicates=50)
+    found = scores_of(out)["against"]
+    expected = roc_auc_score(table["A"], table["A_p"]) - 1
+    assert list(found["findings"]) == ["A"]
+    entry = found["findings"]["A"]["auroc"]
+    assert entry["value"] == pytest.approx(expected, abs=1e-12) and entry["high"] < 0
+    assert entry["p"] == entry["p_holm"] == pytest.approx(2 / 51) and entry["p_delong"] < 0.001
+    assert found["macro"]["auroc"]["value"] == entry["value"]
+    said = capsys.readouterr().out
+    assert "Less the other system, on the same cases" in said
+    shown = said[said.index("Less the other") :].splitlines()
+    assert max(map(len, shown)) <= 80
+    pd.DataFrame({"image_id": table["image_id"], "B": 0.5}).to_csv(tmp_path / "b.csv", index=False)
+    pd.DataFrame({"image_id": table["image_id"], "A": 0.5}).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(DataError, match="--against"):
+        kontrast.score(tmp_path / "a.csv", t, out=tmp_path / "n", against=tmp_path / "b.csv", replicates=5)
+
+
+def test_by_study_and_at_a_stated_prevalence(tmp_path, capsys) -> None:
+    p, t, table = files(tmp_path)
+    table["study"] = table["image_id"].str[1:].astype(int) // 3
+    truth = pd.read_csv(t).assign(study_id=table["study"], view="frontal")
+    truth.to_csv(t, index=False)
+    (tmp_path / "th.json").write_text('{"A": 0.4}')
+    options = {"replicates": 20, "thresholds": tmp_path / "th.json", "prevalence": "0.05"}
+    out = kontrast.score(p, t, out=tmp_path / "s", by="study", over_views="mean", **options)
+    groups = table.groupby("study")
+    expected = roc_auc_score(groups["A"].max(), groups["A_p"].mean())
+    found = scores_of(out)
+    assert found["findings"]["A"]["auroc"]["value"] == pytest.approx(expected, abs=1e-12)
+    assert found["rows"] == 20 and found["images"] == 60 and out.summary["by"] == "study"
+    assert found["findings"]["A"]["stated_prevalence"] == 0.05
+    assert "A case is a study (20 of 60 images): its score is the mean" in capsys.readouterr().out
+    assert "frontal" in scores_of(kontrast.score(p, t, out=tmp_path / "v", by="view", **options))["views"]
+    with pytest.raises(UsageError, match="--prevalence"):
+        kontrast.score(p, t, out=tmp_path / "n", prevalence="5", replicates=5)
+    truth.drop(columns="study_id").to_csv(t, index=False)
+    with pytest.raises(DataError, match="study_id"):
+        kontrast.score(p, t, out=tmp_path / "n", by="study", replicates=5)
+    assert not (tmp_path / "n").exists()

@@ -164,6 +164,28 @@ def say_scores(scores: Mapping[str, Any]) -> None:
     console.say(f"Intervals: {how['replicates']:,} bootstrap replicates of {how['resampled']}, seed {how['seed']}.")
     for text in [*cases(scores), *remarks(scores)]:
         console.say(f"  {text}")
+    if "against" in scores:
+        rows = [[name, *cells.values()] for name, cells in differences(scores["against"]).items()]
+        console.table("Less the other system, on the same cases", ["finding", *DIFFERENCES], rows)
+
+
+DIFFERENCES = ("AUROC [95 %]", "p", "Holm", "AP [95 %]")
+"""What is shown of paired differences."""
+
+
+def differences(against: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Paired differences in words, by finding and then of the macro."""
+    entries = against["findings"] | {f"macro of {len(against['findings'])}": against["macro"]}
+    return {
+        name: dict(
+            zip(
+                DIFFERENCES,
+                (_text(e["auroc"]), decimal(e["auroc"]["p"]), decimal(e["auroc"].get("p_holm")), _text(e["ap"])),
+                strict=True,
+            )
+        )
+        for name, e in entries.items()
+    }
 
 
 def cases(scores: Mapping[str, Any]) -> list[str]:
@@ -221,7 +243,7 @@ def _parted(text: str) -> tuple[str, str]:
     """What a note or reason means, the same for many findings, and its facts about one: empty where there are none."""
     if lacking := re.fullmatch(r"no interval: (\d+ of \d+) replicates (.+)", text):
         return f"no interval, since many replicates {lacking[2]}", lacking[1]
-    if few := re.fullmatch(r"(?:few|wide): (.+), so (.+)", text):  # "few: only 12 positive patients, so the …"
+    if few := re.fullmatch(r"(?:few|wide|high): (.+), so (.+)", text):  # "few: only 12 positive patients, so the …"
         return few[2], few[1]
     return text, ""
 

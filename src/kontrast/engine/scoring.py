@@ -1,4 +1,4 @@
-"""What is scored: images, studies or views; and at which prevalence besides that of the data."""
+"""What is scored and compared: images, studies or views; and at which prevalence besides that of the data."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,7 @@ import pandas as pd
 
 from kontrast.config import choose
 from kontrast.errors import DataError, UsageError
+from kontrast.metrics.differences import paired_table
 from kontrast.metrics.evaluation import score_table
 from kontrast.metrics.intervals import index_units
 
@@ -79,6 +80,28 @@ def score_rows(
             for name, rows in ((name, views == name) for name in sorted(set(views)))
         }
     return found
+
+
+def compare_rows(
+    table: pd.DataFrame,
+    truth: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    findings: Sequence[str],
+    *,
+    patients_known: bool,
+    by: str = "image",
+    over_views: str = "max",
+    **options: Any,
+) -> dict[str, Any]:
+    """`paired_table` of the images, or studies, that `score_rows` scores; arguments as there."""
+    people = table["patient_id"].to_numpy() if patients_known else None
+    if by == "study":
+        studies = _words(table, by)
+        second = by_study(truth, second, studies, over_views)[1]
+        truth, first, rows = by_study(truth, first, studies, over_views)
+        people = None if people is None else people[rows]
+    return paired_table(truth, first, second, findings, patients=people, **options)
 
 
 def by_study(

@@ -31,7 +31,7 @@ def score_table(
     split: str | None = None,
     replicates: int = 1000,
     seed: int = 0,
-    method: str = "percentile",
+    method: str = "bca",
 ) -> dict[str, Any]:
     """Score each finding and their means, with 95 % intervals.
 
@@ -82,7 +82,8 @@ def score_table(
         "seed": seed,
     }  # fmt: skip
     result["findings"] = {
-        name: _finding(scorers[f], drawn.of(f), limits.get(name, {}), resampled) for f, name in enumerate(findings)
+        name: _finding(scorers[f], drawn.of(f), limits.get(name, {}), resampled, method)
+        for f, name in enumerate(findings)
     }
     for f, name in enumerate(findings):
         result["findings"][name]["auroc_delong"] = delong(y[:, f], s[:, f], None if patients is None else units)
@@ -91,7 +92,7 @@ def score_table(
     if mixed(result["macro"]["auroc"], replicates):
         steady = [f for f, name in enumerate(findings) if result["findings"][name]["auroc"]["low"] is not None]
         result["steady"] = _means(steady, findings, drawn, calibrated)
-    result["micro"] = _finding(pool, drawn.of(len(findings)), {"reason": why}, resampled)
+    result["micro"] = _finding(pool, drawn.of(len(findings)), {"reason": why}, resampled, method)
     if set(COMPETITION_FINDINGS) <= set(findings):
         five = [list(findings).index(name) for name in COMPETITION_FINDINGS]
         result["competition"] = _means(five, findings, drawn, calibrated)
@@ -158,8 +159,8 @@ def repeated_auroc(
         seed: of the resampling.
 
     Returns:
-        `findings` and `macro` as `score_table` gives for AUROC. Intervals are of the cases alone, not of the
-        repetitions.
+        `findings` and `macro` as `score_table` gives for AUROC, with BCa intervals. These are of the cases alone, not
+        of the repetitions.
     """
     y, every = np.asarray(truth, dtype=np.float64), [np.asarray(s, dtype=np.float64) for s in runs]
     known = ~np.isnan(y)
@@ -172,8 +173,9 @@ def repeated_auroc(
         return np.mean([[one.areas(w)[0] for one in by_finding] for by_finding in ranks], axis=0)
 
     points, drawn = aurocs(np.ones((total, 1)))[:, 0], bootstrap(aurocs, total, replicates=replicates, seed=seed)
-    by_name = {name: interval(points[f], drawn[f], "one class only") for f, name in enumerate(findings)}
-    return {"macro": _mean(range(len(findings)), findings, points, drawn), "findings": by_name}
+    without = jackknife(aurocs, total)
+    by_name = {name: interval(points[f], drawn[f], "one class only", without[f]) for f, name in enumerate(findings)}
+    return {"macro": _mean(range(len(findings)), findings, points, drawn, without), "findings": by_name}
 
 
 def mixed(mean: Mapping[str, Any], replicates: int) -> bool:
@@ -190,7 +192,9 @@ def mixed(mean: Mapping[str, Any], replicates: int) -> bool:
     return mean.get("incomplete", 0) > MAX_LEFT_OUT * replicates
 
 
-def _finding(scorer: FindingScorer, drawn: _Drawn, threshold: Mapping[str, Any], resampled: str) -> dict[str, Any]:
+def _finding(
+    scorer: FindingScorer, drawn: _Drawn, threshold: Mapping[str, Any], resampled: str, method: str
+) -> dict[str, Any]:
     """One finding's entry, or the pool's."""
     entry: dict[str, Any] = {"n": scorer.n, "positives": scorer.positives}
     entry["prevalence"] = scorer.positives / scorer.n if scorer.n else None
@@ -206,7 +210,7 @@ def _finding(scorer: FindingScorer, drawn: _Drawn, threshold: Mapping[str, Any],
         entry["threshold"] = scorer.threshold
     if scorer.threshold is None:
         entry["threshold_reason"] = no_threshold
-    note = scorer.note(resampled)
+    note = scorer.note(resampled, method, drawn.points[0])
     return entry | ({"note": note} if note else {})
 
 

@@ -44,7 +44,7 @@ class EvaluateConfig:
     by: ScoredBy = "image"
     over_views: OverViews = "max"
     prevalence: Prevalence = None
-    interval: Interval = "percentile"
+    interval: Interval = "bca"
     replicates: Replicates = 1000
     batch_size: ImagesAtATime = 256
     device: Device = "auto"

@@ -33,6 +33,8 @@ class ScoreConfig:
 
     thresholds: Path | None = None
     """JSON {finding: value}, CSV with finding,threshold, or a Classifier; without it F1, kappa and such are null."""
+    against: Path | None = None
+    """CSV of another system's scores of the same cases: paired differences, PREDICTIONS less these."""
     id: str | None = None
     """The column that both files share, recognised when left out (image_id, Study, Path …)."""
     patient: str | None = None
@@ -42,7 +44,7 @@ class ScoreConfig:
     by: ScoredBy = "image"
     over_views: OverViews = "max"
     prevalence: Prevalence = None
-    interval: Interval = "percentile"
+    interval: Interval = "bca"
     replicates: Replicates = 1000
     seed: int = 0
     """Seed of the bootstrap; the same seed gives two systems the same replicates."""
@@ -86,6 +88,7 @@ def score(
     predictions, truth = Path(predictions), Path(truth)
     matched = match(predictions, truth, id_column=config.id, patient=config.patient)
     targets, limits = _targets(matched, config)
+    other = _other(matched, truth, config)
     check_request(matched.truth, matched.findings, config.by, config.prevalence)
     inputs = _inputs(predictions, truth, config)
     taken = claim(out, "evaluation", config=to_dict(config), parents=inputs, dry_run=dry_run)
@@ -98,7 +101,7 @@ def score(
         console.say(f"Would score {len(targets):,} rows for {', '.join(matched.findings)}.")
         return Outcome("score", Path(out), "planned", {"rows": len(targets), "findings": list(matched.findings)})
     with locked(taken.folder):
-        scores = _score(matched, targets, limits, config)
+        scores = _score(matched, targets, limits, config) | _against(matched, other, targets, config)
         done = write_evaluation(
             taken.folder, truth=matched.truth, predictions=matched.scores, findings=matched.findings, scores=scores,
             config=to_dict(config), parents=inputs,
@@ -120,11 +123,29 @@ def _targets(matched: "Matched", config: ScoreConfig) -> "tuple[np.ndarray, dict
     return np.where(w > 0, y, np.nan), limits
 
 
+def _other(matched: "Matched", truth: Path, config: ScoreConfig) -> "Matched | None":
+    """The other system's scores beside the same truth."""
+    from kontrast.artifacts.foreign import match
+    from kontrast.errors import DataError
+
+    if config.against is None:
+        return None
+    other = match(Path(config.against), truth, id_column=config.id, patient=config.patient)
+    if not set(other.findings) & set(matched.findings):
+        raise DataError(
+            f"--against {config.against} scores {', '.join(other.findings)}, of which PREDICTIONS has none.",
+            fix="Name columns alike in both files.",
+        )
+    return other
+
+
 def _inputs(predictions: Path, truth: Path, config: ScoreConfig) -> "list[Parent]":
     """What the scores are made from: the files have no cards, so their own checksums stand for them."""
     from kontrast.artifacts.card import CARD, Parent, sha256_file
 
     paths = {"predictions": predictions, "truth": truth}
+    if config.against:
+        paths["against"] = Path(config.against)
     if config.thresholds:
         given = Path(config.thresholds)
         paths["thresholds"] = given / CARD if given.is_dir() else given
@@ -143,6 +164,22 @@ def _score(
         label_policy={"uncertain": config.uncertain, "blank": config.blank},
     )  # fmt: skip
     return scores | {"note": "; ".join(matched.notes)}
+
+
+def _against(matched: "Matched", other: "Matched | None", targets: "np.ndarray", config: ScoreConfig) -> dict[str, Any]:
+    """Paired differences from the other system over the findings that both score."""
+    from kontrast.engine.scoring import compare_rows
+
+    if other is None:
+        return {}
+    both = [name for name in matched.findings if name in other.findings]
+    ours, theirs = ([one.findings.index(name) for name in both] for one in (matched, other))
+    found = compare_rows(
+        matched.truth, targets[:, ours], matched.scores[:, ours], other.scores[:, theirs], both,
+        patients_known=matched.patients_known, by=config.by, over_views=config.over_views,
+        replicates=config.replicates, seed=config.seed,
+    )  # fmt: skip
+    return {"against": found}
 
 
 def _one(values: Any) -> str | None:
