@@ -64,6 +64,7 @@ def test_signs():
     assert _signs(spread=0.001) == ["alike"]
     assert _signs(rank=24.9) == ["directions"] and _signs(rank=25) == []
     assert _signs(prototype_entropy=0.1) == ["prototypes"] and _signs(prototype_entropy=0.9) == []
+    assert _signs(target_std=0.1) == ["outputs"] == _signs(output_std=0.1) and _signs(target_std=0.5) == []
     assert _signs(spread=math.nan, rank=math.nan, directions=math.nan) == []
     assert _signs(spread=0.001, lines=5) == ["alike"] and _signs(spread=0.001, lines=4) == []
 

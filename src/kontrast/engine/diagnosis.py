@@ -26,7 +26,7 @@ def likely_cause(plan: Plan, images: int) -> str:
     """
     found = sorted(_unusual(plan, images), reverse=True)
     if found:
-        named = ", ".join(f"{option} {value:g} where {usual:g} is usual" for _, option, value, usual in found)
+        named = ", ".join(f"{option} {value:g} where {usual:.3g} is usual" for _, option, value, usual in found)
         return f"Likely cause: {named}. What is left out is chosen."
     settings = {"lr": plan.lr, "batch_size": plan.batch_size, **plan.options}
     remedy = METHODS[plan.method].remedy

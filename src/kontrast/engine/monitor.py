@@ -25,6 +25,12 @@ at chance, which is a matter of its third digit."""
 ALIKE = 0.02
 """Below this standard-deviation ratio features count as alike."""
 
+SPREAD = ("target_std", "output_std")
+"""What methods without negatives call the spread of their projections, 1 where they fill the sphere."""
+
+ALIKE_OUTPUTS = 0.2
+"""Below this the projections count as alike: the loss is solved, and asks nothing of the features any more."""
+
 FEW = 0.25
 """Below this share of its directions at the start a run has lost them. docs/watching.md has what runs came to."""
 
@@ -35,7 +41,7 @@ AT_CHANCE = 0.005
 """A loss within this share of its value at chance has learnt nothing. By three standard errors: a loss that varies more
 from step to step, as DINOv2's with the number of hidden patches, needs more lines to be told from chance."""
 
-EARLY = {"alike": (50, 0.05), "directions": (50, 0.05), "prototypes": (50, 0.05), "chance": (100, 0.5)}
+EARLY = dict.fromkeys(("alike", "outputs", "directions", "prototypes"), (50, 0.05)) | {"chance": (100, 0.5)}
 """No verdict before so many steps and such a share of the run: near its value at chance is where every loss begins."""
 
 
@@ -107,7 +113,7 @@ class Collapse(Hook):
         self.last = {name: line.get(name) for name in ("feature_std_ratio", "effective_rank", "below_chance")}
         if math.isnan(self._directions):
             self._directions = line["effective_rank"]
-        seen = {name: line[name] for name in (*self.last, "loss", "prototype_entropy") if name in line}
+        seen = {name: line[name] for name in (*self.last, "loss", "prototype_entropy", *SPREAD) if name in line}
         self._lines = [*self._lines, seen][-MANY:]
         # The loss at chance is this process's; what follows from it must be the same in all.
         signs = distributed.broadcast_object(self._signs(step))
@@ -149,27 +155,28 @@ class Collapse(Hook):
 
 
 def signs(lines: Sequence[Mapping[str, float]], directions: float) -> dict[str, str]:
-    """The signs of a collapse in logged lines: `alike`, `directions`, `prototypes`, `chance`, each in words.
+    """The signs of a collapse in logged lines, each in words: `alike`, `outputs`, `directions`, `prototypes`, `chance`.
 
     Args:
-        lines: the last ones, in order; with `feature_std_ratio`, `effective_rank` and `loss`, maybe with `below_chance`
-            and `prototype_entropy`. Fewer than LINES have no sign, fewer than MANY none of a loss at chance.
+        lines: the last ones, in order; with `feature_std_ratio`, `effective_rank` and `loss`, maybe `below_chance`,
+            `prototype_entropy`, one of SPREAD. Fewer than LINES have no sign, fewer than MANY none of a loss at chance.
         directions: `effective_rank` at the start of the run.
     """
     found: dict[str, str] = {}
     if len(lines) < LINES:
         return found
     last = lines[-LINES:]
-    spread, rank, entropy = (
-        fmean(line.get(name, math.nan) for line in last)
-        for name in ("feature_std_ratio", "effective_rank", "prototype_entropy")
-    )
+    names = ("feature_std_ratio", "effective_rank", "prototype_entropy", *SPREAD)
+    spread, rank, entropy, *outputs = (fmean(line.get(name, math.nan) for line in last) for name in names)
     if spread < ALIKE:
         found["alike"] = f"features are alike for all images (spread {spread:.2g} of 1): the run has collapsed"
     elif rank < FEW * directions:
         found["directions"] = (
             f"features vary in {rank:.3g} directions, {directions:.3g} at the start: the run is collapsing"
         )
+    for alike in outputs:
+        if alike < ALIKE_OUTPUTS:
+            found["outputs"] = f"projections are alike for all images (spread {alike:.2g} of 1), which is no solution"
     if entropy < SAME:
         found["prototypes"] = "nearly all images are assigned to the same few prototypes"
     if len(lines) >= MANY and "below_chance" in lines[-1]:
