@@ -29,6 +29,10 @@ Interval = Annotated[
     Literal["percentile", "bca"],
     Parameter(help="How replicates become intervals: by their percentiles, or corrected for bias and skewness (BCa)."),
 ]
+Calibrate = Annotated[
+    Literal["none", "temperature", "platt"],
+    Parameter(help="How probabilities of each finding are corrected, on the validation split; ranks stay as they are."),
+]
 Prevalence = Annotated[
     str | None,
     Parameter(help="Share of positives at which PPV and NPV are given too: 0.05, per finding as `0.05,Edema=0.02`."),

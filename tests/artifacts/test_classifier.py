@@ -1,3 +1,6 @@
+import json
+
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -76,3 +79,23 @@ def test_an_encoder_is_no_classifier(tmp_path):
     write_card(tmp_path, "encoder", config={})
     with pytest.raises(ArtifactError, match="Expected a classifier"):
         load_classifier(tmp_path)
+
+
+def test_calibration_comes_with_it_and_a_card_of_before_has_none(made, tmp_path):
+    folder, classifier = made
+    p = np.array([[0.2, 0.5, 0.9]])
+    assert np.array_equal(load_classifier(folder)[0].calibrated(p), p)
+    card = json.loads((folder / "card.json").read_text())
+    assert card["protocol"] == 2
+    old = {**card["content"]}
+    del old["calibration"]  # as the first protocol might have had it
+    (folder / "card.json").write_text(json.dumps(card | {"protocol": 1, "content": old}))
+    assert np.array_equal(load_classifier(folder)[0].calibrated(p), p)
+    (tmp_path / "new").mkdir()
+    fits = {"method": "platt", "findings": {"Fracture": {"slope": 2.0, "intercept": -1.0}}}
+    save_classifier(
+        tmp_path / "new", classifier, thresholds=THRESHOLDS, calibration=fits, config={}, seen=Seen.nothing()
+    )
+    again = load_classifier(tmp_path / "new")[0]
+    expected = 1 / (1 + np.exp(-(2 * np.log(0.9 / 0.1) - 1)))
+    assert again.calibrated(p) == pytest.approx(np.array([[0.2, 0.5, expected]]), abs=1e-12)

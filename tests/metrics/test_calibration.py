@@ -101,3 +101,48 @@ def test_calibration_in_the_large_makes_the_mean_right() -> None:
     moved = expit(calibration.logit(p) + calibration.in_the_large(y, p))
     assert moved.mean() == pytest.approx(y.mean(), abs=1e-9)
     assert np.isnan(calibration.in_the_large([1, 1], [0.2, 0.3]))
+
+
+def test_platt_equals_a_regression_on_both_classes_weighted_by_its_targets() -> None:
+    y, p = sample(slope=0.5, shift=-1.0, n=300)
+    positives, negatives = y.sum(), (1 - y).sum()
+    soft = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    x = np.tile(np.log(p / (1 - p)), 2)[:, None]
+    theirs = LogisticRegression(C=np.inf, tol=1e-10, max_iter=500).fit(
+        x, np.repeat([1, 0], 300), sample_weight=np.concatenate([soft, 1 - soft])
+    )
+    found = calibration.fit(np.append(y, np.nan), np.append(p, 0.5), "platt")
+    assert found["slope"] == pytest.approx(theirs.coef_[0, 0], abs=1e-5)
+    assert found["intercept"] == pytest.approx(theirs.intercept_[0], abs=1e-5)
+    assert found["positives"] == positives and found["reason"] is None
+
+
+def test_a_correction_makes_other_cases_honest() -> None:
+    (y, p), (more, q) = (sample(seed, slope=0.4, shift=-1.0) for seed in (0, 1))
+    fits = {method: calibration.fit(y, p, method) for method in calibration.CALIBRATE}
+    after = {m: calibration.corrected(q, one["slope"], one["intercept"]) for m, one in fits.items()}
+    errors = {m: calibration.calibration_error(more, values) for m, values in after.items()}
+    assert np.array_equal(after["none"], q) and errors["platt"] < 0.03 < errors["temperature"] < errors["none"]
+    assert calibration.slope_intercept(more, after["platt"]) == pytest.approx((1, 0), abs=0.15)
+    assert (np.argsort(after["platt"]) == np.argsort(q)).all()
+
+
+def test_a_correction_that_cannot_be_fitted_changes_nothing_and_says_why() -> None:
+    y, p = sample(n=200)
+    few = calibration.fit(np.where(np.cumsum(y) <= 9, y, 0), p, "platt")
+    assert (few["slope"], few["intercept"]) == (1, 0) and "9 positive and 191 negative images" in few["reason"]
+    assert "no likelier" in calibration.fit(1 - y, p, "platt")["reason"]
+    assert calibration.fit(np.full(200, np.nan), p, "temperature")["positives"] == 0
+
+
+def test_reliability_is_what_a_loop_over_sorted_rows_gives() -> None:
+    y, p = sample(n=100)
+    points = calibration.reliability(np.append(y, np.nan), np.append(p, 0.5), bins=5)
+    order = np.argsort(p)
+    assert sum(point["n"] for point in points) == 100 and len(points) == 5
+    start = 0
+    for point in points:
+        rows = order[start : start + point["n"]]
+        assert point["p"] == pytest.approx(p[rows].mean()) and point["positives"] == pytest.approx(y[rows].mean())
+        start += point["n"]
+    assert calibration.reliability([], []) == [] and len(calibration.reliability([1, 0], [0.5, 0.5])) == 1

@@ -206,3 +206,31 @@ def test_findings_that_could_not_be_learnt_are_named(tmp_path, capsys) -> None:
     out = kontrast.evaluate(made, pack, out=tmp_path / "e", **QUICK)
     assert read(out)[2]["not_learnt"] == {"Bar": "all 24 training labels are negative"} == out.summary["not_learnt"]
     assert "Not learnt by this classifier" in capsys.readouterr().out
+
+
+def test_probabilities_are_calibrated_as_validation_said_and_calls_stay(tmp_path, capsys) -> None:
+    pack = make_pack(tmp_path / "pack", n=200)
+    made = {
+        how: kontrast.probe(
+            "random", pack, out=tmp_path / how, encoder="resnet18", size=32, calibrate=how, device="cpu"
+        )
+        for how in ("none", "platt")
+    }
+    found = {how: read(kontrast.evaluate(one, pack, out=tmp_path / f"{how}-e", **QUICK)) for how, one in made.items()}
+    raw, after = (found[how][0].set_index("image_id") for how in ("none", "platt"))
+    fits = json.loads((tmp_path / "platt" / "card.json").read_text())["content"]["calibration"]
+    assert fits["method"] == "platt" and found["platt"][2]["calibration"] == fits
+    for name in raw:
+        one = fits["findings"][name]
+        assert one["reason"] is None
+        expected = 1 / (1 + np.exp(-(one["slope"] * np.log(raw[name] / (1 - raw[name])) + one["intercept"])))
+        assert after[name].to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-9)
+        none, platt = (found[how][2]["findings"][name] for how in ("none", "platt"))
+        assert none["auroc"] == platt["auroc"] and none["brier"] != platt["brier"]
+        before = found["platt"][2]["before_calibration"]["findings"][name]
+        assert before["brier"]["value"] == pytest.approx(none["brier"]["value"], abs=1e-12)
+    assert "calibration" not in found["none"][2] and found["none"][2]["reliability"]
+    assert found["none"][2]["reliability"] == found["platt"][2]["before_calibration"]["reliability"]
+    assert "Probabilities are calibrated on validation (platt)" in capsys.readouterr().out
+    page = Path(kontrast.report(tmp_path / "platt-e", out=tmp_path / "page.html")).read_text()
+    assert "before calibration" in page and "Reliability" in page

@@ -43,7 +43,7 @@ def test_the_head_is_the_logistic_regression_on_frozen_features(pack, tmp_path) 
     x = embed(encoder, spec, data, rows).astype(np.float64)
     head = classifier.head
     logits = x @ head.weight.detach().double().numpy().T + head.bias.detach().double().numpy()
-    np.testing.assert_allclose(predict(classifier, data, rows), 1 / (1 + np.exp(-logits)), atol=1e-4)
+    np.testing.assert_allclose(predict(classifier, data, rows, raw=True), 1 / (1 + np.exp(-logits)), atol=1e-4)
     assert made.summary["val"]["macro_auroc"] > 0.6
     assert set(seen.table["role"]) == {"train", "val"}
     assert all(card.content["thresholds"][f]["value"] is not None for f in classifier.findings)

@@ -23,7 +23,7 @@ PROTOCOLS: dict[str, int] = {
     "phantom": 1,
     "pack": 1,
     "encoder": 1,
-    "classifier": 1,
+    "classifier": 2,
     "evaluation": 1,
     "explanation": 1,
     "embedding": 1,

@@ -9,12 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from kontrast.artifacts.card import Card, Parent, read_card, verify_files, write_card
 from kontrast.artifacts.safe import open_weights, write_weights
 from kontrast.artifacts.seen import SEEN, Seen
 from kontrast.errors import ArtifactError
+from kontrast.metrics.calibration import corrected
 from kontrast.nn.encoders import Encoder, EncoderSpec, build_encoder
 from kontrast.types import PathLike
 
@@ -28,16 +30,30 @@ class Classifier(nn.Module):
         encoder: the encoder; shared, not copied.
         spec: its description.
         findings: names, in the order of the logits.
+
+    Attributes:
+        calibration: what `engine.supervision.frozen` fitted on validation, from the card; empty: nothing. It corrects
+            probabilities, never logits.
     """
 
     def __init__(self, encoder: Encoder, spec: EncoderSpec, findings: Sequence[str]) -> None:
         super().__init__()
         self.encoder, self.spec, self.findings = encoder, spec, tuple(findings)
         self.head = nn.Linear(encoder.feature_dim, len(self.findings))
+        self.calibration: Mapping[str, Any] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, H, W) normalised → (B, F) logits."""
         return self.head(self.encoder(x))
+
+    def calibrated(self, probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities (n, F), corrected by what was fitted on validation; as they are where nothing was."""
+        fits = self.calibration.get("findings", {})
+        slopes, intercepts = (
+            np.array([fits.get(name, {}).get(key, default) for name in self.findings])
+            for key, default in (("slope", 1.0), ("intercept", 0.0))
+        )
+        return corrected(probabilities, slopes, intercepts)
 
 
 def save_classifier(
@@ -57,7 +73,8 @@ def save_classifier(
         folder: claimed beforehand.
         classifier: its weights are written.
         thresholds: finding → `value` (None where none could be chosen), `rule`, `reason` (why none); every finding.
-        calibration: what maps its outputs to calibrated probabilities; empty: they are used as they are.
+        calibration: `method`, and `findings`: finding → `slope` and `intercept` of the logit, fitted on validation;
+            empty: probabilities are used as they are. Thresholds are on the corrected scale.
         config: what was asked for.
         parents: the encoder and the Pack that it was made from.
         content: more to keep (label policy, summary …).
@@ -100,4 +117,5 @@ def load_classifier(path: PathLike) -> tuple[Classifier, Card, Seen]:
             f"{folder / WEIGHTS} does not fit the network that its card describes.",
             fix="Restore the folder from a copy, or train the classifier again.",
         ) from None
+    classifier.calibration = card.content.get("calibration") or {}  # protocol 1 had none
     return classifier.eval(), card, Seen.load(folder)

@@ -162,11 +162,33 @@ def say_scores(scores: Mapping[str, Any]) -> None:
     )
     console.say(f"Labels: {', '.join(f'{name} = {value}' for name, value in policy.items())}.")
     console.say(f"Intervals: {how['replicates']:,} bootstrap replicates of {how['resampled']}, seed {how['seed']}.")
-    for text in [*cases(scores), *remarks(scores)]:
+    for text in [*cases(scores), *calibrated(scores), *remarks(scores)]:
         console.say(f"  {text}")
     if "against" in scores:
         rows = [[name, *cells.values()] for name, cells in differences(scores["against"]).items()]
         console.table("Less the other system, on the same cases", ["finding", *DIFFERENCES], rows)
+
+
+def calibrated(scores: Mapping[str, Any]) -> list[str]:
+    """What a correction of the probabilities changed, over the findings that it was fitted for, and for which not."""
+    if not scores.get("calibration"):
+        return []
+    fits, before = scores["calibration"]["findings"], scores["before_calibration"]["findings"]
+    done = [name for name in before if not fits[name]["reason"] and before[name]["brier"]["value"] is not None]
+    said = [f"Not calibrated: {name} ({one['reason']})." for name, one in fits.items() if one["reason"]]
+    if not done:
+        return said
+
+    def mean(entries: Mapping[str, Any], score: str) -> str:
+        return decimal(float(np.mean([entries[name][score]["value"] for name in done])))
+
+    after = scores["findings"]
+    return [
+        f"Probabilities are calibrated on validation ({scores['calibration']['method']}): Brier "
+        f"{mean(before, 'brier')} before, {mean(after, 'brier')} after; calibration error {mean(before, 'ece_mass')} "
+        f"before, {mean(after, 'ece_mass')} after (means over {len(done)} findings).",
+        *said,
+    ]
 
 
 DIFFERENCES = ("AUROC [95 %]", "p", "Holm", "AP [95 %]")

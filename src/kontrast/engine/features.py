@@ -85,14 +85,16 @@ def predict(
     batch_size: int = 256,
     *,
     bf16: bool = False,
+    raw: bool = False,
 ) -> np.ndarray:
     """Probabilities of findings, 1 / (1 + exp(−logit)) in double precision, so that ties stay as rare as in the logits.
 
-    Args and Returns as `embed`, but (n, F) float64.
+    Args and Returns as `embed`, but (n, F) float64, corrected by the classifier's calibration unless `raw`.
     """
     width = len(classifier.findings)
     logits = _run(classifier, classifier.spec, pack, rows, width, torch.device(device), batch_size, bf16, "predictions")
-    return torch.from_numpy(logits).double().sigmoid().numpy()
+    probabilities = torch.from_numpy(logits).double().sigmoid().numpy()
+    return probabilities if raw else classifier.calibrated(probabilities)
 
 
 def to_input(images: np.ndarray, spec: EncoderSpec, device: str | torch.device = "cpu") -> Tensor:

@@ -11,7 +11,7 @@ from kontrast.artifacts.classifier import Classifier
 from kontrast.engine.features import embed
 from kontrast.engine.finetuning import start_head
 from kontrast.engine.linear import Linear, fit_path, knn
-from kontrast.engine.supervision import Labelled, thresholds, validate
+from kontrast.engine.supervision import Labelled, frozen, validate
 from kontrast.nn.encoders import Encoder, EncoderSpec
 
 DEFAULT_PENALTY = 0.1
@@ -20,10 +20,10 @@ DEFAULT_PENALTY = 0.1
 
 @dataclass(frozen=True)
 class Probe:
-    """A fitted probe: the classifier, its thresholds, and what to say about it."""
+    """A fitted probe: the classifier, its thresholds and calibration (`frozen`), and what to say about it."""
 
     classifier: Classifier
-    thresholds: dict[str, dict[str, Any]]
+    frozen: dict[str, dict[str, Any]]
     summary: dict[str, Any]
 
 
@@ -36,6 +36,7 @@ def fit_probe(
     batch_size: int = 256,
     neighbours: int = 20,
     rule: str = "f1",
+    calibrate: str = "none",
 ) -> Probe:
     """Fit a linear head on frozen features; kNN is scored beside it.
 
@@ -47,6 +48,7 @@ def fit_probe(
         batch_size: images at a time.
         neighbours: of the kNN.
         rule: of the thresholds.
+        calibrate: how probabilities are corrected.
     """
     features = {
         name: embed(encoder, spec, task.pack, rows, device, batch_size)
@@ -64,7 +66,7 @@ def fit_probe(
         "val_knn": validate(task, near),
         "neighbours": min(neighbours, len(task.train)),
     }
-    return Probe(classifier, thresholds(task, probabilities, rule), summary)
+    return Probe(classifier, frozen(task, probabilities, rule, calibrate), summary)
 
 
 def best_of(path: list[Linear], features: np.ndarray, task: Labelled) -> Linear:

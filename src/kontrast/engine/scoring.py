@@ -8,8 +8,10 @@ import pandas as pd
 
 from kontrast.config import choose
 from kontrast.errors import DataError, UsageError
+from kontrast.metrics.calibration import reliability
 from kontrast.metrics.differences import paired_table
 from kontrast.metrics.evaluation import score_table
+from kontrast.metrics.finding import CALIBRATION
 from kontrast.metrics.intervals import index_units
 
 COLUMN = {"study": "study_id", "view": "view"}
@@ -57,7 +59,8 @@ def score_rows(
         options: of `score_table`.
 
     Returns:
-        The content of `scores.json`: `by`, for studies `over_views` and `images`, for views `views`.
+        The content of `scores.json`: `by`, for studies `over_views` and `images`, for views `views`, and `reliability`
+        of all findings' cells where scores are probabilities.
 
     Raises:
         UsageError: a prevalence that is none.
@@ -69,8 +72,10 @@ def score_rows(
         truth, scores, first = by_study(truth, scores, _words(table, by), over_views)
         people = None if people is None else people[first]
         found = score_table(truth, scores, findings, patients=people, **options)
-        return found | {"by": by, "over_views": over_views, "images": images}
+        found |= {"by": by, "over_views": over_views, "images": images}
+        return found | _reliability(truth, scores)
     found = score_table(truth, scores, findings, patients=people, **options) | {"by": by}
+    found |= _reliability(truth, scores)
     if by == "view":
         views = _words(table, by)
         found["views"] = {
@@ -80,6 +85,29 @@ def score_rows(
             for name, rows in ((name, views == name) for name in sorted(set(views)))
         }
     return found
+
+
+def _reliability(truth: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
+    return {"reliability": reliability(truth, scores)} if ((scores >= 0) & (scores <= 1)).all() else {}
+
+
+def before_calibration(
+    table: pd.DataFrame, truth: np.ndarray, raw: np.ndarray, findings: Sequence[str], **options: Any
+) -> dict[str, Any]:
+    """How well the network's own probabilities were calibrated: what `score_rows` says of CALIBRATION and Brier.
+
+    Args:
+        table: as `score_rows` takes it.
+        truth: likewise.
+        raw: probabilities before their correction, (n, F).
+        findings: F names.
+        options: `patients_known`, `by` and `over_views`, as `score_rows`.
+    """
+    found = score_rows(table, truth, raw, findings, replicates=0, **options)
+    kept = {
+        name: {score: entry[score] for score in ("brier", *CALIBRATION)} for name, entry in found["findings"].items()
+    }
+    return {"findings": kept, "reliability": found["reliability"]}
 
 
 def compare_rows(

@@ -12,6 +12,7 @@ from kontrast.config import choose
 from kontrast.data.labels import targets as make_targets
 from kontrast.data.splits import draw_patients
 from kontrast.errors import TrainingError, UsageError
+from kontrast.metrics.calibration import corrected, fit
 from kontrast.metrics.scores import auroc
 from kontrast.metrics.thresholds import choose_all
 from kontrast.types import counted
@@ -179,10 +180,21 @@ def validate(task: Labelled, probabilities: np.ndarray) -> dict[str, Any]:
     }
 
 
-def thresholds(task: Labelled, probabilities: np.ndarray, rule: str) -> dict[str, dict[str, Any]]:
-    """Thresholds chosen on validation, to be frozen in the Classifier."""
+def frozen(task: Labelled, probabilities: np.ndarray, rule: str, calibrate: str) -> dict[str, dict[str, Any]]:
+    """What validation fixes in the Classifier: `calibration`, and `thresholds` on the probabilities it corrects.
+
+    Args:
+        task: the labels.
+        probabilities: of `task.val`, (n, F), as the network gives them.
+        rule: of the thresholds.
+        calibrate: one of `metrics.calibration.CALIBRATE`.
+    """
     y, w = task.targets[task.val], task.weights[task.val]
-    return choose_all(np.where(w > 0, y, np.nan), probabilities, task.findings, rule)
+    truth = np.where(w > 0, y, np.nan)
+    fits = {name: fit(truth[:, f], probabilities[:, f], calibrate) for f, name in enumerate(task.findings)}
+    slopes, intercepts = ([one[key] for one in fits.values()] for key in ("slope", "intercept"))
+    chosen = choose_all(truth, corrected(probabilities, slopes, intercepts), task.findings, rule)
+    return {"thresholds": chosen, "calibration": {} if calibrate == "none" else {"method": calibrate, "findings": fits}}
 
 
 def say_validation(scores: dict[str, Any], others: dict[str, dict[str, Any]]) -> None:

@@ -1,5 +1,7 @@
 """Whether probabilities mean what they say: Brier score, calibration error, slope and intercept, temperature."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
@@ -142,6 +144,75 @@ def temperature(y: ArrayLike, p: ArrayLike) -> float:
 
     fit = optimize.minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded", options={"xatol": 1e-9})
     return float(np.exp(fit.x))
+
+
+CALIBRATE = ("none", "temperature", "platt")
+"""How probabilities are corrected: not; logit / T; slope · logit + intercept. Each finding for itself."""
+
+
+def fit(y: ArrayLike, p: ArrayLike, method: str) -> dict[str, Any]:
+    """What corrects the probabilities of one finding, fitted on validation.
+
+    Args:
+        y: targets (n,): 1, 0 or NaN = ignored.
+        p: probabilities (n,) in [0, 1].
+        method: `none`, `temperature`, or `platt` with Platt's targets (positives + 1) / (positives + 2) and
+            1 / (negatives + 2), which keep the fit finite.
+
+    Returns:
+        `slope` and `intercept` of the logit (1 and 0 where nothing can be fitted, with a `reason`), and `positives`:
+        how many it rests on. The slope is above 0, so that no order changes.
+
+    Source: Guo et al. 2017; Platt 1999, section 2.2.
+    """
+    targets, probabilities = np.asarray(y, dtype=np.float64), np.asarray(p, dtype=np.float64)
+    known = ~np.isnan(targets)
+    targets, probabilities = targets[known], probabilities[known]
+    positives, negatives = int(targets.sum()), int(len(targets) - targets.sum())
+    kept: dict[str, Any] = {"slope": 1.0, "intercept": 0.0, "positives": positives, "reason": None}
+    if method == "none":
+        return kept
+    if min(positives, negatives) < LEAST:
+        return kept | {"reason": f"{positives} positive and {negatives} negative images: fewer than {LEAST} of a class"}
+    if method == "temperature":
+        return kept | {"slope": 1 / temperature(targets, probabilities)}
+    x = logit(probabilities)
+    soft = np.where(targets == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    slope, intercept = _maximum(np.stack([x, np.ones_like(x)], axis=1), np.zeros_like(x), soft)
+    if not slope > 0:
+        return kept | {"reason": "on validation higher probabilities are no likelier to be right"}
+    return kept | {"slope": float(slope), "intercept": float(intercept)}
+
+
+LEAST = 10
+"""Images of each class that a correction asks for (`benchmarks/calibration.py`)."""
+
+
+def corrected(p: ArrayLike, slope: ArrayLike, intercept: ArrayLike) -> Array:
+    """sigmoid(slope · logit(p) + intercept), elementwise; slope 1 and intercept 0 leave p as it is, to the bit."""
+    probabilities, a, b = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in (p, slope, intercept)))
+    return np.where((a == 1) & (b == 0), probabilities, special.expit(a * logit(probabilities) + b))
+
+
+def reliability(y: ArrayLike, p: ArrayLike, bins: int = 10) -> list[dict[str, float]]:
+    """The points of a reliability diagram: bins of equal numbers of rows, `n`, mean `p` and share of `positives`.
+
+    Args:
+        y: targets, any shape: 1, 0 or NaN = ignored.
+        p: probabilities, likewise.
+        bins: at most so many; rows of one probability are not parted.
+    """
+    targets, probabilities = np.asarray(y, dtype=np.float64).ravel(), np.asarray(p, dtype=np.float64).ravel()
+    known = ~np.isnan(targets)
+    targets, probabilities = targets[known], probabilities[known]
+    if not len(targets):
+        return []
+    edges = np.quantile(probabilities, np.arange(1, bins) / bins, method="lower")
+    index = np.searchsorted(edges, probabilities, side="left")
+    return [
+        {"n": int(rows.sum()), "p": float(probabilities[rows].mean()), "positives": float(targets[rows].mean())}
+        for rows in (index == number for number in np.unique(index))
+    ]
 
 
 def logit(p: ArrayLike) -> Array:

@@ -126,6 +126,22 @@ def efficiency(
     return svg(figure, f"Macro AUROC against the share of labels, for {', '.join(map(clean, arms))}")
 
 
+@styled
+def reliability(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Markup:
+    """Share of positives against mean probability: words → points of `metrics.calibration.reliability`."""
+    figure, (axes,) = canvas(HALF, 3.4)
+    axes.plot((0, 1), (0, 1), color=GREY, lw=0.9, ls=":")
+    for number, (words, points) in enumerate(curves.items()):
+        last = number == len(curves) - 1
+        axes.plot(
+            [point["p"] for point in points], [point["positives"] for point in points], MARKERS[number], ms=4.5, lw=1.5,
+            ls="-" if last else "--", color=COLOURS[0] if last else COLOURS[1], label=words,
+        )  # fmt: skip
+    axes.set(xlabel="mean probability", ylabel="share of positives", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    legend(figure, [axes], len(curves))
+    return svg(figure, f"Share of positives against mean probability, {' and '.join(curves)}")
+
+
 TALLEST = 11.0
 """Inches of the tallest figure that an A4 page still holds."""
 

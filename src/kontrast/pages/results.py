@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kontrast.artifacts.evaluation import MARK, MORE, SCORES, SHOWN, cases, decimal, means, remarks
+from kontrast.artifacts.evaluation import MARK, MORE, SCORES, SHOWN, calibrated, cases, decimal, means, remarks
 from kontrast.metrics.evaluation import mixed
 from kontrast.pages import figures
 from kontrast.pages.drawing import Look
@@ -50,7 +50,8 @@ def _table(one: Found, classifiers: Mapping[str, Found]) -> dict[str, Any]:
         "scores": scores,
         "rows": _score_rows(scores),
         "more": _more(scores),
-        "remarks": [*cases(scores), *remarks(scores)],
+        "remarks": [*cases(scores), *calibrated(scores), *remarks(scores)],
+        "reliability": figures.reliability(_reliability(scores)) if scores.get("reliability") else None,
         "overlap": overlap.get("text") if isinstance(overlap, Mapping) else overlap,
         "note": scores.get("note"),
         "trained": _trained(one, classifiers),
@@ -83,6 +84,13 @@ def _more(scores: Mapping[str, Any]) -> dict[str, str]:
     known = {name for entry in scores["findings"].values() for name in MORE if name in entry}
     known -= {n for n in known if all(entry[n]["value"] is None for entry in scores["findings"].values())}
     return {name: words for name, words in MORE.items() if name in known}
+
+
+def _reliability(scores: Mapping[str, Any]) -> dict[str, Any]:
+    before = scores.get("before_calibration")
+    if not before:
+        return {"as given": scores["reliability"]}
+    return {"before calibration": before["reliability"], "after": scores["reliability"]}
 
 
 def _marked(found: Mapping[str, Any] | None, total: bool, replicates: int) -> dict[str, str]:

@@ -111,8 +111,11 @@ def evaluate(
         console.say(f"Would score {len(rows):,} images of {config.split} for {', '.join(model.findings)}.")
         return Outcome("evaluate", Path(out), "planned", {"rows": len(rows), "findings": list(model.findings)} | marks)
     with locked(taken.folder):
-        probabilities = _predict(model, data, rows, device, config.batch_size)
+        raw = _predict(model, data, rows, device, config.batch_size)
+        probabilities = model.calibrated(raw)
         scores = _score(data, rows, truth, probabilities, card, config) | marks
+        if model.calibration:
+            scores |= _before(data, rows, truth, raw, model, config)
         done = write_evaluation(
             taken.folder, truth=data.table.iloc[rows], predictions=probabilities, findings=model.findings,
             scores=scores, config=to_dict(config), parents=parents,
@@ -169,7 +172,7 @@ def _overlap(seen: "Seen", card: "Card", pack: "Pack", rows: "np.ndarray", confi
         )
     notes = []
     if config.split == "val":
-        notes.append("val chose the thresholds and settings of this Classifier: these figures flatter")
+        notes.append("val chose the thresholds, calibration and settings of this Classifier: these figures flatter")
     if config.split == "train":
         notes.append("train made the weights of this Classifier: these figures flatter")
     if shared:
@@ -200,7 +203,7 @@ def _predict(
 
     from kontrast.engine.features import predict
 
-    probabilities = predict(model, pack, rows, device, batch_size)
+    probabilities = predict(model, pack, rows, device, batch_size, raw=True)
     bad = int((~np.isfinite(probabilities)).any(axis=1).sum())
     if bad:
         raise ArtifactError(
@@ -208,6 +211,22 @@ def _predict(
             fix="Its weights are unusable: train it again, with a lower learning rate.",
         )
     return probabilities
+
+
+def _before(
+    pack: "Pack",
+    rows: "np.ndarray",
+    truth: "np.ndarray",
+    raw: "np.ndarray",
+    model: "Classifier",
+    config: EvaluateConfig,
+) -> dict[str, Any]:
+    """The probabilities before their correction, and which that is."""
+    from kontrast.engine.scoring import before_calibration
+
+    options = {"patients_known": pack.patients_known, "by": config.by, "over_views": config.over_views}
+    before = before_calibration(pack.table.iloc[rows], truth, raw, model.findings, **options)
+    return {"calibration": dict(model.calibration), "before_calibration": before}
 
 
 def _score(

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from kontrast import console
 from kontrast.config import require, verb
-from kontrast.options import Device, at_least
+from kontrast.options import Calibrate, Device, at_least
 from kontrast.types import Outcome
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class FinetuneConfig:
     """Epochs without a better validation AUROC before stopping; 0: run them all. The best epoch is kept either way."""
     threshold_rule: Literal["f1", "youden"] = "f1"
     """How thresholds are chosen on the validation split."""
+    calibrate: Calibrate = "platt"
     encoder: str | None = None
     """Architecture, when ENCODER is `random`, `imagenet` or a file of weights."""
     size: int | None = None
@@ -226,7 +227,7 @@ def _close(
     from kontrast.artifacts.seen import Seen
     from kontrast.engine.checkpoint import remove_checkpoints
     from kontrast.engine.features import predict
-    from kontrast.engine.supervision import say_validation, thresholds, validate
+    from kontrast.engine.supervision import frozen, say_validation, validate
 
     task = begun.task
     probabilities = predict(classifier, task.pack, task.val, begun.device)
@@ -243,8 +244,8 @@ def _close(
         say_validation(scores, {})
         content = {"summary": summary, "protocol": "finetune", "label_policy": task.policy, **result.provenance()}
         save_classifier(
-            folder, classifier, thresholds=thresholds(task, probabilities, config.threshold_rule), config=begun.asked,
-            parents=begun.parents, content=content, seen=Seen.load(folder),
+            folder, classifier, **frozen(task, probabilities, config.threshold_rule, config.calibrate),
+            config=begun.asked, parents=begun.parents, content=content, seen=Seen.load(folder),
         )  # fmt: skip
         remove_checkpoints(folder, CLAIM)
     return summary

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from kontrast.config import require, verb
-from kontrast.options import Device, at_least
+from kontrast.options import Calibrate, Device, at_least
 from kontrast.types import Outcome
 
 
@@ -25,6 +25,7 @@ class ProbeConfig:
     """Findings to learn; all that have both classes among the training labels when left out."""
     threshold_rule: Literal["f1", "youden"] = "f1"
     """How thresholds are chosen on the validation split."""
+    calibrate: Calibrate = "platt"
     neighbours: int = 20
     """Neighbours of the kNN that is reported beside the linear probe."""
     encoder: str | None = None
@@ -85,13 +86,13 @@ def probe(
     with locked(folder):
         fitted = fit_probe(
             begun.encoder, begun.spec, begun.task, device=begun.device, batch_size=config.batch_size,
-            neighbours=config.neighbours, rule=config.threshold_rule,
+            neighbours=config.neighbours, rule=config.threshold_rule, calibrate=config.calibrate,
         )  # fmt: skip
         say_validation(fitted.summary["val"], {"kNN": fitted.summary["val_knn"]})
         summary = begun.task.counts() | fitted.summary
         content = {"summary": summary, "protocol": "probe", "label_policy": begun.task.policy}
         save_classifier(
-            folder, fitted.classifier, thresholds=fitted.thresholds, config=begun.asked, parents=begun.parents,
+            folder, fitted.classifier, **fitted.frozen, config=begun.asked, parents=begun.parents,
             content=content, seen=begun.seen,
         )  # fmt: skip
     return Outcome("probe", Path(out), "done", summary)
