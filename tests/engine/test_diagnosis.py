@@ -52,7 +52,7 @@ def test_a_remedy_names_options_that_there_are(name):
 def test_a_learning_rate_far_from_the_usual_is_named_first(name, times):
     usual = plan(name)
     said = likely_cause(replace(usual, lr=usual.lr * times), IMAGES)
-    assert f"Likely cause: --lr {usual.lr * times:g} where {usual.lr:g} is usual" in said
+    assert f"Likely cause: --lr {usual.lr * times:g} where {usual.lr:.3g} is usual" in said
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import kontrast
-from kontrast.artifacts.evaluation import decimal
+from kontrast.artifacts.wording import decimal
 from kontrast.errors import ArtifactError, OutputError, UsageError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -103,9 +103,9 @@ def test_every_number_is_that_of_scores_json(made, page):
     header, *rows = Tables(page).tables["scores"][0]
     keys = ["auroc", "ap", "f1", "kappa", "sensitivity", "specificity"]
     assert header[4:-1] == ["AUROC", "average precision", "F1", "kappa", "sensitivity", "specificity"]
-    assert [row[0] for row in rows] == ["Edema", "Fracture <b>", "macro of 1"]
+    assert [row[0] for row in rows] == ["Edema", "Fracture <b>", "macro of 1", "micro"]
     for row in rows:
-        entry = scores["findings"].get(row[0], scores["macro"])
+        entry = scores["micro"] if row[0] == "micro" else scores["findings"].get(row[0], scores["macro"])
         if row[0] in scores["findings"]:
             assert row[1:4] == [str(entry["n"]), str(entry["positives"]), decimal(entry["prevalence"])]
             assert row[-1] == decimal(entry["threshold"])
