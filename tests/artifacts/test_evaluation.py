@@ -5,16 +5,8 @@ import pandas as pd
 import pytest
 
 from kontrast.artifacts.card import claim, read_card
-from kontrast.artifacts.evaluation import (
-    SHOWN,
-    decimal,
-    means,
-    read_evaluation,
-    remarks,
-    say_scores,
-    summary,
-    write_evaluation,
-)
+from kontrast.artifacts.evaluation import read_evaluation, summary, write_evaluation
+from kontrast.artifacts.wording import SHOWN, decimal, means, remarks, say_scores
 from kontrast.errors import ArtifactError
 from kontrast.metrics.evaluation import score_table
 from kontrast.types import TRUTH_COLUMNS

@@ -3,7 +3,7 @@
 import json
 
 from kontrast.artifacts.card import read_card, write_card
-from kontrast.artifacts.evaluation import MORE, SHOWN
+from kontrast.artifacts.wording import MORE, SHOWN
 from kontrast.pages.results import MOST, evaluation_section, unlike_macros
 from kontrast.pages.sections import with_interval
 from pages.conftest import add_evaluation, found

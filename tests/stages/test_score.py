@@ -136,6 +136,8 @@ def test_another_system_on_the_same_cases(tmp_path, capsys) -> None:
     assert "Less the other system, on the same cases" in said
     shown = said[said.index("Less the other") :].splitlines()
     assert max(map(len, shown)) <= 80
+    page = Path(kontrast.report(tmp_path / "s", out=tmp_path / "page.html")).read_text()
+    assert "Less the other system, on the same cases" in page
     pd.DataFrame({"image_id": table["image_id"], "B": 0.5}).to_csv(tmp_path / "b.csv", index=False)
     pd.DataFrame({"image_id": table["image_id"], "A": 0.5}).to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(DataError, match="--against"):

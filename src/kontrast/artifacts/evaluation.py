@@ -7,7 +7,6 @@ scores.json       see metrics.evaluation
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,37 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kontrast import console
 from kontrast.artifacts.card import Card, Parent, read_card, verify_files, write_card
 from kontrast.artifacts.disk import atomic, write_json
 from kontrast.artifacts.files import cell
 from kontrast.errors import ArtifactError
-from kontrast.metrics.evaluation import mixed
-from kontrast.types import COMPETITION_FINDINGS, TRUTH_COLUMNS, PathLike
+from kontrast.types import TRUTH_COLUMNS, PathLike
 
 PREDICTIONS, TRUTH, SCORES = "predictions.csv", "truth.csv", "scores.json"
-
-SHOWN = {
-    "auroc": "AUROC", "ap": "average precision", "f1": "F1", "kappa": "Cohen's kappa", "sensitivity": "sensitivity",
-    "specificity": "specificity",
-}  # fmt: skip
-"""The scores that people are shown, and their words."""
-
-MORE = {
-    "mcc": "MCC", "balanced_accuracy": "balanced accuracy", "ppv": "PPV", "npv": "NPV",
-    "ppv_at_prevalence": "PPV at the stated prevalence", "npv_at_prevalence": "NPV at the stated prevalence",
-    "sensitivity_at_90_specificity": "sensitivity at 90 % specificity",
-    "sensitivity_at_95_specificity": "at 95 %",
-    "specificity_at_90_sensitivity": "specificity at 90 % sensitivity",
-    "specificity_at_95_sensitivity": "at 95 %",
-    "brier": "Brier", "ece": "ECE, bins of equal width", "ece_mass": "of equal mass",
-    "calibration_slope": "calibration slope", "calibration_intercept": "intercept",
-    "calibration_in_the_large": "in the large",
-}  # fmt: skip
-"""The other scores, which a page folds away, and their words."""
-
-MARK = "*"
-"""Stands beside the interval of a mean of which many replicates lacked a finding."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,179 +123,3 @@ def summary(scores: Mapping[str, Any]) -> dict[str, Any]:
     if "competition" in scores:
         extra["competition_auroc"] = {k: scores["competition"]["auroc"][k] for k in ("value", "low", "high")}
     return result | {"macro": macro} | extra
-
-
-def say_scores(scores: Mapping[str, Any]) -> None:
-    """Print the scores, 80 columns wide, with what a reader must know beside them."""
-    how, policy = scores["interval"], scores["label_policy"]
-    rows = [_row(name, entry) for name, entry in scores["findings"].items()]
-    rows += [_row(name, entry, mixed(entry["auroc"], how["replicates"])) for name, entry in means(scores).items()]
-    console.table(
-        f"Scores on {scores['split'] or 'these predictions'}",
-        ["finding", "n", "pos", "AUROC [95 %]", "AP", "F1", "kappa"],
-        rows,
-    )
-    console.say(f"Labels: {', '.join(f'{name} = {value}' for name, value in policy.items())}.")
-    console.say(f"Intervals: {how['replicates']:,} bootstrap replicates of {how['resampled']}, seed {how['seed']}.")
-    for text in [*cases(scores), *calibrated(scores), *remarks(scores)]:
-        console.say(f"  {text}")
-    if "against" in scores:
-        rows = [[name, *cells.values()] for name, cells in differences(scores["against"]).items()]
-        console.table("Less the other system, on the same cases", ["finding", *DIFFERENCES], rows)
-
-
-def calibrated(scores: Mapping[str, Any]) -> list[str]:
-    """What a correction of the probabilities changed, over the findings that it was fitted for, and for which not."""
-    if not scores.get("calibration"):
-        return []
-    fits, before = scores["calibration"]["findings"], scores["before_calibration"]["findings"]
-    done = [name for name in before if not fits[name]["reason"] and before[name]["brier"]["value"] is not None]
-    said = [f"Not calibrated: {name} ({one['reason']})." for name, one in fits.items() if one["reason"]]
-    if not done:
-        return said
-
-    def mean(entries: Mapping[str, Any], score: str) -> str:
-        return decimal(float(np.mean([entries[name][score]["value"] for name in done])))
-
-    after = scores["findings"]
-    return [
-        f"Probabilities are calibrated on validation ({scores['calibration']['method']}): Brier "
-        f"{mean(before, 'brier')} before, {mean(after, 'brier')} after; calibration error {mean(before, 'ece_mass')} "
-        f"before, {mean(after, 'ece_mass')} after (means over {len(done)} findings).",
-        *said,
-    ]
-
-
-DIFFERENCES = ("AUROC [95 %]", "p", "Holm", "AP [95 %]")
-"""What is shown of paired differences."""
-
-
-def differences(against: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Paired differences in words, by finding and then of the macro."""
-    entries = against["findings"] | {f"macro of {len(against['findings'])}": against["macro"]}
-    return {
-        name: dict(
-            zip(
-                DIFFERENCES,
-                (_text(e["auroc"]), decimal(e["auroc"]["p"]), decimal(e["auroc"].get("p_holm")), _text(e["ap"])),
-                strict=True,
-            )
-        )
-        for name, e in entries.items()
-    }
-
-
-def cases(scores: Mapping[str, Any]) -> list[str]:
-    """What a case is, where it is not simply an image, and what each view alone gives."""
-    if scores.get("by") == "study":
-        pooled = "highest" if scores["over_views"] == "max" else "mean"
-        return [
-            f"A case is a study ({scores['rows']:,} of {scores['images']:,} images): its score is the {pooled} of its "
-            "images', it is positive where one of them is; thresholds are those of images."
-        ]
-    return [
-        f"{name} ({table['rows']:,} images): macro AUROC {_text(table['macro']['auroc'])}, over "
-        f"{len(table['macro']['auroc']['findings'])} findings."
-        for name, table in scores.get("views", {}).items()
-    ]
-
-
-def means(scores: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The means of an evaluation by what they are called: each says of how many findings it is."""
-    macro, steady, five = (scores.get(name) for name in ("macro", "steady", "competition"))
-    named = {f"macro of {len(macro['auroc'].get('findings', []))}": macro} if macro else {}
-    if steady and steady["auroc"]["value"] is not None:
-        named[f"macro of {len(steady['auroc']['findings'])} steady"] = steady
-    if five and len(scores["findings"]) > len(COMPETITION_FINDINGS):
-        named["macro of CheXpert's 5"] = five
-    if len(scores["findings"]) > 1 and "micro" in scores:
-        named["micro"] = scores["micro"]
-    return named
-
-
-def remarks(scores: Mapping[str, Any]) -> list[str]:
-    """What must stand beside the table: why scores are undefined or weak, and what the means are of.
-
-    Each reason comes once, with the findings that it is about.
-    """
-    about: dict[str, list[str]] = {}
-    weak: dict[str, list[str]] = {}
-    for name, entry in scores["findings"].items():
-        weakness = entry.get("note") if entry["auroc"]["value"] is not None else None  # without a class no news
-        for text in [*_reasons(entry), *([weakness] if weakness else [])]:
-            meaning, facts = _parted(text)
-            if facts:
-                weak.setdefault(meaning, []).append(f"{name} ({facts})")
-            else:
-                about.setdefault(meaning, []).append(name)
-    total = len(scores["findings"])
-    said = [
-        f"{'All findings' if len(names) == total > 1 else ', '.join(names)}: {text}." for text, names in about.items()
-    ]
-    said += [f"{meaning[:1].upper()}{meaning[1:]}: {', '.join(facts)}." for meaning, facts in weak.items()]
-    return said + _of_means(scores)
-
-
-def _parted(text: str) -> tuple[str, str]:
-    """What a note or reason means, the same for many findings, and its facts about one: empty where there are none."""
-    if lacking := re.fullmatch(r"no interval: (\d+ of \d+) replicates (.+)", text):
-        return f"no interval, since many replicates {lacking[2]}", lacking[1]
-    if few := re.fullmatch(r"(?:few|wide|high): (.+), so (.+)", text):  # "few: only 12 positive patients, so the …"
-        return few[2], few[1]
-    return text, ""
-
-
-def _reasons(entry: Mapping[str, Any]) -> list[str]:
-    """Why scores of a finding, or their intervals, are undefined; where it is not AUROC's, with the scores' names."""
-    undefined: dict[str, list[str]] = {}
-    for score, words in SHOWN.items():
-        if entry[score]["value"] is None or entry[score].get("reason"):
-            undefined.setdefault(entry[score].get("reason") or "undefined on these cases", []).append(words)
-    texts = [
-        reason if SHOWN["auroc"] in which else f"{reason} ({', '.join(which)})" for reason, which in undefined.items()
-    ]
-    limit = entry.get("threshold_reason")
-    return [*texts, limit] if limit and limit not in undefined and entry["auroc"]["value"] is not None else texts
-
-
-def _of_means(scores: Mapping[str, Any]) -> list[str]:
-    """What the macro leaves out, and what its interval is worth."""
-    said = []
-    if absent := scores.get("not_learnt"):
-        why = ", ".join(f"{name} ({reason})" for name, reason in absent.items())
-        said.append(f"Not learnt by this classifier, so in no score and no mean: {why}.")
-    macro, total = scores["macro"]["auroc"], len(scores["findings"])
-    held = macro.get("findings")
-    if held is not None and 0 < len(held) < total:
-        said.append(f"The macro AUROC is the mean over the {len(held)} of {total} findings for which it is defined.")
-    how = scores.get("interval") or {}
-    replicates, unit = how.get("replicates", 0), "patient" if how.get("resampled") == "patients" else "case"
-    if mixed(macro, replicates):
-        text = (
-            f"{MARK} In {macro['incomplete']:,} of {replicates:,} replicates a finding had no positive or no negative "
-            f"{unit}, and the mean is over the others: this interval covers less than 95 % and may lie to one side."
-        )
-        steady = (scores.get("steady") or {}).get("auroc", {}).get("findings")
-        rare = [name for name in held or [] if name not in (steady or [])]
-        said.append(text + (f" The steady macro leaves out {', '.join(rare)}." if steady else ""))
-    return said
-
-
-def decimal(value: float | None) -> str:
-    """Three decimals as papers print shares: `.874`; a dash for what is undefined."""
-    if value is None:
-        return "–"
-    text = f"{value:.3f}"
-    return text.replace("0.", ".", 1) if abs(value) < 0.9995 else text[:-1]
-
-
-def _row(name: str, entry: Mapping[str, Any], marked: bool = False) -> list[str]:
-    area = _text(entry["auroc"]) + (MARK if marked and entry["auroc"]["low"] is not None else "")
-    counts = [str(entry.get("n", "")), str(entry.get("positives", ""))]
-    return [name, *counts, area, *(decimal(entry[score]["value"]) for score in ("ap", "f1", "kappa"))]
-
-
-def _text(found: Mapping[str, Any]) -> str:
-    """A score with its interval, where it has one: `.874 [.812, .921]`."""
-    ends = f" [{decimal(found['low'])}, {decimal(found['high'])}]" if found["low"] is not None else ""
-    return decimal(found["value"]) + ends

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kontrast.artifacts.evaluation import decimal
+from kontrast.artifacts.wording import decimal
 from kontrast.pages import figures
 from kontrast.pages.drawing import COLOURS, GREY
 from kontrast.pages.results import PROTOCOLS

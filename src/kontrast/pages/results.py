@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kontrast.artifacts.evaluation import MARK, MORE, SCORES, SHOWN, calibrated, cases, decimal, means, remarks
+from kontrast.artifacts.evaluation import SCORES
+from kontrast.artifacts.wording import MARK, MORE, SHOWN, calibrated, cases, decimal, differences, means, remarks
 from kontrast.metrics.evaluation import mixed
 from kontrast.pages import figures
 from kontrast.pages.drawing import Look
@@ -51,6 +52,7 @@ def _table(one: Found, classifiers: Mapping[str, Found]) -> dict[str, Any]:
         "rows": _score_rows(scores),
         "more": _more(scores),
         "remarks": [*cases(scores), *calibrated(scores), *remarks(scores)],
+        "against": differences(scores["against"]) if "against" in scores else {},
         "reliability": figures.reliability(_reliability(scores)) if scores.get("reliability") else None,
         "overlap": overlap.get("text") if isinstance(overlap, Mapping) else overlap,
         "note": scores.get("note"),

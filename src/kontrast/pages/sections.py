@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kontrast.artifacts.card import Card, verify_files
-from kontrast.artifacts.evaluation import decimal
+from kontrast.artifacts.wording import decimal
 from kontrast.pages import figures
 from kontrast.pages.drawing import COLOURS, Look, data_uri
 

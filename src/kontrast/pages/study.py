@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from kontrast.artifacts.card import CARD, verify_files
-from kontrast.artifacts.evaluation import MARK, SCORES, decimal
+from kontrast.artifacts.evaluation import SCORES
+from kontrast.artifacts.wording import MARK, decimal
 from kontrast.metrics.evaluation import mixed
 from kontrast.pages import figures
 from kontrast.pages.drawing import Look

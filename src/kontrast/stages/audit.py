@@ -200,7 +200,7 @@ def _summary(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _say(found: dict[str, Any], summary: dict[str, Any]) -> None:
-    from kontrast.artifacts.evaluation import decimal
+    from kontrast.artifacts.wording import decimal
 
     _say_shared(found)
     for name, entry in found["packs"].items():
@@ -253,7 +253,7 @@ def _say_shared(found: dict[str, Any]) -> None:
 
 
 def _say_classifier(name: str, entry: dict[str, Any]) -> None:
-    from kontrast.artifacts.evaluation import decimal
+    from kontrast.artifacts.wording import decimal
 
     for split, met in entry["overlap"].items():
         (console.warn if split == "test" and met["patients"] != 0 else console.say)(f"{name} {split}: {met['text']}.")

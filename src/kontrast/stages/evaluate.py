@@ -87,9 +87,10 @@ def evaluate(
     """
     from kontrast.artifacts.card import claim, parent, read_card
     from kontrast.artifacts.classifier import load_classifier
-    from kontrast.artifacts.evaluation import say_scores, write_evaluation
+    from kontrast.artifacts.evaluation import write_evaluation
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
+    from kontrast.artifacts.wording import say_scores
     from kontrast.engine.precision import resolve_device
     from kontrast.engine.scoring import check_request
 

@@ -80,9 +80,10 @@ def score(
         UsageError: --id or --patient is no column, or a label policy is unknown.
     """
     from kontrast.artifacts.card import claim, read_card
-    from kontrast.artifacts.evaluation import say_scores, write_evaluation
+    from kontrast.artifacts.evaluation import write_evaluation
     from kontrast.artifacts.foreign import match
     from kontrast.artifacts.lock import locked
+    from kontrast.artifacts.wording import say_scores
     from kontrast.engine.scoring import check_request
 
     predictions, truth = Path(predictions), Path(truth)

@@ -1,0 +1,34 @@
+"""The tables of docs/reading-scores.md are those of the committed results."""
+
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "reading-scores.md").read_text(encoding="utf-8")
+
+
+def results(name: str) -> list[dict]:
+    return json.loads((ROOT / "benchmarks" / "results" / name).read_text(encoding="utf-8"))["results"]
+
+
+def test_coverage_of_intervals() -> None:
+    for one in results("interval_coverage.json"):
+        setting = f"{one['patients']:,} × {one['images_each']}{', mixed' if one['mixed'] else ''}"
+        covered = " | ".join(f"{one[way]['coverage']:.3f}" for way in ("percentile", "bca", "delong", "delong_logit"))
+        assert f"| {setting} | {one['positive_patients']} | {one['auroc']:.3f} | {covered} |" in PAGE
+
+
+def test_calibration_on_other_cases() -> None:
+    for one in results("calibration.json"):
+        cells = [f"{one['none']['log_loss']:.3f}, {one['none']['ece']:.3f}"]
+        for method, digits in (("temperature", 0), ("platt", 1)):
+            found = one[method]
+            cells.append(f"{found['log_loss']:.3f}, {found['ece']:.3f} ({100 * found['worse']:.{digits}f} %)")
+        assert f"| {one['positives']} | {' | '.join(cells)} |" in PAGE
+
+
+def test_bca_covers_as_the_page_says() -> None:
+    for one in results("interval_coverage.json"):
+        fewest = min(one["positive_patients"], one["patients"] - one["positive_patients"])
+        if fewest >= 60 or (fewest >= 30 and one["auroc"] <= 0.93):
+            assert 0.93 <= one["bca"]["coverage"] <= 0.97
