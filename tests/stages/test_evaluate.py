@@ -10,11 +10,13 @@ from sklearn.metrics import roc_auc_score
 import kontrast
 from helpers import make_pack
 from kontrast.artifacts.card import claim, parent, write_card
-from kontrast.artifacts.classifier import Classifier, save_classifier
+from kontrast.artifacts.classifier import Classifier, load_classifier, save_classifier
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen
 from kontrast.data.identity import Key
+from kontrast.engine.features import predict
 from kontrast.errors import ArtifactError, DataError, LeakageError, OutputError, UsageError
+from kontrast.metrics.thresholds import choose
 from kontrast.nn.encoders import EncoderSpec, build_encoder
 
 QUICK = {"replicates": 40, "device": "cpu"}
@@ -229,6 +231,13 @@ def test_probabilities_are_calibrated_as_validation_said_and_calls_stay(tmp_path
         assert none["auroc"] == platt["auroc"] and none["brier"] != platt["brier"]
         before = found["platt"][2]["before_calibration"]["findings"][name]
         assert before["brier"]["value"] == pytest.approx(none["brier"]["value"], abs=1e-12)
+    model, card, _ = load_classifier(tmp_path / "platt")  # thresholds are on the corrected scale
+    data = Pack.open(pack)
+    val = data.rows("val")
+    labels = np.nan_to_num(data.labels(val)) == 1
+    for f, name in enumerate(model.findings):
+        chosen = choose(labels[:, data.findings.index(name)], predict(model, data, val)[:, f])["value"]
+        assert card.content["thresholds"][name]["value"] == pytest.approx(chosen, abs=1e-6)
     assert "calibration" not in found["none"][2] and found["none"][2]["reliability"]
     assert found["none"][2]["reliability"] == found["platt"][2]["before_calibration"]["reliability"]
     assert "Probabilities are calibrated on validation (platt)" in capsys.readouterr().out
