@@ -45,7 +45,7 @@ SPOILT: list[tuple[str, dict[str, Any]]] = [
     ("simclr", {"lr": 0.3}),
     ("simclr", {"temperature": 100.0}),
     ("byol", {"lr": 0.05}),
-    ("byol", {"lr": 0.5, "momentum": 0.0}),
+    ("byol", {"lr": 0.05, "momentum": 0.0}),
     ("simsiam", {"lr": 5.0}),
     ("swav", {"lr": 0.3}),
     ("swav", {"options": {"epsilon": 10.0}}),

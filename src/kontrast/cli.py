@@ -99,6 +99,9 @@ def main(argv: list[str] | None = None) -> NoReturn:
 
 def _fail(error: KontrastError, words: list[str], *, as_json: bool) -> NoReturn:
     """End with an error: words for people on standard error, with `--json` an object on standard output too."""
+    if isinstance(error, Interrupted):
+        # torchrun ends with SIGTERM all whose fellow ended first; each should still be seen to have saved.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print(file=sys.stderr)
     for text, indent in ((f"kontrast: {error.problem}", ""), (error.fix, "  ")):
         print(console.fitted(text, sys.stderr, indent), file=sys.stderr)

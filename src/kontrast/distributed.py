@@ -11,13 +11,18 @@ they are summed, and each keeps its own slice.
 
 import contextlib
 import os
+import time
+import uuid
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from kontrast.errors import UsageError
 
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
@@ -38,8 +43,42 @@ def start(device: str | torch.device = "cpu") -> torch.device:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        store, rank, world = next(dist.rendezvous("env://"))
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=meet(store, rank, world), rank=rank, world_size=world)
     return device
+
+
+def meet(store: dist.Store, rank: int, world: int) -> dist.Store:
+    """The store, with a prefix that only the processes that are there now share.
+
+    torchrun keeps one store through all its restarts, and in it the addresses of processes that are gone. Who reads
+    one of those waits for the dead: with torch 2.13 restarts hung at random. So each process shows itself by a word
+    that nobody had before; the first one answers that word with the name of this life, and goes on when each has taken
+    it up. The words of the dead it answers in vain.
+
+    Raises:
+        UsageError: not all came within the store's time.
+    """
+    word = uuid.uuid4().hex
+    if rank != 0:
+        store.set(f"here/{rank}", word)
+        life = store.get(f"life/{word}").decode()  # waits for it
+        store.set(f"met/{life}/{rank}", word)
+        return dist.PrefixStore(life, store)
+    patience: timedelta = store.timeout  # type: ignore[attr-defined]
+    missing, ends = set(range(1, world)), time.monotonic() + patience.total_seconds()
+    while missing:
+        for other in [other for other in missing if store.check([f"here/{other}"])]:
+            store.set(f"life/{store.get(f'here/{other}').decode()}", word)
+        missing = {other for other in missing if not store.check([f"met/{word}/{other}"])}
+        if time.monotonic() > ends:
+            raise UsageError(
+                f"WORLD_SIZE says {world} processes, but {world - len(missing)} have come.",
+                fix="Start them all, by torchrun or with RANK from 0 to one less than WORLD_SIZE.",
+            )
+        time.sleep(0.01)
+    return dist.PrefixStore(word, store)
 
 
 def stop() -> None:
@@ -135,7 +174,8 @@ def wrap(module: M, device: torch.device, **options: Any) -> M | nn.parallel.Dis
     if world_size() == 1:
         return module
     ids = [device.index] if device.type == "cuda" else None
-    warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")  # it is, and none is unused
+    # torch 2.13 renames this one, and its new name synchronises more.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     return nn.parallel.DistributedDataParallel(
         module, device_ids=ids, broadcast_buffers=False, find_unused_parameters=True, **options
     )

@@ -4,13 +4,17 @@ import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from distributed.problem import losses
 from kontrast import distributed as d
+from kontrast.errors import UsageError
 
 HERE = Path(__file__).parent
 X = [torch.arange(6.0).reshape(3, 2) + 10 * r for r in range(2)]
@@ -101,3 +105,27 @@ def test_in_one_process_all_of_it_is_the_identity(monkeypatch):
     assert d.broadcast_object("a") == "a" and d.main_first(lambda: 4) == 4
     d.barrier()
     d.stop()
+
+
+def test_a_restart_meets_none_of_the_dead():
+    """The store of torchrun outlives the processes: words and addresses of earlier lives stand in it."""
+    store = dist.HashStore()
+    store.set_timeout(timedelta(seconds=20))
+    for life in range(3):
+        if life == 1:  # killed before the first process answered
+            store.set("here/1", "of one who is gone")
+            store.set("here/2", "of another")
+        with ThreadPoolExecutor(3) as pool:
+            met = list(pool.map(lambda rank: d.meet(store, rank, 3), range(3)))
+        for rank, own in enumerate(met):
+            assert not own.check(["address"]), "one of an earlier life"
+            own.set(f"from {rank}", str(life))
+        met[0].set("address", "of this life")
+        assert all(own.get(f"from {rank}") == str(life).encode() for own in met for rank in range(3))
+
+
+def test_who_does_not_come_is_waited_for_no_longer_than_the_store_waits():
+    store = dist.HashStore()
+    store.set_timeout(timedelta(seconds=0.1))
+    with pytest.raises(UsageError, match="says 3 processes, but 1 have come"):
+        d.meet(store, 0, 3)

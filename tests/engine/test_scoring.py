@@ -6,6 +6,7 @@ import pytest
 
 from kontrast.engine.scoring import by_study, check_request, parse_prevalence, score_rows
 from kontrast.errors import DataError, UsageError
+from kontrast.metrics.calibration import reliability
 from kontrast.metrics.evaluation import score_table
 
 
@@ -39,6 +40,7 @@ def test_scores_by_study_and_by_view_are_those_of_the_rows() -> None:
     y, s, first = by_study(truth, scores, table["study_id"].to_numpy())
     people = table["patient_id"].to_numpy()
     alone = score_table(y, s, ["A", "B"], patients=people[first], **options)
+    assert found.pop("reliability") == reliability(y, s)  # these scores lie in 0 to 1
     assert found == alone | {"by": "study", "over_views": "max", "images": 90} and found["rows"] == 40
     found = score_rows(table, truth, scores, ["A", "B"], patients_known=False, by="view", **options)
     lateral = np.arange(90) % 2 == 1

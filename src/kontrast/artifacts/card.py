@@ -236,7 +236,8 @@ def claim(
                 return Claim(folder, "changed")
             _refuse_other(folder, found, wanted, state, offered=allow_changes is False)
             return Claim(folder, state)  # type: ignore[arg-type]
-    if folder.is_dir() and any(folder.iterdir()):
+    # A kill in the middle of a claim leaves nothing but half of it.
+    if folder.is_dir() and any(path.name != f".{CLAIM}.partial" for path in folder.iterdir()):
         raise OutputError(
             f"--out {folder} is not empty and holds no {kind} of kontrast's.",
             fix="Name a folder that does not exist yet; kontrast overwrites nothing.",

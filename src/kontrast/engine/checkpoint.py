@@ -136,7 +136,8 @@ def remove_checkpoints(folder: Path, *more: str) -> None:
     """Delete all checkpoints, and the other files named: the work they protected is finished."""
     for path in list_checkpoints(folder):
         _remove(path)
-    for left in (*folder.glob(f"{PATTERN}.sha256"), *(folder / name for name in more)):
+    there = [folder / name for name in more if (folder / name).exists()]  # a read-only disk refuses even no deletion
+    for left in (*folder.glob(f"{PATTERN}.sha256"), *there):
         left.unlink(missing_ok=True)
 
 

@@ -9,6 +9,7 @@ import torch
 from kontrast import console, distributed
 from kontrast.artifacts.card import CLAIM, Parent, claim, parents_of, read_card
 from kontrast.artifacts.encoder import load_encoder, source_name
+from kontrast.artifacts.lock import LOCK
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen
 from kontrast.config import to_dict
@@ -80,7 +81,7 @@ def start(
     if look.state == "done":
         console.say(f"{out} is already done.")
         if distributed.is_main() and not dry_run:
-            remove_checkpoints(Path(out), CLAIM)
+            remove_checkpoints(Path(out), CLAIM, LOCK)
         return Outcome(verb, Path(out), "already done", read_card(out).content["summary"])
     network, spec, seen = load_encoder(encoder, encoder=config.encoder, size=config.size, seed=config.seed, pack=data)
     task = labelled(

@@ -295,7 +295,8 @@ def _train(
 def _tidy(out: Path) -> None:
     """Drop what only an unfinished run needs."""
     from kontrast.artifacts.card import CLAIM
+    from kontrast.artifacts.lock import LOCK
     from kontrast.engine.checkpoint import remove_checkpoints
     from kontrast.engine.planning import PLAN
 
-    remove_checkpoints(out, PLAN, CLAIM)
+    remove_checkpoints(out, PLAN, CLAIM, LOCK)
