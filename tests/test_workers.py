@@ -6,12 +6,11 @@ import subprocess
 import sys
 import time
 import warnings
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from kontrast.workers import Apart, WorkerDied, run
+from kontrast.workers import WorkerDied, run
 
 
 def double(number, wait=0.0):
@@ -30,9 +29,10 @@ def test_results_come_in_the_order_of_the_jobs():
     assert list(run(double, jobs, 2)) == [0, 2, 4, 6, 8, 10, 12, 14]
 
 
-def test_begin_is_called_in_each_process_before_its_jobs(monkeypatch):
-    begin = partial(os.putenv, "BEGUN", "yes")
-    assert set(run(subprocess.check_output, [(["printenv", "BEGUN"],)] * 4, 2, begin)) == {b"yes\n"}
+def test_threads_of_this_process_keep_the_order_too():
+    jobs = [(i, 0.05 * (i % 2 == 0)) for i in range(8)]
+    assert list(run(double, jobs, 2, threads=True)) == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert set(run(os.getpid, [()] * 4, 2, threads=True)) == {os.getpid()}
 
 
 def test_a_death_is_told_apart_and_results_before_it_are_kept():
@@ -48,15 +48,6 @@ def test_given_up_it_says_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         results.close()
-
-
-def test_apart_a_death_is_that_job_s_and_the_next_has_a_new_process():
-    with Apart() as apart:
-        assert apart(double, 1) == 2
-        for _ in range(2):
-            with pytest.raises(WorkerDied):
-                apart(die, 3)
-        assert apart(double, 2) == 4
 
 
 ORPHANS = """

@@ -50,6 +50,10 @@ TABLE_COLUMNS: tuple[str, ...] = (
 )
 """The columns of a Pack's `table.csv` before its findings."""
 
+EXTRA_COLUMNS: tuple[str, ...] = ("laterality", "device", "burned_in")
+"""Columns after the findings, where a source gives them: `L`, `R` or `B`; maker and model; whether there is text in the
+pixels (`yes`, `no`)."""
+
 TRUTH_COLUMNS: tuple[str, ...] = ("image_id", "patient_id", "study_id", "split", "view", "sex", "age")
 """The columns of an evaluation's `truth.csv` before its findings."""
 

@@ -1,7 +1,6 @@
 """Jobs in processes of their own, through joblib: results in order, Ctrl-C without noise, no process left behind.
 
-A process that dies at work (a decoder that crashes, memory that ends) is `WorkerDied` here; who was at fault is found
-out with `Apart`, one job at a time.
+A process that dies at work is `WorkerDied` here. Work on files that may bring it down belongs into `apart`.
 """
 
 import contextlib
@@ -26,7 +25,8 @@ def run(
     function: Callable[..., Any],
     jobs: Sequence[tuple[Any, ...]],
     processes: int,
-    begin: Callable[[], Any] | None = None,
+    *,
+    threads: bool = False,
 ) -> Generator[Any, None, None]:
     """`function(*job)` for each job, in their order.
 
@@ -34,7 +34,7 @@ def run(
         function: must be found by import, or be picklable by value.
         jobs: arguments of each call.
         processes: how many work at a time.
-        begin: called once in each process before its first job.
+        threads: threads of this process do, since the jobs wait for processes of their own.
 
     Raises:
         WorkerDied: after the results of the jobs before; from then on nothing comes.
@@ -42,9 +42,10 @@ def run(
     from joblib import Parallel, delayed
     from joblib.externals.loky import BrokenProcessPool
 
+    where: dict[str, Any] = {"backend": "loky", "initializer": _begin, "initargs": (os.getpid(),)}
     pool = Parallel(
-        n_jobs=processes, backend="loky", initializer=_begin, initargs=(os.getpid(), begin), return_as="generator",
-        batch_size=1, pre_dispatch=AHEAD * processes,
+        n_jobs=processes, return_as="generator", batch_size=1, pre_dispatch=AHEAD * processes,
+        **({"backend": "threading"} if threads else where),
     )  # fmt: skip
     results: Any = None
     try:
@@ -61,45 +62,7 @@ def run(
                 results.close()
 
 
-class Apart:
-    """One process beside this one, replaced whenever it dies: for jobs of which one may bring its process down."""
-
-    def __init__(self, begin: Callable[[], Any] | None = None) -> None:
-        self._begin = begin
-        self._pool: Any = None
-
-    def __call__(self, function: Callable[..., Any], *job: Any) -> Any:
-        """`function(*job)`.
-
-        Raises:
-            WorkerDied: at this very job.
-        """
-        from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
-
-        try:
-            with _deaf_to_ctrl_c():
-                if self._pool is None:
-                    self._pool = ProcessPoolExecutor(1, initializer=_begin, initargs=(os.getpid(), self._begin))
-                future = self._pool.submit(function, *job)
-            return future.result()
-        except BrokenProcessPool:
-            self.close()
-            raise WorkerDied from None
-
-    def close(self) -> None:
-        """End the process."""
-        if self._pool is not None:
-            self._pool.shutdown(kill_workers=True)
-            self._pool = None
-
-    def __enter__(self) -> "Apart":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _begin(parent: int, begin: Callable[[], Any] | None) -> None:
+def _begin(parent: int) -> None:
     """See to it that this process ends soon after the one it works for, which may be killed and tell nobody."""
 
     def watch() -> None:
@@ -108,8 +71,6 @@ def _begin(parent: int, begin: Callable[[], Any] | None) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    if begin is not None:
-        begin()
 
 
 @contextlib.contextmanager

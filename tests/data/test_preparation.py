@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 
-from kontrast.data.decode import DecodeError
 from kontrast.data.intensity import denoise, equalize
 from kontrast.data.preparation import Treatment, prepare_image, prepare_images, suggest_size
 
@@ -46,27 +45,25 @@ def test_sixteen_bits_stay(tmp_path):
     assert out.dtype == np.uint16 and len(np.unique(out)) > 3000
 
 
-def test_a_bad_file_gives_its_reason_and_the_others_go_on(tmp_path, image, monkeypatch):
+class Faulty:
+    """In the place of masks: a fault of another kind than those that decoding knows."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def read(self, *_):
+        raise self.error("PATIENT^NAME")
+
+
+def test_a_bad_file_gives_its_reason_and_the_others_go_on(tmp_path, image):
     (tmp_path / "b.png").write_bytes(b"")
     out = prepare_images(tmp_path, ["b.png", "a.png", "c.png"], Treatment(size=16))
     assert out[0] == "empty file" and out[2] == "file not found" and out[1].pixels.shape == (16, 16)
-
-    def broken(path):
-        raise MemoryError("PATIENT^NAME")
-
-    monkeypatch.setattr("kontrast.data.preparation.decode", broken)
-    assert prepare_images(tmp_path, ["a.png"], Treatment(size=16)) == ["unexpected MemoryError"]
-    with pytest.raises(MemoryError):
-        prepare_image(tmp_path, "a.png", Treatment(size=16))
-
-
-def test_ctrl_c_is_no_bad_file(tmp_path, image, monkeypatch):
-    def interrupted(path):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("kontrast.data.preparation.decode", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        prepare_images(tmp_path, ["a.png"], Treatment(size=16))
+    for error, reason in ((ValueError, "unexpected ValueError"), (MemoryError, "needs more than 4 GiB of memory")):
+        (found,) = prepare_images(tmp_path, ["a.png"], Treatment(size=16), Faulty(error))
+        assert found.startswith(reason) and "PATIENT" not in found
+        with pytest.raises(error):
+            prepare_image(tmp_path, "a.png", Treatment(size=16), Faulty(error))
 
 
 @pytest.mark.parametrize(
@@ -86,11 +83,6 @@ def test_a_size_is_suggested_when_nothing_can_be_read(tmp_path):
 
 def test_only_some_images_are_looked_at(tmp_path, monkeypatch):
     seen = []
-
-    def look(path):
-        seen.append(path)
-        raise DecodeError("no")
-
-    monkeypatch.setattr("kontrast.data.preparation.measure", look)
+    monkeypatch.setattr("kontrast.apart.Apart.map", lambda self, function, jobs: seen.extend(jobs) or [])
     suggest_size(tmp_path, [str(i) for i in range(1000)])
-    assert len(seen) == 64 and seen[-1].name > "9"
+    assert len(seen) == 64 and seen[-1][0].name > "9"

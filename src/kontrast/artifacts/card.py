@@ -21,7 +21,7 @@ from kontrast.types import PathLike
 
 PROTOCOLS: dict[str, int] = {
     "phantom": 1,
-    "pack": 1,
+    "pack": 2,
     "encoder": 1,
     "classifier": 2,
     "evaluation": 1,

@@ -39,7 +39,8 @@ class Pack:
         path: its folder.
         card: its card.
         table: `table.csv`: text columns as str with "" for blank; `age` and the findings float, NaN for blank
-            (findings: 1, 0, -1 uncertain, NaN not mentioned); `height` and `width` int, of the source image.
+            (findings: 1, 0, -1 uncertain, NaN not mentioned); `height` and `width` int, of the source image; last
+            those of EXTRA_COLUMNS that the source gave, as text.
     """
 
     path: Path
@@ -68,7 +69,7 @@ class Pack:
             else:
                 console.say(f"  {folder}: image checksums not compared (more than 2 GiB); `kontrast pack verify` does.")
         verify_files(folder, names)
-        pack = cls(path=folder, card=card, table=_read_table(folder / TABLE, tuple(card.content["findings"])))
+        pack = cls(path=folder, card=card, table=_read_table(folder / TABLE, card.content))
         if len(pack) != card.content["rows"]:
             raise _damaged(folder / TABLE, f"{card.content['rows']:,} rows expected, {len(pack):,} found")
         _ = pack._shards  # maps every shard, which checks its header and size
@@ -208,8 +209,9 @@ class Pack:
         return {"path": self.path, "card": self.card, "table": self.table}
 
 
-def _read_table(path: Path, findings: tuple[str, ...]) -> pd.DataFrame:
+def _read_table(path: Path, content: dict[str, Any]) -> pd.DataFrame:
     """`table.csv` with the types that Pack.table promises."""
+    findings, extra = content["findings"], content.get("extra", [])  # protocol 1 has no `extra`
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, encoding_errors="surrogateescape")
         for name in ("age", *findings):
@@ -218,7 +220,7 @@ def _read_table(path: Path, findings: tuple[str, ...]) -> pd.DataFrame:
             table[name] = pd.to_numeric(table[name]).astype(np.int64)
     except (ValueError, KeyError):
         raise _damaged(path, "a column is missing, or holds what is no number") from None
-    if tuple(table.columns) != (*TABLE_COLUMNS, *findings):
+    if tuple(table.columns) != (*TABLE_COLUMNS, *findings, *extra):
         raise _damaged(path, "its columns are not those of its card")
     return table
 

@@ -42,7 +42,7 @@ class Shard:
 
     Attributes:
         images: (n, size, size) of the Pack's dtype; n may be 0 when no file could be read.
-        rows: n mappings from each of TABLE_COLUMNS and the findings to a value; None and NaN are written blank.
+        rows: n mappings from each of the writer's `columns` to a value; None and NaN are written blank.
         content: (n, 4) first row, end row, first column, end column of the picture within its padding; None: all of it.
         masks: name → {position in the shard: (size, size) bool}; positions without a mask are left out.
         rejects: (file, reason) of what could not be read.
@@ -65,6 +65,7 @@ class PackWriter:
         size: side of the square images in pixels.
         dtype: `uint8` or `uint16`.
         key_id: name of the key that made the ids (`Key.id`).
+        extra: columns after the findings.
     """
 
     folder: Path
@@ -72,11 +73,12 @@ class PackWriter:
     size: int
     dtype: str = "uint8"
     key_id: str
+    extra: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The header of `table.csv`."""
-        return (*TABLE_COLUMNS, *self.findings)
+        return (*TABLE_COLUMNS, *self.findings, *self.extra)
 
     def part(self, index: int) -> Path:
         """The file whose presence says that shard `index` is whole."""
@@ -172,6 +174,7 @@ class PackWriter:
             files=[TABLE, REJECTS, *(extra or {}), *written, *files],
             content={
                 "findings": list(self.findings),
+                "extra": list(self.extra),
                 "size": self.size,
                 "rows": len(rows),
                 "dtype": self.dtype,

@@ -16,15 +16,15 @@ from kontrast.artifacts.pack_summary import top_reasons
 from kontrast.artifacts.pack_writer import PARTS, REJECTS, PackWriter, Shard, shard_rows
 from kontrast.data.identity import Key
 from kontrast.data.masks import MaskSource
-from kontrast.data.preparation import Prepared, Treatment, one_thread, prepare_images
+from kontrast.data.preparation import Prepared, Treatment, prepare_images
 from kontrast.data.sheet import before_and_after, png
 from kontrast.errors import DataError, OutputError
-from kontrast.workers import AHEAD, Apart, WorkerDied, run
+from kontrast.types import EXTRA_COLUMNS
+from kontrast.workers import run
 
 CHUNK = 32
 """Files that a worker takes at a time: enough to hide the cost of handing over, few enough to share out evenly."""
-PLAN, PREVIEW, READING = "plan.json", "preview.png", "reading.txt"
-CRASHED = "brings down the process that reads it (a fault in its decoder, or too little memory)"
+PLAN, PREVIEW = "plan.json", "preview.png"
 Read = Prepared | str
 """An image, or why there is none."""
 
@@ -36,7 +36,7 @@ class Plan:
     Attributes:
         src: the source folder.
         table: one row per image in the Pack's order: `source, patient, study, split, view, sex, age` (raw ids)
-            and the findings.
+            and the findings, then any of EXTRA_COLUMNS.
         findings: the label columns.
         treatment: what is done to each image.
         masks: where masks are, if anywhere.
@@ -52,6 +52,11 @@ class Plan:
     key: Key
     fingerprint: str
 
+    @property
+    def extra(self) -> tuple[str, ...]:
+        """The columns after the findings."""
+        return tuple(name for name in EXTRA_COLUMNS if name in self.table and name not in self.findings)
+
     def row(self, position: int, image: Prepared) -> dict[str, Any]:
         """A row of table.csv; here raw ids end."""
         record = self.table.iloc[position]
@@ -63,7 +68,7 @@ class Plan:
             "sha256": image.sha256,
             "height": image.height,
             "width": image.width,
-            **{name: record[name] for name in ("split", "view", "sex", "age", "source", *self.findings)},
+            **{name: record[name] for name in ("split", "view", "sex", "age", "source", *self.findings, *self.extra)},
         }
 
 
@@ -73,7 +78,12 @@ def fingerprint(src: Path, table: pd.DataFrame, key: Key) -> str:
     Keyed, because a plain hash of a small table would let anyone test guesses at the patient ids in it.
     """
     sizes = [_size(src / str(source)) for source in table["source"]]
-    lines = table.assign(bytes=sizes).to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    # What a header says beside the rest is left out: earlier versions did not read it, and the sizes stand for it.
+    lines = (
+        table.drop(columns=list(EXTRA_COLUMNS), errors="ignore")
+        .assign(bytes=sizes)
+        .to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    )
     return key.hash(lines, 32)
 
 
@@ -106,7 +116,7 @@ def fill(plan: Plan, writer: PackWriter, *, workers: int) -> None:
         console.say(f"  resuming: {done:,} of {len(sources):,} images are packed already")
     chunks = [(at, min(at + CHUNK, end)) for _, (first, end) in todo for at in range(first, end, CHUNK)]
     with console.progress("prepare", len(sources), "images", done) as line:
-        results = _run(plan, [sources[a:b] for a, b in chunks], workers, writer.folder / PARTS / READING)
+        results = _run(plan, [sources[a:b] for a, b in chunks], workers)
         try:
             for index, (first, end) in todo:
                 images: list[Read] = []
@@ -178,58 +188,11 @@ def refuse_mostly_unread(plan: Plan, writer: PackWriter) -> None:
     )
 
 
-def _run(plan: Plan, chunks: Sequence[list[str]], workers: int, mark: Path) -> Generator[list[Read], None, None]:
-    """What becomes of each chunk, in order. A file that brings down the process that reads it is a reason too."""
-    if workers == 1:
-        yield from _here(plan, chunks, mark)
-        return
-    at = 0
-    while at < len(chunks):
-        jobs = [(plan.src, chunk, plan.treatment, plan.masks) for chunk in chunks[at:]]
-        results = run(prepare_images, jobs, workers, one_thread)
-        try:
-            for images in results:
-                yield images
-                at += 1
-        except WorkerDied:
-            # Whatever was being read when it died is one of the next few chunks.
-            for images in _apart(plan, chunks[at : at + AHEAD * workers]):
-                yield images
-                at += 1
-        finally:
-            results.close()
-
-
-def _here(plan: Plan, chunks: Sequence[list[str]], mark: Path) -> Generator[list[Read], None, None]:
-    """In this process, which a file may bring down: `mark` then tells the next run in which chunk."""
-    died_in = mark.read_text(encoding="utf-8", errors="surrogateescape") if mark.is_file() else ""
-    try:
-        for chunk in chunks:
-            mark.write_text(chunk[0], encoding="utf-8", errors="surrogateescape")
-            if chunk[0] == died_in:
-                yield from _apart(plan, [chunk])
-            else:
-                yield prepare_images(plan.src, chunk, plan.treatment, plan.masks)
-    finally:
-        mark.unlink(missing_ok=True)
-
-
-def _apart(plan: Plan, chunks: Sequence[list[str]]) -> Generator[list[Read], None, None]:
-    """File by file in a process that may die; twice in a row, for memory may have ended for another's sake."""
-    console.say("  a process died while reading: its files are read one by one")
-    with Apart(one_thread) as apart:
-        for chunk in chunks:
-            images: list[Read] = []
-            for source in chunk:
-                for _ in range(2):
-                    try:
-                        images += apart(prepare_images, plan.src, [source], plan.treatment, plan.masks)
-                        break
-                    except WorkerDied:
-                        continue
-                else:
-                    images.append(CRASHED)
-            yield images
+def _run(plan: Plan, chunks: Sequence[list[str]], workers: int) -> Generator[list[Read], None, None]:
+    """What becomes of each chunk, in order. Threads suffice here: the work is done in processes apart, one for each."""
+    yield from run(
+        prepare_images, [(plan.src, chunk, plan.treatment, plan.masks) for chunk in chunks], workers, threads=True
+    )
 
 
 def _shard(plan: Plan, sources: Sequence[str], first: int, results: Sequence[Read]) -> Shard:

@@ -9,6 +9,7 @@ from statistics import median
 import cv2
 import numpy as np
 
+from kontrast.apart import Ended, borrowed
 from kontrast.data.decode import DecodeError, decode, measure
 from kontrast.data.intensity import denoise, equalize, to_uint8, to_uint16
 from kontrast.data.masks import MaskSource
@@ -94,27 +95,25 @@ def prepare_images(
 ) -> list[Prepared | str]:
     """`prepare_image` for each source; what fails gives its reason instead, and the others go on.
 
+    Files are read in a process apart: one that crashes its decoder, hangs it or takes all memory costs that file.
+
     Args:
         src: the source folder.
         sources: paths relative to it.
         treatment: what is done to each.
         masks: where their masks are, if anywhere.
     """
-    out: list[Prepared | str] = []
-    for source in sources:
-        try:
-            out.append(prepare_image(src, source, treatment, masks))
-        except DecodeError as error:
-            out.append(error.reason)
-        except Exception as error:
-            # One strange file must not end a night's work. Its own words could quote a header: the kind only.
-            out.append(f"unexpected {type(error).__name__}")
-    return out
+    jobs = [(src, source, treatment, masks) for source in sources]
+    with borrowed() as apart:
+        return [done.how if isinstance(done, Ended) else done for done in apart.map(_prepared, jobs)]
 
 
-def one_thread() -> None:
-    """What a process needs that prepares images beside others."""
-    cv2.setNumThreads(1)
+def _prepared(src: Path, source: str, treatment: Treatment, masks: MaskSource | None) -> Prepared | str:
+    cv2.setNumThreads(1)  # others work beside this process
+    try:
+        return prepare_image(src, source, treatment, masks)
+    except DecodeError as error:
+        return error.reason
 
 
 def suggest_size(src: Path, sources: Sequence[str]) -> tuple[int, str]:
@@ -124,16 +123,20 @@ def suggest_size(src: Path, sources: Sequence[str]) -> tuple[int, str]:
     halve five times), at most 320.
     """
     step = max(1, len(sources) // SAMPLE)
-    sides = []
-    for source in sources[::step][:SAMPLE]:
-        try:
-            sides.append(max(measure(src / source)))
-        except DecodeError:
-            continue
+    jobs = [(src / source,) for source in sources[::step][:SAMPLE]]
+    with borrowed() as apart:
+        sides = [side for side in apart.map(_longer_side, jobs) if isinstance(side, int)]
     if not sides:
-        return LARGEST_AUTO, f"none of the {len(sources[::step][:SAMPLE])} images looked at could be read"
+        return LARGEST_AUTO, f"none of the {len(jobs)} images looked at could be read"
     middle = int(median(sides))
     if middle > LARGEST_AUTO:
         return LARGEST_AUTO, f"longer sides are about {middle} px; above 320 little is gained for most findings"
     size = max(32, middle // 32 * 32)
     return size, f"longer sides are about {middle} px; a multiple of 32 not above that"
+
+
+def _longer_side(path: Path) -> int | None:
+    try:
+        return max(measure(path))
+    except DecodeError:
+        return None

@@ -52,7 +52,7 @@ class PrepareConfig:
     key: Path | None = None
     """File with the key that hashes patient ids; by default one per user, made on first use."""
     workers: int | Literal["auto"] = "auto"
-    """Processes; no effect on the result. 1 works in this one."""
+    """Processes that read files; no effect on the result."""
     seed: int = 0
     """Seed of the split and of --limit."""
 
@@ -232,7 +232,12 @@ def _write(plan: "Plan", out: Path, records: "Records", moved: "pd.DataFrame", c
     from kontrast.data.boxes import COLUMNS, find_boxes, place_boxes
 
     writer = PackWriter(
-        folder=out, findings=plan.findings, size=plan.treatment.size, dtype=plan.treatment.dtype, key_id=plan.key.id
+        folder=out,
+        findings=plan.findings,
+        size=plan.treatment.size,
+        dtype=plan.treatment.dtype,
+        key_id=plan.key.id,
+        extra=plan.extra,
     )
     fill(plan, writer, workers=_workers(config, len(plan.table)))
     refuse_mostly_unread(plan, writer)

@@ -75,7 +75,8 @@ def test_stored_values_without_a_window_keep_their_bits(tmp_path, ramp):
     found = decode(dicom(tmp_path / "x.dcm", ramp))
     assert np.array_equal(found.pixels, ramp) and (found.bits, found.display) == (12, False)
     assert found.header == {
-        "patient": "SECRET", "study": "1.2", "view": "PA", "sex": "F", "age": "062Y", "modality": "DX"
+        "patient": "SECRET", "study": "1.2", "view": "PA", "sex": "F", "age": "062Y", "modality": "DX",
+        "laterality": None, "device": None, "burned_in": None,
     }  # fmt: skip
     assert read_header(tmp_path / "x.dcm") == found.header
 
@@ -153,7 +154,7 @@ def test_rle(tmp_path, ramp):
         ({"Rows": 60000, "Columns": 60000}, "too many pixels"),
         ({"Rows": 0}, "no pixels"),
         ({"PixelData": b"\0" * 10}, "damaged, truncated"),
-        ({"PhotometricInterpretation": "PALETTE COLOR"}, "palette"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "damaged"),  # without its palette
     ],
 )
 def test_refused_with_a_reason(tmp_path, ramp, tags, words):

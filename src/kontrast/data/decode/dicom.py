@@ -1,57 +1,77 @@
-"""Plain DICOM into grey images: one frame, any transfer syntax of grey radiographs.
+"""DICOM files into grey images: one frame, any transfer syntax of radiographs (see codecs.py).
 
-The order of operations is that of the standard (PS3.3 C.11): padding is set apart, the modality rescale makes
-stored values into output units, the first linear (or sigmoid) VOI window chooses what is shown, and MONOCHROME1
-is inverted last, over the range that those steps gave. Not done here: VOI and modality LUT *sequences*,
-presentation states, several frames.
+The order of operations is that of the standard (display.py). Colours and palettes become luma. Overlays are left out,
+those in unused high bits too. Not done: presentation states, several frames.
 """
 
 import io
-import re
+import struct
 import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.pixels import apply_color_lut, get_decoder
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from kontrast.data.decode import codecs
-from kontrast.data.decode.image import DecodeError, Image, check_size, luma
+from kontrast.data.decode.display import number, render
+from kontrast.data.decode.header import TAGS, header_of
+from kontrast.data.decode.image import MAX_PIXELS, DecodeError, Image, check_size, luma
 
-_HEADER = {
-    "patient": "PatientID",
-    "study": "StudyInstanceUID",
-    "view": "ViewPosition",
-    "sex": "PatientSex",
-    "age": "PatientAge",
-}
-_STORAGE = {
-    "1": "CR", "1.1": "DX", "1.2": "MG", "2": "CT", "2.1": "CT", "4": "MR", "4.1": "MR", "6.1": "US", "12.1": "XA",
-    "20": "NM", "128": "PT",
-}  # fmt: skip
-"""Modality by the end of an image's storage class, 1.2.840.10008.5.1.4.1.1.… (PS3.4 B.5)."""
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+INFLATED_BYTES = 2 * MAX_PIXELS + 2**26
+"""A deflated file may grow to the largest image of 16 bits and its header; a bomb of 400 kB grows to a gigabyte."""
 
 
-def _header(dataset: Dataset) -> dict[str, str | float | None]:
-    texts = {name: str(value).strip() or None if (value := dataset.get(tag)) else None for name, tag in _HEADER.items()}
-    return {**texts, "modality": _modality(dataset)}
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's warnings quote header values
+        yield
 
 
-def _modality(dataset: Dataset) -> str | None:
-    """A code such as `DX` or `CT`, from the storage class where the element is empty or holds no code."""
-    code = str(dataset.get("Modality") or "").strip()
-    if re.fullmatch("[A-Z]{2,6}", code):
-        return code
-    return _STORAGE.get(str(dataset.get("SOPClassUID") or "").removeprefix("1.2.840.10008.5.1.4.1.1."))
+def _inflated(data: bytes) -> bytes:
+    """A deflated file as an explicit little-endian one, within INFLATED_BYTES; any other as it is (PS3.5 A.5).
+
+    Raises:
+        DecodeError: damaged, or it grows beyond the limit.
+    """
+    at = data.find(_DEFLATED, 132, 2048)
+    if at < 0 or data[128:132] != b"DICM" or data[132:138] != b"\x02\0\0\0UL" or len(data) < 144:
+        return data
+    start = 144 + struct.unpack_from("<I", data, 140)[0]
+    if at >= start:
+        return data
+    try:
+        rest = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:], INFLATED_BYTES + 1)
+    except zlib.error:
+        raise DecodeError("damaged or truncated DICOM") from None
+    if len(rest) > INFLATED_BYTES:
+        raise DecodeError(f"deflated DICOM that grows beyond {INFLATED_BYTES >> 20} MiB (a bomb?)")
+    plain = str(ExplicitVRLittleEndian).encode().ljust(len(_DEFLATED), b"\0")
+    return data[:start].replace(_DEFLATED, plain, 1) + rest
+
+
+def _some(path: Path) -> Dataset:
+    """What is used of a file's header; the rest of it, and the pixels, are not read."""
+    with path.open("rb") as stream:
+        deflated = _DEFLATED in stream.read(2048)
+        stream.seek(0)
+        source = io.BytesIO(_inflated(stream.read())) if deflated else stream
+        return pydicom.dcmread(source, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
 
 
 def header_of_file(path: Path) -> dict[str, str | float | None]:
     """`Image.header` of a DICOM file without its pixels; {} where it cannot be read."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they quote header values
-            return _header(pydicom.dcmread(path, stop_before_pixels=True, force=True))
+        with _quiet():
+            return header_of(_some(path))
     except Exception:
         return {}
 
@@ -59,91 +79,103 @@ def header_of_file(path: Path) -> dict[str, str | float | None]:
 def size_of_file(path: Path) -> tuple[int, int]:
     """(height, width) as a DICOM file's header says; 0 where it does not."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they quote header values
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        with _quiet():
+            dataset = _some(path)
+            return int(number(dataset, "Rows", 0)), int(number(dataset, "Columns", 0))
     except Exception:
         return 0, 0
-    return int(_number(dataset, "Rows", 0)), int(_number(dataset, "Columns", 0))
 
 
-def _number(dataset: Dataset, name: str, default: float) -> float:
-    """The first value of a numeric element; `default` where it is absent, empty or no number."""
-    value = dataset.get(name)
-    try:
-        if value is not None and not isinstance(value, (str, bytes)) and hasattr(value, "__len__"):
-            value = value[0] if len(value) else None
-        number = float(value) if value is not None else default
-    except (TypeError, ValueError):
-        return default
-    return number if np.isfinite(number) else default
+def _syntax(dataset: Any) -> str:
+    """The transfer syntax; files without meta information are read as what they look like."""
+    syntax = dataset.file_meta.get("TransferSyntaxUID") if getattr(dataset, "file_meta", None) else None
+    if syntax:
+        return str(syntax)
+    implicit, little = dataset.original_encoding
+    return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
-def _stored(dataset: Dataset) -> np.ndarray:
-    """Stored pixel values, (H, W) or (H, W, 3), as the file holds them.
+def _bits(dataset: Dataset, allocated: int) -> tuple[int, int]:
+    """(BitsStored, HighBit), the usual ones where the header's cannot be."""
+    stored = int(number(dataset, "BitsStored", allocated))
+    stored = stored if 1 <= stored <= allocated else allocated
+    high = int(number(dataset, "HighBit", stored - 1))
+    return stored, high if stored - 1 <= high < allocated else stored - 1
+
+
+def _stored(dataset: Any) -> np.ndarray:
+    """Stored pixel values, (H, W) or (H, W, 3), as the file holds them but for unused bits.
 
     Raises:
         DecodeError: no pixels, several frames, too many pixels, or a codec that fails.
     """
-    frames = int(_number(dataset, "NumberOfFrames", 1))
+    frames = int(number(dataset, "NumberOfFrames", 1))
     if frames > 1:
         raise DecodeError(f"multi-frame DICOM ({frames} frames): one radiograph per file expected")
-    check_size(int(_number(dataset, "Rows", 0)), int(_number(dataset, "Columns", 0)))
+    check_size(int(number(dataset, "Rows", 0)), int(number(dataset, "Columns", 0)))
     if "PixelData" not in dataset:
         raise DecodeError("DICOM without pixels, or truncated")
-    codecs.register()
+    syntax = _syntax(dataset)
     try:
-        return dataset.pixel_array
+        plugin = codecs.plugin(syntax, int(number(dataset, "SamplesPerPixel", 1)))
+    except KeyError:
+        raise DecodeError("DICOM of a transfer syntax that is not supported") from None
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+    native = syntax in codecs.NATIVE
+    options: dict[str, Any] = {"decoding_plugin": plugin, "correct_unused_bits": not native}
+    try:
+        pixels, _ = get_decoder(syntax).as_array(dataset, index=0, **options)
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException:  # a codec written in Rust panics past `except Exception`
         raise DecodeError("DICOM whose pixels are damaged, truncated or of an unsupported kind") from None
+    return _used_bits(dataset, pixels) if native and pixels.ndim == 2 else pixels
 
 
-def _window(values: np.ndarray, center: float, width: float, function: str) -> np.ndarray:
-    """VOI window to [0, 1]: PS3.3 C.11.2.1.2 (LINEAR) and C.11.2.1.3 (SIGMOID, LINEAR_EXACT)."""
-    if function == "SIGMOID":
-        return 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -80, 80)))
-    if function == "LINEAR_EXACT":
-        return np.clip((values - center) / width + 0.5, 0, 1)
-    if width <= 1:  # a step
-        return (values > center - 0.5).astype(np.float64)
-    return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
+def _used_bits(dataset: Dataset, pixels: np.ndarray) -> np.ndarray:
+    """BitsStored bits below HighBit of each word, sign extended (PS3.5 8.1.1); overlays may lie in the others."""
+    allocated = 8 * pixels.dtype.itemsize
+    stored, high = _bits(dataset, allocated)
+    if stored == allocated or number(dataset, "BitsAllocated", allocated) != allocated or pixels.dtype.kind not in "iu":
+        return pixels
+    return (pixels << (allocated - 1 - high)) >> (allocated - stored)
 
 
-def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
+def _padding(dataset: Dataset, stored: np.ndarray, bits: int, signed: bool) -> np.ndarray | None:
     """Where the stored values are padding (PS3.3 C.7.5.1.1.2), or None."""
     if "PixelPaddingValue" not in dataset:
         return None
-    first = _number(dataset, "PixelPaddingValue", np.nan)
-    last = _number(dataset, "PixelPaddingRangeLimit", first)
+
+    def value(name: str, default: float) -> int:
+        # The value may be written as signed or unsigned, and with bits that are not stored.
+        found = int(number(dataset, name, default)) & ((1 << bits) - 1)
+        return found - (1 << bits) if signed and found >= 1 << bits - 1 else found
+
+    first = value("PixelPaddingValue", 0)
+    last = value("PixelPaddingRangeLimit", first)
     mask = (stored >= min(first, last)) & (stored <= max(first, last))
     return mask if mask.any() and not mask.all() else None
 
 
-def _shown(dataset: Dataset, stored: np.ndarray, bits: int) -> tuple[np.ndarray, bool]:
-    """Values in [0, 1] before inversion, and whether a window made them (else: the stored range)."""
-    slope, intercept = _number(dataset, "RescaleSlope", 1) or 1.0, _number(dataset, "RescaleIntercept", 0)
-    values = stored * slope + intercept
-    width = _number(dataset, "WindowWidth", 0)
-    if width > 0 and "WindowCenter" in dataset:
-        function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
-        shown = _window(values, _number(dataset, "WindowCenter", 0), width, function)
-        if shown.min() < shown.max():  # a window that misses the image is a wrong header, not a black image
-            return shown, True
-    signed = int(_number(dataset, "PixelRepresentation", 0)) == 1
-    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-    # Some files hold more than BitsStored says: then the data are right.
-    low, high = min(low, stored.min()), max(high, stored.max())
-    ends = sorted((low * slope + intercept, high * slope + intercept))
-    return (values - ends[0]) / (ends[1] - ends[0]), False
+def _read(data: bytes, force: bool) -> Dataset:
+    try:
+        dataset = pydicom.dcmread(io.BytesIO(_inflated(data)), force=force)
+    except DecodeError:
+        raise
+    except MemoryError:
+        raise
+    except Exception:
+        raise DecodeError("damaged or truncated DICOM" if not force else "not an image") from None
+    if force and "Rows" not in dataset:
+        raise DecodeError("not an image")
+    return dataset
 
 
 def decode_dicom(data: bytes, *, force: bool = False) -> Image:
     """One DICOM file as a grey image, bone bright.
 
-    A window gives 0 … 2**bits - 1 as the display range. Without one the stored range is kept (`display` False
-    above 8 bits). Padding gets the darkest value of the rest, so that it neither shows nor stretches anything.
+    A VOI table or window gives 0 … 2**bits - 1 as the display range. Without one the stored range is kept (`display`
+    False above 8 bits).
 
     Args:
         data: the file's bytes.
@@ -152,36 +184,45 @@ def decode_dicom(data: bytes, *, force: bool = False) -> Image:
     Raises:
         DecodeError: see the reasons; header text is never quoted.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote header values
+    with _quiet():
         try:
-            dataset = pydicom.dcmread(io.BytesIO(data), force=force)
-        except Exception:
-            raise DecodeError("damaged or truncated DICOM" if not force else "not an image") from None
-        if force and "Rows" not in dataset:
-            raise DecodeError("not an image")
-        return _to_image(dataset)
+            return _to_image(_read(data, force))
+        except (DecodeError, MemoryError):
+            raise
+        except Exception:  # a header whose elements are not what they should be
+            raise DecodeError("damaged or truncated DICOM") from None
 
 
 def _to_image(dataset: Any) -> Image:
-    colour = str(dataset.get("PhotometricInterpretation", "")).upper()
-    if colour.startswith("PALETTE"):
-        raise DecodeError("DICOM with a colour palette is not supported")
+    colour = str(dataset.get("PhotometricInterpretation", "")).upper().strip()
     pixels = _stored(dataset)
-    header = _header(dataset)
+    header = header_of(dataset)
+    if colour == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, dataset)[..., :3]
     if pixels.ndim == 3:
-        if pixels.dtype != np.uint8 or pixels.shape[2] != 3:
-            raise DecodeError("colour DICOM of more than 8 bits is not supported")
-        return Image(luma(pixels), 8, header)
+        return _from_colour(pixels, header, palette=colour == "PALETTE COLOR")
     if pixels.ndim != 2 or pixels.dtype.kind not in "iu":
         raise DecodeError("DICOM whose pixels are not one grey image of whole numbers")
-    bits = min(16, max(1, int(_number(dataset, "BitsStored", 8 * pixels.dtype.itemsize))))
-    padding = _padding(dataset, pixels)
-    shown, windowed = _shown(dataset, pixels.astype(np.float64), bits)
-    if colour == "MONOCHROME1":
-        shown = 1 - shown
-    if padding is not None:
-        shown[padding] = shown[~padding].min()
-    bits = max(8, bits)
-    grey = np.rint(shown * ((1 << bits) - 1)).astype(np.uint8 if bits == 8 else np.uint16)
-    return Image(grey, bits, header, display=windowed or bits == 8)
+    signed = int(number(dataset, "PixelRepresentation", 0)) == 1
+    bits = min(16, _bits(dataset, 8 * pixels.dtype.itemsize)[0])
+    grey, display = render(dataset, pixels, bits=bits, signed=signed, padding=_padding(dataset, pixels, bits, signed))
+    return Image(grey, max(8, bits), header, display=display, doubts=_doubts(dataset, colour))
+
+
+def _from_colour(pixels: np.ndarray, header: dict[str, Any], *, palette: bool) -> Image:
+    if pixels.dtype not in (np.uint8, np.uint16) or pixels.shape[2] != 3:
+        raise DecodeError("colour DICOM of more than 16 bits, or of other than three colours, is not supported")
+    grey = luma(pixels)
+    if palette and grey.dtype == np.uint16 and grey.max() < 256:  # tables of 16-bit words that hold 8-bit values
+        grey = grey.astype(np.uint8)
+    return Image(grey, 8 * grey.dtype.itemsize, header)
+
+
+def _doubts(dataset: Dataset, colour: str) -> tuple[str, ...]:
+    """Where a grey image's polarity is not what its header says twice: PS3.3 C.8.11.3.1.2 ties the two together."""
+    if colour not in ("MONOCHROME1", "MONOCHROME2"):
+        return ("DICOM that does not say whether its low values are dark: taken as dark",)
+    shape = str(dataset.get("PresentationLUTShape") or "").upper().strip()
+    if shape == ("IDENTITY" if colour == "MONOCHROME1" else "INVERSE"):
+        return ("DICOM whose two elements on polarity contradict each other: MONOCHROME1 and 2 are believed",)
+    return ()

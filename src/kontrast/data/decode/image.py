@@ -18,15 +18,18 @@ class Image:
     Attributes:
         pixels: (H, W), uint8 or uint16.
         bits: significant bits, 8 to 16: values lie in 0 … 2**bits - 1.
-        header: DICOM only: `patient`, `study`, `view`, `sex`, `age`, `modality` as written there, None where absent.
+        header: DICOM only: `patient`, `study`, `view`, `sex`, `age`, `modality`, `laterality` (`L`, `R`, `B`), `device`
+            (maker and model) and `burned_in` (`yes`, `no`: text in the pixels), None where absent.
         display: the range 0 … 2**bits - 1 is what a viewer shows from black to white (8-bit files; DICOM with a
             window). Otherwise the numbers have no agreed black and white, and `intensity` stretches them.
+        doubts: what the file does not say, or says twice and differently; in words without anything of its header.
     """
 
     pixels: np.ndarray
     bits: int
     header: dict[str, str | float | None] = field(default_factory=dict)
     display: bool = True
+    doubts: tuple[str, ...] = ()
 
 
 class DecodeError(DataError):

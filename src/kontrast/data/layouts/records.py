@@ -10,9 +10,9 @@ import pandas as pd
 
 from kontrast.data import words
 from kontrast.data.columns import ROLES, Roles
-from kontrast.data.decode import DICOM, read_header
+from kontrast.data.decode import DICOM, read_headers
 from kontrast.errors import DataError
-from kontrast.types import counted
+from kontrast.types import EXTRA_COLUMNS, counted
 
 BASE = ("source", "patient", "study", "split", "view", "sex", "age")
 
@@ -24,7 +24,8 @@ class Records:
     Attributes:
         table: one row per image, sorted by source: `source` (posix path below the source folder), `patient` and
             `study` (raw), `split` (`train`, `val`, `test`, or "" where it is still to be drawn), `view` (`AP`, `PA`,
-            `lateral`, `frontal`, ""), `sex` (`F`, `M`, ""), `age` (years or NaN), then the findings (1, 0, -1, NaN).
+            `lateral`, `frontal`, ""), `sex` (`F`, `M`, ""), `age` (years or NaN), then the findings (1, 0, -1, NaN),
+            and last those of EXTRA_COLUMNS that the source gives.
         findings: their names, in column order.
         layout: its name.
         notes: lines to print: what was recognised, assumed or left out.
@@ -99,12 +100,13 @@ _PARSE: dict[str, Callable[[Iterable[str]], list[Any]]] = {
 
 def _from_headers(src: Path, frame: pd.DataFrame, known: bool) -> tuple[pd.DataFrame, bool, list[str]]:
     """Fill what no table gave (patient, study, view, sex, age) from DICOM headers."""
-    rows = [source for source in frame["source"] if Path(source).suffix.lower() in DICOM or not Path(source).suffix]
+    rows = [source for source in frame["source"] if _may_be_dicom(source)]
     wanted = [c for c in ("patient", "study", "view", "sex") if (frame[c] == "").all()]
     wanted += ["age"] if frame["age"].isna().all() else []
+    wanted += [name for name in EXTRA_COLUMNS if name not in frame]
     if not rows or not wanted:
         return frame, known, []
-    headers = {source: read_header(src / source) for source in rows}
+    headers = dict(zip(rows, read_headers(src, rows), strict=True))
     frame = frame.copy()
     notes = []
     for name in wanted:
@@ -121,6 +123,11 @@ def _from_headers(src: Path, frame: pd.DataFrame, known: bool) -> tuple[pd.DataF
         text.append(f"{counted(int(same.sum()), 'image')} without a patient id: the study counts as the patient")
         known = True
     return frame, known or "patient" in notes, text
+
+
+def _may_be_dicom(source: str) -> bool:
+    suffix = Path(source).suffix.lower()
+    return suffix in DICOM or not suffix or suffix[1:].isdigit()  # `1.2.840.10008` has no suffix either
 
 
 def _label_notes(frame: pd.DataFrame, findings: Sequence[str]) -> list[str]:
@@ -157,7 +164,7 @@ def finish(
     frame = frame.astype(dict.fromkeys(("age", *findings), np.float64))
     frame = frame.sort_values("source", kind="stable").reset_index(drop=True)
     return Records(
-        table=frame[[*BASE, *findings]],
+        table=frame[[*BASE, *findings, *[n for n in EXTRA_COLUMNS if n in frame and n not in findings]]],
         findings=tuple(findings),
         layout=layout,
         notes=(*lines, *_label_notes(frame, findings)),

@@ -1,0 +1,206 @@
+"""A process beside this one for work that may crash, hang or take all memory: such a job costs its result, no more.
+
+Decoders are written in C, and files come from anywhere. `Apart` does jobs one after the other in a process of its own
+with limits on time and memory; a job that ends that process, or passes a limit, gives `Ended` with the kind of failure
+in words, and the next job gets a new process. Nothing that the process writes to its standard streams is shown:
+decoders quote what they read.
+"""
+
+import atexit
+import contextlib
+import math
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe
+from typing import Any
+
+MEMORY = 4 * 2**30
+"""Bytes of address space that a job may take beyond what the process has once its libraries are loaded."""
+COMPUTING_S = 60
+"""Seconds of computing for a job; a radiograph takes below one. Counted by the system, so a busy machine costs none."""
+WAIT_S = 300.0
+"""Seconds after which a job that neither computes nor answers (a network drive that is gone) is given up."""
+START_S = 120.0
+"""Seconds that a process may take to start and to load its libraries."""
+IDLE_S = 60.0
+"""Seconds after which a process without a job ends."""
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job without a result. `how` says what became of it, and nothing of what it was at."""
+
+    how: str
+
+
+class Apart:
+    """One process beside this one, started when first needed and replaced whenever it ends.
+
+    Args:
+        memory: bytes that a job may take.
+        computing_s: seconds that a job may compute, whole.
+        wait_s: seconds that a job may take in all.
+    """
+
+    def __init__(
+        self, *, memory: int | None = None, computing_s: int | None = None, wait_s: float | None = None
+    ) -> None:
+        self._memory = MEMORY if memory is None else memory
+        self._computing_s = COMPUTING_S if computing_s is None else computing_s
+        self._wait_s = WAIT_S if wait_s is None else wait_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._line: Connection | None = None
+
+    def map(self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        """`function(*job)` for each job, in their order; `Ended` where there is none.
+
+        A job whose process dies is tried once more, for memory may have ended for another's sake. `function` must be
+        found by import.
+        """
+        at, tries, complete = 0, 0, False
+        try:
+            while at < len(jobs):
+                try:
+                    self._send(function, jobs[at:])
+                    while at < len(jobs):
+                        result = self._answer(self._wait_s)
+                        yield result
+                        at, tries = at + 1, 0
+                except (EOFError, OSError) as error:
+                    how, final = self._post_mortem(error)
+                    tries += 1
+                    if final or tries > 1:
+                        yield Ended(how)
+                        at, tries = at + 1, 0
+            complete = True
+        finally:
+            if not complete:  # given up midway: answers are still to come
+                self.close()
+
+    def _send(self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> None:
+        if self._process is None or self._process.poll() is not None:
+            self.close()
+            self._start()
+        assert self._line is not None
+        self._line.send((function, list(jobs)))
+        self._answer(max(self._wait_s, START_S))  # it has loaded what the function needs; the clock begins to run
+
+    def _start(self) -> None:
+        self._line, theirs = Pipe()
+        limits = (self._memory, self._computing_s, IDLE_S)
+        words = f"from kontrast.apart import _serve; _serve({theirs.fileno()}, {limits})"
+        try:
+            # Of a session of its own, so that Ctrl-C in a terminal is this process's to answer.
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", words], pass_fds=[theirs.fileno()], start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )  # fmt: skip
+        finally:
+            theirs.close()
+
+    def _answer(self, wait_s: float) -> Any:
+        assert self._line is not None
+        if not self._line.poll(wait_s):
+            raise TimeoutError
+        return self._line.recv()
+
+    def _post_mortem(self, error: BaseException) -> tuple[str, bool]:
+        """How the process ended, and whether another try would end likewise."""
+        assert self._process is not None
+        if isinstance(error, TimeoutError):
+            self.close()
+            return f"gives no result within {self._wait_s:g} s", True
+        code = self._process.wait()  # its end of the line is closed, which only its end does
+        self.close()
+        if code == -signal.SIGXCPU:
+            return f"takes more than {self._computing_s} s of computing to read", True
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        why = "too little memory?" if code == -signal.SIGKILL else "a fault in its decoder, or too little memory"
+        return f"brings down the process that reads it ({name}: {why})", False
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        if self._line is not None:
+            self._line.close()
+        self._process = self._line = None
+
+
+_idle: list[Apart] = []
+_guard = threading.Lock()
+
+
+@contextlib.contextmanager
+def borrowed() -> Iterator[Apart]:
+    """An `Apart` with the usual limits for this block alone: one that is running already, where there is one."""
+    with _guard:
+        apart = _idle.pop() if _idle else Apart()
+    try:
+        yield apart
+    finally:
+        with _guard:
+            _idle.append(apart)
+
+
+@atexit.register
+def _close_idle() -> None:
+    while _idle:
+        _idle.pop().close()
+
+
+os.register_at_fork(after_in_child=_idle.clear)
+
+
+def _serve(line: int, limits: tuple[int, int, float]) -> None:
+    """Do what comes through the pipe until it is closed; the other end of `Apart`."""
+    memory, computing_s, idle_s = limits
+    connection = Connection(line)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of memory would hold the patient's image and header
+    limited = False
+    with contextlib.suppress(EOFError, OSError):  # the other side has closed, or is gone
+        while connection.poll(idle_s):
+            function, jobs = connection.recv()
+            connection.send(None)
+            if not limited:
+                _limit(resource.RLIMIT_AS, _address_space() + memory)
+                limited = True
+            for job in jobs:
+                used = resource.getrusage(resource.RUSAGE_SELF)
+                _limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + computing_s)
+                connection.send(_result(function, job, memory))
+
+
+def _result(function: Callable[..., Any], job: tuple[Any, ...], memory: int) -> Any:
+    try:
+        return function(*job)
+    except MemoryError:
+        return Ended(f"needs more than {memory / 2**30:.3g} GiB of memory to read")
+    except BaseException as error:  # a decoder written in Rust panics past `except Exception`
+        # Its own words could quote a header: the kind only.
+        return Ended(f"unexpected {type(error).__name__}")
+
+
+def _limit(what: int, value: int) -> None:
+    """Lower a soft limit; where the system, or a lower limit, does not allow that, what is there stays."""
+    _, hard = resource.getrlimit(what)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+def _address_space() -> int:
+    """Bytes of this process's address space."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as stream:  # noqa: PTH123
+            return int(stream.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # not Linux, where the limit is not kept either
+        return 2**33
