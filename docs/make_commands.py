@@ -11,6 +11,7 @@ from pathlib import Path
 import kontrast
 from kontrast import COMMANDS
 from kontrast.cli import build_app, usage
+from kontrast.stages.pretrain import NAMED
 
 PAGE = Path(__file__).parent / "commands.md"
 
@@ -53,6 +54,8 @@ def section(name: str) -> str:
     # What the parser offers but nobody needs to read: the negative of each switch, and empty defaults.
     options = re.sub(r", --(no|empty)-[a-z-]+(?=`)", "", options)
     options = re.sub(r" \*\[default: (\(\)|False)\]\*", "", options).replace("**Parameters**:", "**Options**:")
+    # a new method has a page of its own and need not change this one
+    options = options.replace(NAMED, "auto, or the name of a [method](methods).")
     return "\n\n".join(part for part in (head, short.strip(), more(name), options.strip()) if part) + "\n"
 
 

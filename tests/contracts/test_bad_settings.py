@@ -87,6 +87,22 @@ def test_fewer_pixels_than_the_stride_of_the_weights(name, world, tmp_path):
     assert better.code == 0, better.err
 
 
+PEOPLE = {
+    "one patient": (1, ("60 training images", "one patient"), "at least two patients"),
+    "nobody twice": (60, ("--positives patient", "no patient has two of the 60"), "--positives image"),
+}
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_pairs_of_a_patient_need_patients_with_two_images(name, world, tmp_path):
+    patients, words, advice = PEOPLE[name]
+    pack = make_pack(tmp_path / "pack", n=60, size=SIZE, patients=patients, splits=(1.0, 0.0))
+    refused = run([*world.words("pretrain", tmp_path / "out", pack=pack), "--positives", "patient"])
+    said, fix = problem(refused)
+    assert refused.code == 2 and all(word in said for word in words) and advice in fix
+    assert not (tmp_path / "out").exists()
+
+
 def test_fp16_on_a_cpu_is_refused_to_finetune_too(world, tmp_path):
     refused = run([*world.words("finetune", tmp_path / "out"), "--device", "cpu", "--precision", "fp16"])
     said, fix = problem(refused)

@@ -17,7 +17,7 @@ from kontrast.nn.sinkhorn import sinkhorn
 from kontrast.nn.syncbatchnorm import synchronise
 from toys import about_for, pictures, small_config, toy_encoder, two_views
 
-B = 8
+B, STEPS = 8, 4
 
 
 class Loss(nn.Module):
@@ -53,26 +53,33 @@ WITH_PATIENTS = {
 }
 """Methods that mask negatives run twice."""
 
+IN_GROUPS = {f"{name}, batch-norm in groups": name for name, cls in METHODS.items() if not cls.sync_batchnorm}
+"""Methods whose statistics are of groups of the batch: GROUPS in one process, their share of them in each of many."""
+
+GROUPS = 4
+
 
 def run(name: str, device: torch.device) -> dict[str, Tensor]:
     """Gradients and state after each of a few SGD steps in float64."""
     torch.manual_seed(7)
-    cls: Any = METHODS[WITH_PATIENTS.get(name, name)]
-    config = small_config(cls, bn_groups=1, local_views=1, queue_length=16, koleo_group=8)
-    method = cls(toy_encoder(cls, norm=cls.sync_batchnorm), config).double()
-    if not cls.sync_batchnorm:
+    cls: Any = METHODS[(WITH_PATIENTS | IN_GROUPS).get(name, name)]
+    groups = GROUPS // d.world_size() if name in IN_GROUPS else 1
+    # KoLeo's groups of four lie across processes that hold two images
+    config = small_config(cls, bn_groups=groups, local_views=1, queue_length=16, koleo_group=4)
+    method = cls(toy_encoder(cls, norm=cls.sync_batchnorm or name in IN_GROUPS), config).double()
+    if not cls.sync_batchnorm and name not in IN_GROUPS:
         without_norm(method)
-    elif d.world_size() > 1:
+    elif cls.sync_batchnorm and d.world_size() > 1:
         synchronise(method, device)
     wrapped = d.wrap(Loss(method), device)
     optimizer = torch.optim.SGD((p for _, p in method.trainable()), lr=0.1)
     out = {}
-    for step in range(4):
+    for step in range(STEPS):
         images = pictures(B, seed=step).double()
         views = two_views(images, step, count=method.views.globals)
         views += two_views(images[..., ::2, ::2], step, count=method.views.locals)
         optimizer.zero_grad()
-        method.before_step(step / 4)
+        method.before_step(step / STEPS)
         masks = about_for(method, B, step).masks
         about = About(
             patients=own((torch.arange(B) + step) % 5) if name in WITH_PATIENTS else None,
@@ -80,20 +87,20 @@ def run(name: str, device: torch.device) -> dict[str, Tensor]:
         )
         loss, logs = wrapped([own(v.double()) for v in views], about)
         loss.backward()
-        method.after_backward(step, step / 4)
+        method.after_backward(step, step / STEPS)
         out[f"{name}.loss.{step}"] = d.all_reduce_mean(loss.detach())
         if name in WITH_PATIENTS:
             out[f"{name}.loss.{step}.count"] = d.all_reduce_mean(torch.as_tensor(logs["same_patient_negatives"]))
         out |= {f"{name}.grad.{step}.{n}": p.grad.clone() for n, p in method.trainable()}
         optimizer.step()
-        method.after_step(step / 4)
+        method.after_step(step / STEPS)
     return out | {f"{name}.state.{n}": v for n, v in method.state_dict().items()}
 
 
 def compute(device: torch.device) -> dict[str, Tensor]:
     """Everything that is compared."""
     out: dict[str, Tensor] = {}
-    for name in [*METHODS, *WITH_PATIENTS]:
+    for name in [*METHODS, *WITH_PATIENTS, *IN_GROUPS]:
         out |= run(name, device)
     scores = torch.randn(B, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     out["sinkhorn"] = d.gather(sinkhorn(own(scores)))

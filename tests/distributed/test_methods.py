@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from distributed.methods_worker import WITH_PATIENTS, compute
+from distributed.methods_worker import IN_GROUPS, STEPS, WITH_PATIENTS, compute
 from kontrast.methods import METHODS
 
 HERE = Path(__file__).parent
@@ -45,22 +45,40 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return [one, *(torch.load(folder / f"rank{r}.pt", weights_only=True) for r in range(request.param))]
 
 
-@pytest.mark.parametrize("name", [*METHODS, *WITH_PATIENTS])
+every = pytest.mark.parametrize("name", [*METHODS, *WITH_PATIENTS, *IN_GROUPS])
+
+
+@every
 @pytest.mark.parametrize("kind", ["grad", "loss", "state"])
 def test_the_parts_are_one_whole(results: list[dict], name: str, kind: str) -> None:
-    """Batch-norm included, where a method synchronises it."""
+    """Batch-norm included: synchronised, or of as many groups; each process keeps the running mean of its own."""
     one, *parts = results
     keys = [key for key in one if key.startswith(f"{name}.{kind}")]
     assert keys
-    for part in parts:
-        for key in keys:
-            torch.testing.assert_close(part[key], one[key], rtol=1e-7, atol=1e-10, msg=key)
+    for key in keys:
+        found = [part[key] for part in parts]
+        if name in IN_GROUPS and ".running_" in key:
+            found = [torch.stack(found).mean(dim=0)]
+        for value in found:
+            torch.testing.assert_close(value, one[key], rtol=1e-7, atol=1e-10, msg=key)
+
+
+@every
+def test_the_gradient_of_all_parameters_has_its_length_and_its_direction(results: list[dict], name: str) -> None:
+    one, *parts = results
+    for step in range(STEPS):
+        keys = [key for key in one if key.startswith(f"{name}.grad.{step}.")]
+        whole = torch.cat([one[key].flatten() for key in keys])
+        for part in parts:
+            ours = torch.cat([part[key].flatten() for key in keys])
+            assert abs(float(ours.norm() / whole.norm()) - 1) < 1e-6
+            assert torch.nn.functional.cosine_similarity(ours, whole, dim=0, eps=0) > 1 - 1e-9
 
 
 def test_t2_queues_are_identical_on_all_processes(results: list[dict]) -> None:
     _, first, *others = results
     queues = [key for key in first if ".keys" in key or "queue.patients" in key]
-    assert len(queues) == 6  # MoCo's, also with patients, and SwAV's two; MoCo's patients
+    assert len(queues) == 8  # MoCo's keys and patients, three times, and SwAV's two
     assert (first["moco, patients known.state.queue.patients"] >= 0).all()
     assert all(torch.equal(first[key], other[key]) for key in queues for other in others)
 

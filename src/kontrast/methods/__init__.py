@@ -2,34 +2,28 @@
 
 What belongs here: the losses as pure functions, and modules that hold networks and call them. What does not: data,
 devices, optimisers, logging, files, and how views are made (a method says how many it needs).
+
+A file in this folder is all that a new method needs: METHODS finds it.
 """
 
-from kontrast.methods.barlow import Barlow
-from kontrast.methods.byol import BYOL
-from kontrast.methods.dino import DINO
-from kontrast.methods.dinov2 import DINOv2
-from kontrast.methods.mae import MAE
-from kontrast.methods.method import Method, Step
-from kontrast.methods.moco import MoCo
-from kontrast.methods.mocov3 import MoCoV3
-from kontrast.methods.simclr import SimCLR
-from kontrast.methods.simsiam import SimSiam
-from kontrast.methods.swav import SwAV
-from kontrast.methods.vicreg import VICReg
+import inspect
+from importlib import import_module
+from pkgutil import iter_modules
 
-METHODS: dict[str, type[Method]] = {
-    "moco": MoCo,
-    "mocov3": MoCoV3,
-    "simclr": SimCLR,
-    "byol": BYOL,
-    "simsiam": SimSiam,
-    "swav": SwAV,
-    "barlow": Barlow,
-    "vicreg": VICReg,
-    "dino": DINO,
-    "dinov2": DINOv2,
-    "mae": MAE,
-}
-"""One a file, under the file's name."""
+from kontrast.methods.method import Method, Step
+
+
+def _found() -> dict[str, type[Method]]:
+    """The one method that each file defines; method.py holds the contract."""
+    found: dict[str, type[Method]] = {}
+    for name in sorted(module.name for module in iter_modules(__path__) if module.name != "method"):
+        module = import_module(f"{__name__}.{name}")
+        own = [kind for kind in vars(module).values() if inspect.isclass(kind) and kind.__module__ == module.__name__]
+        (found[name],) = (kind for kind in own if issubclass(kind, Method) and not inspect.isabstract(kind))
+    return found
+
+
+METHODS: dict[str, type[Method]] = _found()
+"""Every method, under its file's name."""
 
 __all__ = ["METHODS", "Method", "Step"]

@@ -22,12 +22,14 @@ Auto = Literal["auto"]
 _METHODS = sorted(f.stem for f in (Path(__file__).parents[1] / "methods").glob("[a-z]*.py") if f.stem != "method")
 """Every method is a file; importing them to ask for their names would make --help wait for torch."""
 
+NAMED = f"auto, {', '.join(_METHODS[:-1])} or {_METHODS[-1]}."
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
     """How an encoder is pretrained. What is left at auto is chosen for the data and the machine, and said."""
 
-    method: Annotated[str, Parameter(help=f"auto, {', '.join(_METHODS[:-1])} or {_METHODS[-1]}.")] = "auto"
+    method: Annotated[str, Parameter(help=NAMED)] = "auto"
     """auto, or a method of docs/methods."""
     encoder: str = "auto"
     """auto, resnet18, resnet34, resnet50, densenet121, vit_small or vit_base."""
