@@ -14,6 +14,7 @@ from kontrast.artifacts.disk import atomic, write_json
 from kontrast.artifacts.files import write_csv
 from kontrast.artifacts.pack_summary import top_reasons
 from kontrast.artifacts.pack_writer import PARTS, REJECTS, PackWriter, Shard, shard_rows
+from kontrast.data.decode.arrays import parted
 from kontrast.data.identity import Key
 from kontrast.data.masks import MaskSource
 from kontrast.data.preparation import Prepared, Treatment, prepare_images
@@ -88,8 +89,9 @@ def fingerprint(src: Path, table: pd.DataFrame, key: Key) -> str:
 
 
 def _size(path: Path) -> int:
+    inside = parted(path)
     try:
-        return path.stat().st_size
+        return (inside[0] if inside else path).stat().st_size
     except OSError:
         return -1
 

@@ -1,12 +1,14 @@
-"""Boxes around findings: NIH ChestX-ray14's `BBox_List_2017.csv` (984 boxes on 880 images, Wang et al. 2017)."""
+"""Boxes around findings, brought to the pixels of a Pack; and NIH ChestX-ray14's list of them (Wang et al. 2017)."""
 
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
 from kontrast.config import nearest
+from kontrast.data.columns import stem
 from kontrast.data.resize import placement
+from kontrast.data.vocabulary import standard
 
 FILE = "BBox_List_2017.csv"
 COLUMNS = ("image_id", "finding", "x", "y", "width", "height")
@@ -15,7 +17,7 @@ DRAWN_ON = 1024
 
 
 def find_boxes(src: Path) -> pd.DataFrame | None:
-    """The boxes of a source by file name: `file, finding, x, y, width, height` in pixels of 1024; None without."""
+    """NIH's boxes, 984 on 880 images, as `Records.boxes` has them; None where the list is not there."""
     path = src / FILE
     if not path.is_file():
         return None
@@ -25,7 +27,7 @@ def find_boxes(src: Path) -> pd.DataFrame | None:
     table.columns = ["file", "finding", "x", "y", "width", "height"]
     numbers = ["x", "y", "width", "height"]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
-    return table.dropna()
+    return table.dropna().assign(square=DRAWN_ON)
 
 
 def place_boxes(
@@ -34,18 +36,19 @@ def place_boxes(
     """Boxes in a Pack's pixels, for the images that are in it.
 
     Args:
-        boxes: of `find_boxes`.
+        boxes: see `Records.boxes`.
         images: source → (image_id, height, width of the source).
         findings: the Pack's; the box list's own spelling (`Infiltrate`) is brought to theirs where one is near.
         size: side of the Pack's square in pixels.
     """
-    by_name = {PurePosixPath(source).name: image for source, image in images.items()}
-    for file, finding, *box in boxes.itertuples(index=False):
-        if file not in by_name:
+    by_name = {stem(source): image for source, image in images.items()}
+    for file, finding, *box, square in boxes.itertuples(index=False):
+        if stem(file) not in by_name:
             continue
-        image_id, height, width = by_name[file]
+        image_id, height, width = by_name[stem(file)]
         _, new_width, top, left = placement(height, width, size)
-        # Copies of the square originals: one scale for both sides, and padding only where they were cropped.
-        scale = new_width / DRAWN_ON
+        # Copies of square originals: one scale for both sides, and padding only where they were cropped.
+        scale = new_width / (square or width)
         x, y, w, h = (round(value * scale, 2) for value in box)
-        yield image_id, nearest(finding, findings) or finding, x + left, y + top, w, h
+        name = standard(finding)
+        yield image_id, name if name in findings else nearest(name, findings) or name, x + left, y + top, w, h

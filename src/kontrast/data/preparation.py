@@ -1,6 +1,5 @@
 """One source file into one square of grey values, and many of them in a row."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import cv2
 import numpy as np
 
 from kontrast.apart import Ended, borrowed
-from kontrast.data.decode import DecodeError, decode, measure
+from kontrast.data.decode import DecodeError, decode, measure, sha256_of
 from kontrast.data.intensity import denoise, equalize, to_uint8, to_uint16
 from kontrast.data.masks import MaskSource
 from kontrast.data.resize import fit, placement
@@ -78,14 +77,12 @@ def prepare_image(src: Path, source: str, treatment: Treatment, masks: MaskSourc
     if (treatment.denoise, treatment.equalize) != ("none", "none"):
         clean = denoise(np.ascontiguousarray(picture), treatment.denoise)
         picture[:] = equalize(clean, treatment.equalize)
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     return Prepared(
         pixels=square,
         content=(top, top + rows, left, left + columns),
         height=height,
         width=width,
-        sha256=sha256,
+        sha256=sha256_of(path),
         masks=masks.read(source, treatment.size, (height, width)) if masks else {},
     )
 

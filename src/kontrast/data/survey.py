@@ -14,13 +14,13 @@ import pandas as pd
 from kontrast.data.decode import DecodeError, decode, file_format
 from kontrast.data.intensity import to_uint8
 from kontrast.data.layouts import Records, masked
+from kontrast.data.layouts.pacs import RADIOGRAPHS
+from kontrast.data.layouts.records import spread
 from kontrast.data.resize import fit
 from kontrast.data.splits import repair_overlap
 from kontrast.types import SPLITS
 
 EXAMPLES = 3
-RADIOGRAPHS = ("CR", "DX", "RG")
-"""DICOM's modalities of plain radiographs: storage phosphors, flat detectors, film (PS3.3 C.7.3.1.1.1)."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,6 @@ class Pixels:
     copies: list[tuple[str, str]] = field(default_factory=list)
     bad: list[tuple[str, str]] = field(default_factory=list)
     thumbnails: list[tuple[str, np.ndarray]] = field(default_factory=list)
-
-
-def spread(count: int, limit: int) -> np.ndarray:
-    """`limit` of `count` row numbers, evenly spread, or all where there are not more."""
-    return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(np.int64))
 
 
 def look(

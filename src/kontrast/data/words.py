@@ -4,7 +4,9 @@ What is not understood becomes blank, never a guess; a column given as a finding
 """
 
 import csv
+import gzip
 import re
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,7 +25,9 @@ _VIEWS = (
     (re.compile(r"frontal\b"), "frontal"),
 )
 _SPLITS = dict.fromkeys(("train", "training"), "train")
-_SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val") | dict.fromkeys(("test", "testing"), "test")
+_SPLITS |= dict.fromkeys(("val", "valid", "validate", "validation", "dev"), "val") | dict.fromkeys(
+    ("test", "testing"), "test"
+)
 _SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "w": "F"}
 LABELS = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0, "-1": -1.0, "-1.0": -1.0}
 _AGE = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*([ymwd]?)")
@@ -31,22 +35,31 @@ _AGE_UNIT = {"": 1.0, "y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A CSV (parted by comma, semicolon or tab) as text, "" for blank; ids keep their leading zeros.
+    """A CSV (parted by comma, semicolon or tab; `.csv.gz` too) as text, "" for blank; ids keep their leading zeros.
 
     Raises:
         DataError: the file is missing, empty, or no table.
     """
     if not path.is_file():
         raise DataError(f"--labels {path} is not a file.", fix="Name an existing CSV file.")
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as stream:
             head = stream.readline()
             separator = max(",;\t", key=head.count)
             columns = [name.strip() for name in next(csv.reader([head], delimiter=separator), [])]
         table = pd.read_csv(
             path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
         )
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error):
+    except (
+        UnicodeDecodeError,
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+        csv.Error,
+        EOFError,
+        OSError,
+        zlib.error,
+    ):
         raise DataError(
             f"{path.name} is not a table that can be read (CSV in UTF-8, its first line naming the columns).",
             fix="Save it as CSV in UTF-8.",

@@ -26,7 +26,8 @@ class PrepareConfig:
     labels: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = ()
     """CSV files with labels and patients; those that the layout knows are found in SRC by themselves."""
     layout: str = "auto"
-    """How SRC is arranged: auto, chexpert, nih, table, folder (class folders, or no labels) or plain (no labels)."""
+    """How SRC is arranged: auto, a public dataset (see docs/datasets.md), pacs, table, folder (class folders, or no
+    labels) or plain (no labels)."""
     column: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
     """role=name for a column that was not recognised: path, patient, study, view, sex, age, split, finding …"""
     views: Literal["all", "frontal", "lateral"] = "all"
@@ -242,7 +243,7 @@ def _write(plan: "Plan", out: Path, records: "Records", moved: "pd.DataFrame", c
     fill(plan, writer, workers=_workers(config, len(plan.table)))
     refuse_mostly_unread(plan, writer)
     extra: dict[str, Any] = {}
-    boxes = find_boxes(plan.src)
+    boxes = find_boxes(plan.src) if records.boxes is None else records.boxes
     if boxes is not None:
         images = {row["source"]: (row["image_id"], int(row["height"]), int(row["width"])) for row in writer.rows()}
         extra["boxes.csv"] = (COLUMNS, list(place_boxes(boxes, images, plan.findings, writer.size)))

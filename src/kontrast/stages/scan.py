@@ -28,7 +28,8 @@ class ScanConfig:
     labels: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = ()
     """CSV files with labels and patients; those that a layout knows are found in SRC by themselves."""
     layout: str = "auto"
-    """How SRC is arranged: auto, chexpert, nih, table, folder (folders may be classes) or plain."""
+    """How SRC is arranged: auto, a public dataset (see docs/datasets.md), pacs, table, folder (folders may be
+    classes) or plain."""
     column: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
     """ROLE=NAME for a column that was not recognised; `finding` and `rename=OLD:NEW` may come several times."""
     html: Path | None = None

@@ -5,8 +5,10 @@ import pytest
 
 from kontrast.data.columns import NIH_FINDINGS
 from kontrast.data.layouts import detect
+from kontrast.data.vocabulary import standard
 from kontrast.errors import DataError
 
+FINDINGS = tuple(standard(name) for name in NIH_FINDINGS)
 HEAD = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient {},View Position\n"
 ROWS = [
     ("00000001_000.png", "Cardiomegaly|Effusion", "0", "1", "058Y", "M", "PA"),
@@ -29,13 +31,13 @@ def src(tmp_path):
 def test_labels_and_people(src):
     layout = detect(src)
     records = layout.records(src)
-    assert layout.name == "nih" and records.findings == NIH_FINDINGS
+    assert layout.name == "nih" and records.findings == FINDINGS
     table = records.table.set_index("source")
     first = table.loc["images_000/images/00000001_000.png"]
     assert (first["patient"], first["study"], first["view"], first["sex"], first["age"]) == ("1", "0", "PA", "M", 58)
-    assert {f for f in NIH_FINDINGS if first[f] == 1} == {"Cardiomegaly", "Effusion"}
+    assert {f for f in FINDINGS if first[f] == 1} == {"Cardiomegaly", "Pleural Effusion"}
     healthy = table.loc["images_001/images/00000001_001.png"]
-    assert (healthy[list(NIH_FINDINGS)] == 0).all() and np.isnan(healthy["age"])
+    assert (healthy[list(FINDINGS)] == 0).all() and np.isnan(healthy["age"])
     assert records.problems == (("00000003_000.png", "no such file"),)
     assert any("left blank: 1 age" in note for note in records.notes)
 
@@ -48,11 +50,11 @@ def test_official_lists(src):
     assert records.table["split"].tolist() == ["", "", "test"]
 
 
-def test_renaming_is_offered_and_done_when_asked(src):
-    assert any("rename=Effusion:Pleural Effusion" in note for note in detect(src).records(src).notes)
-    records = detect(src).records(src, (), {"rename": "Effusion:Pleural Effusion", "finding": "Effusion,Mass"})
-    assert records.findings == ("Pleural Effusion", "Mass")
-    assert records.table["Pleural Effusion"].tolist() == [1, 0, 0]
+def test_renaming_is_said_and_another_name_given_when_asked(src):
+    assert any("Effusion → Pleural Effusion" in note for note in detect(src).records(src).notes)
+    records = detect(src).records(src, (), {"rename": "Effusion:Fluid", "finding": "Effusion,Mass"})
+    assert records.findings == ("Fluid", "Mass")
+    assert records.table["Fluid"].tolist() == [1, 0, 0]
 
 
 def test_another_table_is_refused(src):

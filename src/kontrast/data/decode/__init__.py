@@ -4,18 +4,20 @@
 library, which is loaded only when a DICOM file is met, or written (dicom_writer.py, for phantoms).
 """
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kontrast.apart import borrowed
+from kontrast.data.decode.arrays import decode_member, image_shape, parted, read_bytes
 from kontrast.data.decode.image import MAX_PIXELS, DecodeError, Image, check_size
 from kontrast.data.decode.raster import decode_jpeg, decode_png, decode_tiff, size_in_header
 from kontrast.types import PathLike
 
 __all__ = [
     "EXTENSIONS", "MAX_PIXELS", "DecodeError", "Image", "decode", "file_format", "find_images", "measure",
-    "read_header", "read_headers",
+    "read_header", "read_headers", "sha256_of",
 ]  # fmt: skip
 
 RASTER = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff"})
@@ -48,6 +50,8 @@ def decode(path: PathLike) -> Image:
         DecodeError: the file is missing, empty, truncated, no image, too large, or of an unsupported kind.
     """
     path = Path(path)
+    if inside := parted(path):
+        return decode_member(*inside)
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -74,6 +78,20 @@ def decode(path: PathLike) -> Image:
     raise DecodeError("not an image (JPEG, PNG, TIFF and DICOM are read)")
 
 
+def sha256_of(path: PathLike) -> str:
+    """SHA-256 of an image's file, in hexadecimal; of its grey values where it lies in an archive.
+
+    Raises:
+        DecodeError: the archive is damaged.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    if inside := parted(path):
+        return hashlib.sha256(read_bytes(*inside)[0]).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def measure(path: PathLike) -> tuple[int, int]:
     """(height, width) in pixels as a file's header says, before any turn: quick, and no codec is met.
 
@@ -81,6 +99,8 @@ def measure(path: PathLike) -> tuple[int, int]:
         DecodeError: the file is missing, no image, or its header damaged.
     """
     path = Path(path)
+    if inside := parted(path):
+        return image_shape(*inside[:2])
     try:
         data = path.read_bytes()
     except OSError:
@@ -140,6 +160,8 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
+    if entry.name.upper() == "DICOMDIR":  # a list of files, with the mark of one
+        return False
     suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 a Path for each of 223,000 entries is slow
     if suffix in EXTENSIONS:
         return True

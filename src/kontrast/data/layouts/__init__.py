@@ -1,10 +1,13 @@
 """How sources are arranged: each module here turns one arrangement into `Records`. No pixels are read.
 
-chexpert   train.csv, valid.csv and tables like them
-nih        Data_Entry_2017.csv, image folders, official lists
+chexpert, chexpertplus, mimic, nih, padchest, vindr, rsna (and SIIM), brax, tuberculosis, medmnist, covid
+           public datasets as they are downloaded
+pacs       DICOM files in nested folders, no table
 table      any CSV with a column of files
 folder     class folders, or a plain folder without labels
 plain      the same, folders never taken for classes
+
+sets, records, files and names serve them all.
 """
 
 import os
@@ -17,9 +20,24 @@ from statistics import median
 from kontrast.config import choose
 from kontrast.data.columns import by_files, stem
 from kontrast.data.decode import find_images
-from kontrast.data.layouts import chexpert, folder, nih, table
+from kontrast.data.layouts import (
+    brax,
+    chexpert,
+    chexpertplus,
+    covid,
+    folder,
+    medmnist,
+    mimic,
+    nih,
+    pacs,
+    padchest,
+    rsna,
+    table,
+    tuberculosis,
+    vindr,
+)  # fmt: skip
 from kontrast.data.layouts.names import are_classes, masked
-from kontrast.data.layouts.records import BASE, Records
+from kontrast.data.layouts.records import BASE, HEADERS_READ, Records
 from kontrast.data.words import read_table
 from kontrast.errors import DataError, UsageError
 from kontrast.types import counted
@@ -30,7 +48,20 @@ Reader = Callable[[Path, Sequence[Path], Mapping[str, str]], Records]
 
 LAYOUTS: dict[str, Reader] = {
     "chexpert": chexpert.records,
+    "chexpert-plus": chexpertplus.records,
+    "mimic-cxr": mimic.records,
     "nih": nih.records,
+    "padchest": padchest.records,
+    "vindr": vindr.records,
+    "rsna": rsna.rsna,
+    "siim": rsna.siim,
+    "brax": brax.records,
+    "shenzhen": partial(tuberculosis.records, name="shenzhen"),
+    "montgomery": partial(tuberculosis.records, name="montgomery"),
+    "medmnist": medmnist.records,
+    "covid-chestxray": covid.collection,
+    "covid-radiography": covid.radiography,
+    "pacs": pacs.records,
     "table": table.records,
     "folder": folder.records,
     "plain": partial(folder.records, classes=False),
@@ -65,16 +96,72 @@ class Layout:
             "names are not taken for findings unasked"
         )
 
-    def records(self, src: Path, labels: Sequence[Path] = (), overrides: Mapping[str, str] | None = None) -> Records:
-        """Read the source. `labels` are tables that the user named, `overrides` come from `--column`.
+    def records(
+        self,
+        src: Path,
+        labels: Sequence[Path] = (),
+        overrides: Mapping[str, str] | None = None,
+        headers: int | None = None,
+    ) -> Records:
+        """Read the source.
+
+        Args:
+            src: the source folder.
+            labels: tables that the user named.
+            overrides: from `--column`.
+            headers: read at most so many DICOM headers, for a first look; None for all.
 
         Raises:
             DataError: nothing usable is there.
             UsageError: an override that does not fit.
         """
-        if overrides and self.name in ("folder", "plain"):
+        if overrides and self.name in ("folder", "plain", "pacs"):
             raise UsageError(f"--column has no table to apply to (layout {self.name}).", fix="Name one with --labels.")
-        return LAYOUTS[self.name](src, tuple(labels) or self.labels, overrides or {})
+        before = HEADERS_READ.set(headers)
+        try:
+            return LAYOUTS[self.name](src, tuple(labels) or self.labels, overrides or {})
+        finally:
+            HEADERS_READ.reset(before)
+
+
+TABLES: tuple[tuple[str, str, Callable[[Path], list[Path]]], ...] = (
+    ("chexpert-plus", "CheXpert Plus", chexpertplus.tables_of),
+    ("mimic-cxr", "MIMIC-CXR-JPG", mimic.tables_of),
+    ("padchest", "PadChest", padchest.tables_of),
+    ("brax", "BRAX", brax.tables_of),
+    ("vindr", "VinDr-CXR", vindr.tables_of),
+    ("rsna", "RSNA's pneumonia challenge", rsna.rsna_tables),
+    ("siim", "SIIM's pneumothorax challenge", rsna.siim_tables),
+    ("covid-chestxray", "covid-chestxray-dataset", covid.tables_of),
+    ("medmnist", "MedMNIST", medmnist.tables_of),
+)
+"""Layout, dataset and how its own tables are found: in the folder that was downloaded."""
+COLUMNS: tuple[tuple[str, str, frozenset[str]], ...] = (
+    ("chexpert-plus", "CheXpert Plus", frozenset(chexpertplus.COLUMNS)),
+    ("mimic-cxr", "MIMIC-CXR-JPG", frozenset(mimic.COLUMNS)),
+    ("mimic-cxr", "MIMIC-CXR-JPG", frozenset(("subject_id", "study_id", "No Finding"))),
+    ("padchest", "PadChest", frozenset(padchest.COLUMNS)),
+    ("brax", "BRAX", frozenset(brax.COLUMNS)),
+    ("vindr", "VinDr-CXR", frozenset(("image_id", "rad_id"))),
+    ("rsna", "RSNA's pneumonia challenge", frozenset(("patientId", "Target"))),
+    ("siim", "SIIM's pneumothorax challenge", frozenset(("ImageId", "EncodedPixels"))),
+    ("covid-chestxray", "covid-chestxray-dataset", frozenset(covid.COLUMNS)),
+)
+"""Layout, dataset and columns by which a table that the user named is known."""
+
+
+def _known_set(src: Path) -> Layout | None:
+    """A public dataset, by the files that only it has."""
+    for name, dataset, tables_of in TABLES:
+        if tables := tables_of(src):
+            shown = ", ".join(path.name for path in tables)
+            return Layout(name, f"{shown} of {dataset} {'are' if len(tables) > 1 else 'is'} there", tuple(tables))
+    for name in tuberculosis.PREFIX:
+        if tuberculosis.is_there(src, name):
+            return Layout(name, f"images called {tuberculosis.PREFIX[name]}_NNNN_N are there")
+    if covid.base_of(src):
+        return Layout("covid-radiography", "the folders of the COVID-19 Radiography Database are there")
+    return None
 
 
 def _from_tables(labels: Sequence[Path]) -> Layout:
@@ -84,6 +171,9 @@ def _from_tables(labels: Sequence[Path]) -> Layout:
         return Layout("chexpert", f"{name} has CheXpert's columns", tuple(labels))
     if nih.recognised(columns):
         return Layout("nih", f"{name} has the columns of NIH ChestX-ray14", tuple(labels))
+    for layout, dataset, wanted in COLUMNS:
+        if wanted <= set(columns):
+            return Layout(layout, f"{name} has the columns of {dataset}", tuple(labels))
     return Layout("table", f"the table {name}", tuple(labels))
 
 
@@ -94,6 +184,9 @@ def _from_folder(src: Path) -> Layout:
     found = sorted(src.glob(nih.TABLE))[-1:]
     if found:
         return Layout("nih", f"{found[0].name} is there", tuple(found))
+    known = _known_set(src)
+    if known:
+        return known
     tables = sorted(path for path in src.glob("*.csv") if not path.name.startswith(".")) or tables_below(src)
     names = [masked(path.relative_to(src).as_posix()) for path in tables]
     own = [path for path in tables if path.name.lower() in ("labels.csv", "metadata.csv")] or tables
@@ -102,6 +195,8 @@ def _from_folder(src: Path) -> Layout:
         return layout if own[0].parent == src else replace(layout, reason=f"the table {names[tables.index(own[0])]}")
     shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
     reason = f"{len(tables)} tables ({shown}): name one with --labels" if tables else "no table of labels"
+    if not tables and pacs.is_export(src):
+        return Layout("pacs", "nested folders of DICOM files, no table")
     folders = folder.class_folders(find_images(src))
     if folders and not are_classes(folders):
         return Layout("plain", reason, doubtful=tuple(sorted(folders.values())))
@@ -147,7 +242,7 @@ def detect(src: Path, labels: Sequence[Path] = (), layout: str = "auto") -> Layo
         read_table(path)
     if layout == "auto":
         return _from_tables(labels) if labels else _from_folder(src)
-    if labels and layout in ("folder", "plain"):
+    if labels and layout in ("folder", "plain", "pacs"):
         raise UsageError(f"--layout {layout} reads no table.", fix="Leave out --labels, or use --layout table.")
     if layout == "table" and not labels:
         labels = _from_folder(src).labels

@@ -10,6 +10,7 @@ from kontrast.data.columns import NIH_FINDINGS, recognise, stem
 from kontrast.data.layouts.files import locate
 from kontrast.data.layouts.folder import images_of
 from kontrast.data.layouts.records import Records, finish, from_roles
+from kontrast.data.vocabulary import mapped
 from kontrast.data.words import read_table
 from kontrast.errors import DataError
 from kontrast.types import counted
@@ -93,6 +94,8 @@ def _labels(table: pd.DataFrame, overrides: Mapping[str, str]) -> tuple[pd.DataF
     chosen = {role: overrides[role] for role in ("finding", "rename") if role in overrides}
     text = labels.map(lambda value: "" if value != value else str(int(value)))
     roles = recognise(text, {"path": "none", "classes": "none"} | chosen)
-    notes += [line for line in roles.notes if "keeps its name" in line or "as asked" in line]
-    labels = labels[list(roles.findings)].rename(columns=dict(roles.rename))
-    return labels, list(labels.columns), notes
+    notes += [line for line in roles.notes if "as asked" in line]
+    labels = labels[list(roles.findings)]
+    to, said = mapped(name for name in labels.columns if name not in dict(roles.rename))
+    labels = labels.rename(columns=to | dict(roles.rename))
+    return labels, list(labels.columns), notes + said

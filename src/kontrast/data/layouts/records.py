@@ -1,6 +1,7 @@
 """What every layout gives: one table of images with their patients, parts and labels, and what was wrong."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from kontrast.errors import DataError
 from kontrast.types import EXTRA_COLUMNS, counted
 
 BASE = ("source", "patient", "study", "split", "view", "sex", "age")
+HEADERS = ("patient", "study", "view", "sex", "age")
+"""What DICOM headers may fill where no table does."""
+HEADERS_READ: ContextVar[int | None] = ContextVar("headers_read", default=None)
+"""At most so many headers are read, evenly spread; None for all. A scan sets it: 200,000 headers take many minutes."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Records:
         patients_known: False where each image counts as its own patient.
         problems: (file, reason) of what is not in the table.
         roles: role → column of the source's table, for the card.
+        boxes: boxes around findings, or None: `file` (its name in a table), `finding, x, y, width, height`, and
+            `square`: the side in pixels of the square copies on which they were drawn, 0 for the images as they are.
     """
 
     table: pd.DataFrame
@@ -44,6 +51,7 @@ class Records:
     patients_known: bool = True
     problems: tuple[tuple[str, str], ...] = ()
     roles: dict[str, str] = field(default_factory=dict)
+    boxes: pd.DataFrame | None = None
 
 
 def from_roles(
@@ -98,14 +106,22 @@ _PARSE: dict[str, Callable[[Iterable[str]], list[Any]]] = {
 }
 
 
-def _from_headers(src: Path, frame: pd.DataFrame, known: bool) -> tuple[pd.DataFrame, bool, list[str]]:
-    """Fill what no table gave (patient, study, view, sex, age) from DICOM headers."""
+def spread(count: int, limit: int) -> np.ndarray:
+    """`limit` of `count` row numbers, evenly spread, or all where there are not more."""
+    return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(np.int64))
+
+
+def _from_headers(
+    src: Path, frame: pd.DataFrame, known: bool, may: Sequence[str]
+) -> tuple[pd.DataFrame, bool, list[str]]:
+    """Fill what no table gave, of what `may` come from DICOM headers."""
     rows = [source for source in frame["source"] if _may_be_dicom(source)]
-    wanted = [c for c in ("patient", "study", "view", "sex") if (frame[c] == "").all()]
-    wanted += ["age"] if frame["age"].isna().all() else []
-    wanted += [name for name in EXTRA_COLUMNS if name not in frame]
+    empty = [c for c in HEADERS if (frame[c].isna() if c == "age" else frame[c] == "").all()]
+    wanted = [name for name in empty if name in may] + [name for name in EXTRA_COLUMNS if name not in frame]
     if not rows or not wanted:
         return frame, known, []
+    limit, total = HEADERS_READ.get(), len(rows)
+    rows = [rows[i] for i in spread(total, limit)] if limit is not None else rows
     headers = dict(zip(rows, read_headers(src, rows), strict=True))
     frame = frame.copy()
     notes = []
@@ -115,7 +131,8 @@ def _from_headers(src: Path, frame: pd.DataFrame, known: bool) -> tuple[pd.DataF
             continue
         frame[name] = _PARSE[name](raw) if name in _PARSE else raw
         notes.append(name)
-    text = [f"{', '.join(notes)} from DICOM headers"] if notes else []
+    of = f" ({len(rows):,} of {total:,} read)" if len(rows) < total else ""
+    text = [f"{', '.join(notes)} from DICOM headers{of}"] if notes else []
     # Images of one study are of one person, even where the person's id was taken out.
     same = (frame["patient"] == "") & (frame["study"] != "")
     if "study" in notes and same.any():
@@ -126,6 +143,8 @@ def _from_headers(src: Path, frame: pd.DataFrame, known: bool) -> tuple[pd.DataF
 
 
 def _may_be_dicom(source: str) -> bool:
+    if ".npz/" in source:  # an image in an archive
+        return False
     suffix = Path(source).suffix.lower()
     return suffix in DICOM or not suffix or suffix[1:].isdigit()  # `1.2.840.10008` has no suffix either
 
@@ -148,10 +167,12 @@ def finish(
     patients_known: bool,
     problems: Sequence[tuple[str, str]] = (),
     roles: Roles | None = None,
+    headers: Sequence[str] = HEADERS,
+    boxes: pd.DataFrame | None = None,
 ) -> Records:
     """Drop doubles, sort by source, give images without a patient their own, and say what is to be said."""
     frame, doubles = _without_doubles(frame, findings)
-    frame, patients_known, header_notes = _from_headers(src, frame, patients_known)
+    frame, patients_known, header_notes = _from_headers(src, frame, patients_known, headers)
     lines = [*notes, *header_notes]
     blank = frame["patient"] == ""
     if not patients_known:
@@ -172,4 +193,5 @@ def finish(
         patients_known=patients_known,
         problems=(*problems, *doubles),
         roles={role: name for role in ROLES if isinstance(name := getattr(roles, role, None), str)},
+        boxes=boxes,
     )
