@@ -88,7 +88,8 @@ def test_nothing_but_its_own_image_enters_a_view():
 def test_chunks_change_nothing(monkeypatch):
     images, params = pictures(9), draw(dataclasses.replace(EVERYTHING, solarize=0.0), 9, seeded(2))
     whole = apply(images, params, 32)
-    monkeypatch.setattr("kontrast.views.params._CACHE", 1)
+    monkeypatch.setattr("kontrast.views.cpu.CHUNK_CELLS", 1)
+    monkeypatch.setattr("kontrast.views.params._CELLS", 1)
     torch.testing.assert_close(apply(images, params, 32), whole, atol=1e-5, rtol=0)
 
 
