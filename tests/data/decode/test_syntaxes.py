@@ -15,7 +15,6 @@ from pydicom.pixels import get_decoder
 
 from data.decode.test_dicom import SHARED, dicom
 from kontrast.data.decode import DecodeError, decode, read_header
-from kontrast.data.decode.codecs import plugin
 from kontrast.data.decode.image import luma
 
 WHEEL = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -96,14 +95,15 @@ def read(path):
     return None
 
 
-@pytest.fixture(scope="module")
-def compared():
-    """Names of the files that were read and compared."""
-    return set()
+NOT_COMPARED = {
+    "GDCMJ2K_TextGBR.dcm", "SC_rgb_jpeg.dcm", "SC_ybr_full_422_uncompressed.dcm", "liver_1frame.dcm",
+    "liver_expb_1frame.dcm",
+}  # fmt: skip
+"""Single bits, halved colours, and two files that no second decoder here reads."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(WHEEL)))
-def test_every_file_of_pydicom(path, tmp_path, compared):
+def test_every_file_of_pydicom(path, tmp_path):
     """Read like another decoder reads it, or refused in words; a header is read or nothing is."""
     copy = Path(shutil.copy(path, tmp_path / "x.dcm"))
     read_header(copy)
@@ -117,9 +117,11 @@ def test_every_file_of_pydicom(path, tmp_path, compared):
         ds.save_as(copy)
         found = read(copy)
     values = stored(copy)
-    if values is None or ds.PhotometricInterpretation == "PALETTE COLOR":
+    if ds.PhotometricInterpretation == "PALETTE COLOR":
         return
-    compared.add(path.name)
+    assert (values is None) == (path.name in NOT_COMPARED)
+    if values is None:
+        return
     lossy = ds.file_meta.TransferSyntaxUID in LOSSY
     if values.ndim == 3:
         # Decoders differ in how they widen halved colours; luma hardly depends on it.
@@ -127,10 +129,6 @@ def test_every_file_of_pydicom(path, tmp_path, compared):
         return
     shown = values != ds.get("PixelPaddingValue")
     assert affine(found.pixels[shown], values[shown]) <= (1.6 if lossy else 0.6)
-
-
-def test_most_files_were_compared(compared):
-    assert not compared or len(compared) >= 40  # none: this test runs alone
 
 
 @pytest.mark.skipif(not (SHARED / "dicom").is_dir(), reason="../shared/data is not here")
@@ -163,10 +161,9 @@ HT = (uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 @pytest.mark.parametrize("syntax", [*J2K, *HT])
 def test_jpeg_2000_and_its_fast_kind(tmp_path, syntax):
     if syntax in HT:
-        # No encoder is at hand; decoders of HTJ2K must read plain JPEG 2000 too, and the choice of decoder is tested.
-        assert plugin(syntax, 1) == plugin(syntax, 3) == "pylibjpeg"
-        assert get_decoder(syntax).is_available
-    frame = imagecodecs.jpeg2k_encode(SMOOTH, level=0, codecformat="j2k", reversible=True, bitspersample=12)
+        frame = imagecodecs.htj2k_encode(SMOOTH, reversible=True)
+    else:
+        frame = imagecodecs.jpeg2k_encode(SMOOTH, level=0, codecformat="j2k", reversible=True, bitspersample=12)
     path = encapsulated(tmp_path / "x.dcm", syntax, frame)
     assert np.array_equal(decode(path).pixels, SMOOTH)
 
