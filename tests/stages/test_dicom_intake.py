@@ -62,3 +62,16 @@ def test_other_sources_have_no_further_columns_and_earlier_packs_are_read(src, t
     del card["content"]["extra"]
     (tmp_path / "p" / "card.json").write_text(json.dumps(card | {"protocol": 1}))
     pd.testing.assert_frame_equal(Pack.open(tmp_path / "p").table, pack.table)
+
+
+def test_scan_tells_contradictory_polarity_and_marked_text(tmp_path, capsys):
+    from pydicom import dcmread
+
+    for name in ("a.dcm", "b.dcm", "c.dcm"):
+        radiograph(tmp_path / "scans", name, PatientID=name, BurnedInAnnotation="YES" if name == "c.dcm" else "NO")
+    file = dcmread(tmp_path / "scans" / "b.dcm")
+    file.PresentationLUTShape = "INVERSE"
+    file.save_as(tmp_path / "scans" / "b.dcm")
+    found = {p["reason"]: p["count"] for p in kontrast.scan(tmp_path / "scans").summary["problems"]}
+    assert any("contradict" in reason and count == 1 for reason, count in found.items())
+    assert any("burned-in" in reason and count == 1 for reason, count in found.items())

@@ -75,7 +75,7 @@ def test_page(src, tmp_path):
 
 
 def test_dry_run_opens_and_writes_nothing(src, tmp_path, monkeypatch):
-    monkeypatch.setattr("kontrast.data.survey.decode", lambda path: pytest.fail("opened"))
+    monkeypatch.setattr("kontrast.data.survey.look", lambda *_, **__: pytest.fail("opened"))
     page = tmp_path / "scan.html"
     outcome = kontrast.scan(src, html=page, dry_run=True)
     assert outcome.status == "planned" and not page.exists()

@@ -1,6 +1,5 @@
 """What a source holds, in counts: for people before they prepare it. Nothing here is written anywhere."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kontrast.data.decode import DecodeError, decode, file_format
+from kontrast.apart import Ended, borrowed
+from kontrast.data.decode import DecodeError, decode, file_format, sha256_of
 from kontrast.data.intensity import to_uint8
 from kontrast.data.layouts import Records, masked
 from kontrast.data.layouts.pacs import RADIOGRAPHS
@@ -43,6 +43,7 @@ class Pixels:
         heights, widths: pixels, one of each readable file.
         copies: (file, the earlier file whose bytes it repeats).
         bad: (file, reason) of what cannot be read.
+        doubts: (file, doubt) of what can be read, but says too little of itself, or too much.
         thumbnails: (source, (s, s) uint8).
     """
 
@@ -54,6 +55,7 @@ class Pixels:
     widths: list[int] = field(default_factory=list)
     copies: list[tuple[str, str]] = field(default_factory=list)
     bad: list[tuple[str, str]] = field(default_factory=list)
+    doubts: list[tuple[str, str]] = field(default_factory=list)
     thumbnails: list[tuple[str, np.ndarray]] = field(default_factory=list)
 
 
@@ -65,7 +67,7 @@ def look(
     size: int = 128,
     tell: Callable[[], Any] = lambda: None,
 ) -> Pixels:
-    """Decode files and count what they are.
+    """Decode files and count what they are; in a process apart, as `prepare` reads them.
 
     Args:
         src: the source folder.
@@ -74,30 +76,73 @@ def look(
         size: their side, in pixels.
         tell: called after each file.
     """
-    pixels, seen = Pixels(), dict[bytes, str]()
+    pixels, first_of = Pixels(), dict[str, str]()
     shown = {sources[row] for row in spread(len(sources), thumbnails)} if thumbnails else set()
-    for source in sources:
-        pixels.looked += 1
-        tell()
-        try:
-            image = decode(src / source)
-            data = (src / source).read_bytes()
-        except DecodeError as error:
-            pixels.bad.append((source, error.reason))
-            continue
-        digest = hashlib.sha256(data).digest()
-        first = seen.setdefault(digest, source)
-        if first != source:
-            pixels.copies.append((source, first))
-        pixels.formats[file_format(data[:132]) or "DICOM"] += 1
-        pixels.bits[image.bits] += 1
-        if image.header:
-            pixels.modalities.setdefault(str(image.header["modality"] or "unknown"), []).append(source)
-        pixels.heights.append(image.pixels.shape[0])
-        pixels.widths.append(image.pixels.shape[1])
-        if source in shown:
-            pixels.thumbnails.append((source, fit(to_uint8(image), size)))
+    jobs = [(src / source, size if source in shown else 0) for source in sources]
+    with borrowed() as apart:
+        for source, one in zip(sources, apart.map(_one, jobs), strict=True):
+            pixels.looked += 1
+            tell()
+            if isinstance(one, (str, Ended)):
+                pixels.bad.append((source, one if isinstance(one, str) else one.how))
+                continue
+            first = first_of.setdefault(one.sha256, source)
+            if first != source:
+                pixels.copies.append((source, first))
+            pixels.formats[one.format] += 1
+            pixels.bits[one.bits] += 1
+            if one.modality:
+                pixels.modalities.setdefault(one.modality, []).append(source)
+            pixels.heights.append(one.height)
+            pixels.widths.append(one.width)
+            pixels.doubts += [(source, doubt) for doubt in one.doubts]
+            if one.thumbnail is not None:
+                pixels.thumbnails.append((source, one.thumbnail))
     return pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class _One:
+    """What is kept of one file; `modality` is "" but for DICOM."""
+
+    format: str
+    bits: int
+    modality: str
+    height: int
+    width: int
+    sha256: str
+    doubts: tuple[str, ...]
+    thumbnail: np.ndarray | None
+
+
+def _one(path: Path, thumbnail: int) -> _One | str:
+    """Look at one file, or say why it cannot be read; `thumbnail` is the side of the picture to make, 0 for none."""
+    try:
+        image = decode(path)
+        sha256 = sha256_of(path)
+    except DecodeError as error:
+        return error.reason
+    except OSError:
+        return "file not found"
+    marked = image.header.get("burned_in") == "yes"
+    return _One(
+        format="DICOM" if image.header else _format(path),
+        bits=image.bits,
+        modality=str(image.header["modality"] or "unknown") if image.header else "",
+        height=image.pixels.shape[0],
+        width=image.pixels.shape[1],
+        sha256=sha256,
+        doubts=image.doubts + (("marked as holding text in its pixels (burned-in annotation)",) if marked else ()),
+        thumbnail=fit(to_uint8(image), thumbnail) if thumbnail else None,
+    )
+
+
+def _format(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return file_format(stream.read(132))
+    except OSError:  # inside an archive
+        return "array"
 
 
 def label_counts(table: pd.DataFrame, findings: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -141,7 +186,7 @@ def problems(records: Records, pixels: Pixels, *, show_names: bool = False) -> l
         return name if show_names else masked(name)
 
     kinds: dict[str, list[str]] = {}
-    for name, reason in (*records.problems, *pixels.bad):
+    for name, reason in (*records.problems, *pixels.bad, *pixels.doubts):
         kinds.setdefault(reason, []).append(shown(name))
     for name, first in pixels.copies:
         kinds.setdefault("byte-for-byte copy of another file", []).append(f"{shown(name)} of {shown(first)}")
