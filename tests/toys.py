@@ -48,6 +48,15 @@ def toy_encoder(method: Any, feature_dim: int = 16, *, norm: bool = True) -> nn.
     return ToyEncoder(feature_dim, norm=norm)
 
 
+def without_norm(module: nn.Module) -> None:
+    """Take the batch-norms of its heads out."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm1d):
+            setattr(module, name, nn.Identity())
+        else:
+            without_norm(child)
+
+
 def about_for(method: Any, n: int, seed: int = 0, size: int = 16) -> About:
     """What a method must know of a batch beside its views."""
     spec = method.views

@@ -15,7 +15,7 @@ from kontrast.methods.method import About
 from kontrast.nn.batchnorm import dealt
 from kontrast.nn.sinkhorn import sinkhorn
 from kontrast.nn.syncbatchnorm import synchronise
-from toys import about_for, pictures, small_config, toy_encoder, two_views
+from toys import about_for, pictures, small_config, toy_encoder, two_views, without_norm
 
 B, STEPS = 8, 4
 
@@ -30,15 +30,6 @@ class Loss(nn.Module):
     def forward(self, views: list[Tensor], about: About) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         step = self.method(views, about)
         return step.loss, step.logs
-
-
-def without_norm(method: nn.Module) -> None:
-    """Take the batch-norms out, where a method wants statistics per process: that is another subject."""
-    for name, child in method.named_children():
-        if isinstance(child, nn.BatchNorm1d):
-            setattr(method, name, nn.Identity())
-        else:
-            without_norm(child)
 
 
 def own(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kontrast.engine.batches import Batch
 from kontrast.methods import METHODS
 from kontrast.methods.method import About, Chunkable, Step
-from toys import ToyEncoder, pictures, small_config
+from toys import ToyEncoder, pictures, small_config, without_norm
 
 CHUNKABLE = [name for name, kind in METHODS.items() if issubclass(kind, Chunkable)]
 B = 8
@@ -47,12 +47,15 @@ def whole_batch(dtype: torch.dtype = torch.float64) -> Batch:
     return Batch(images=images, rows=np.arange(B), ids=[str(i) for i in range(B)], step=0, first=0, total=B)
 
 
-def build(name: str, *, dropout: float = 0.0) -> Any:
+def build(name: str, *, dropout: float = 0.0, norm: bool = True) -> Any:
     torch.manual_seed(3)
     cls: Any = METHODS[name]
-    encoder = ToyEncoder()
+    encoder = ToyEncoder(norm=norm)
     encoder.bn1 = nn.Sequential(encoder.bn1, nn.Dropout(dropout))  # type: ignore[assignment]
-    return Double(cls(encoder, small_config(cls)).double())
+    method = cls(encoder, small_config(cls))
+    if not norm:
+        without_norm(method)
+    return Double(method.double())
 
 
 def draws(first: int) -> torch.Generator:

@@ -109,6 +109,19 @@ def test_gradient_statistics_and_teacher_are_those_of_the_direct_step_with_the_s
 
 
 @every
+@pytest.mark.parametrize("size", [2, 4])
+def test_without_batchnorm_the_gradient_is_the_plain_steps(name: str, size: int) -> None:
+    model = build(name, norm=False)
+    twin = copy.deepcopy(model)
+    output = chunked(model, size)
+    twin.before_step(0.5)
+    direct = twin.method.step(twin.views(whole_batch(), draws(0)), about(whole_batch()))
+    direct.loss.backward()
+    assert output.loss.item() == pytest.approx(direct.loss.item(), rel=1e-12)
+    assert_same(gradients(model), gradients(twin))
+
+
+@every
 def test_reduced_precision_reaches_every_weight(name: str) -> None:
     """Autocast keeps copies of weights: those of a pass without gradient must not serve the one with."""
     model = build(name).float()

@@ -32,6 +32,14 @@ def test_adaptation_holds_without_weight_decay():
     assert float(_first_step(0.0).norm()) == pytest.approx(1.200163e-3, rel=1e-6)
 
 
+def test_other_forms_take_other_steps():
+    """What other libraries compute, so that the numbers above are seen to tell them from ours."""
+    p, g, wd = X.numpy(), 0.1 * Y.numpy(), 1e-4
+    separate = 1e-3 * np.linalg.norm(p) / (np.linalg.norm(g) + wd * np.linalg.norm(p) + 1e-8)
+    assert 0.3 * separate * np.linalg.norm(g + wd * p) == pytest.approx(1.19893032e-3, rel=1e-8)
+    assert 0.3 * np.linalg.norm(g) == pytest.approx(0.12156, rel=1e-4)  # no adaptation
+
+
 @pytest.mark.parametrize("inside", [False, True])
 def test_many_steps_with_a_changing_rate_against_a_naive_loop(inside):
     rng = np.random.default_rng(0)

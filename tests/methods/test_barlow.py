@@ -63,6 +63,8 @@ def test_t17_constant_outputs_and_half_precision_stay_finite() -> None:
     zero = torch.zeros(4, 8, dtype=torch.bfloat16, requires_grad=True)
     loss_of(zero, y.bfloat16()).backward()
     assert zero.grad is not None and zero.grad.isfinite().all()
+    a, b = x.half(), y.half()
+    assert torch.equal(cross_correlation(a, b), cross_correlation(a.float(), b.float()))
     exact = cross_correlation(x.float(), y.float())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(cross_correlation(x.float(), y.float()), exact)

@@ -75,6 +75,9 @@ def test_t17_low_temperatures_and_half_precision_stay_finite(dtype: torch.dtype)
     loss = cross_entropy([s, s], [p, p], 0.001)
     loss.backward()
     assert loss.dtype == torch.float32 and loss.isfinite() and s.grad is not None and s.grad.isfinite().all()
+    wide = s.detach().float()
+    assert torch.equal(centred(s, torch.zeros(5), 0.04), centred(wide, torch.zeros(5), 0.04))
+    assert torch.equal(cross_entropy([s, s], [p, p], 0.1), cross_entropy([wide, wide], [p, p], 0.1))
 
 
 def dino(**options: object) -> DINO:

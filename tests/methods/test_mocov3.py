@@ -48,7 +48,10 @@ def test_gradient_by_finite_differences_and_none_into_keys() -> None:
 
 
 def test_t17_low_temperature_and_half_precision_stay_finite() -> None:
-    assert ctr(x.half(), -y.half(), 0.005)[0].isfinite()
+    a, b = x.half(), y.half()
+    assert ctr(a, -b, 0.005)[0].isfinite()
+    loss, widened = ctr(a, b, 0.2)[0], ctr(a.float(), b.float(), 0.2)[0]
+    assert loss.dtype == torch.float32 and torch.equal(loss, widened)
     exact = ctr(x.float(), y.float(), 0.2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert ctr(x.float(), y.float(), 0.2) == exact

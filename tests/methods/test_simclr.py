@@ -87,6 +87,9 @@ def test_gradients_reach_both_views_and_match_finite_differences() -> None:
 
 def test_t17_low_temperature_and_half_precision_stay_finite() -> None:
     assert nt_xent(x.half(), -x.half(), 0.005)[0].isfinite()
+    a, b = x.half(), y.half()
+    loss, widened = nt_xent(a, b, 0.1)[0], nt_xent(a.float(), b.float(), 0.1)[0]
+    assert loss.dtype == torch.float32 and torch.equal(loss, widened)
     zero = torch.zeros(3, 8, dtype=torch.bfloat16, requires_grad=True)
     nt_xent(zero, y[:3].bfloat16(), 0.1)[0].backward()
     assert zero.grad is not None and zero.grad.isfinite().all()

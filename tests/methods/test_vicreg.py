@@ -69,6 +69,8 @@ def test_t17_constant_outputs_and_half_precision_stay_finite() -> None:
     s, v, c = terms(zero, y.bfloat16())
     (s + v + c).backward()
     assert zero.grad is not None and zero.grad.isfinite().all()
+    a, b = x.half(), y.half()
+    assert all(map(torch.equal, terms(a, b), terms(a.float(), b.float())))
     exact = [term.item() for term in terms(x.float(), y.float())]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert [term.item() for term in terms(x.float(), y.float())] == exact
