@@ -40,11 +40,9 @@ def test_again_is_already_done_and_decodes_nothing(src, tmp_path, monkeypatch, c
 
 def test_a_changed_source_or_key_needs_another_pack(src, tmp_path, key):
     kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
-    shutil.copy(src / "a" / "image000.png", src / "a" / "image999.png")
     table = pd.read_csv(src / "labels.csv", dtype=str, keep_default_na=False)
-    more = table.iloc[[0]].assign(path="a/image999.png")
-    pd.concat([table, more]).to_csv(src / "labels.csv", index=False)
-    with pytest.raises(OutputError, match=r"30 images then, 31 now") as error:
+    table[:29].to_csv(src / "labels.csv", index=False)
+    with pytest.raises(OutputError, match=r"30 images then, 29 now") as error:
         kontrast.prepare(src, out=tmp_path / "p", size=32)
     assert "another --out" in error.value.fix
     table.to_csv(src / "labels.csv", index=False)

@@ -78,9 +78,20 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def described(path: Path) -> dict[str, Any]:
+    """SHA-256 and size of a file, as a card has them."""
+    return {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+
+
 def card_hash(folder: PathLike) -> str:
     """SHA-256 of an artifact's card, by which its children name it."""
     return sha256_file(Path(folder) / CARD)
+
+
+def hashes_of(folder: PathLike) -> frozenset[str]:
+    """`card_hash`, and those of the cards that a Pack had before it grew: its children may name any of them."""
+    earlier = read_card(folder).content.get("history", [])
+    return frozenset((card_hash(folder), *(entry["sha256"] for entry in earlier)))
 
 
 def parent(role: str, folder: PathLike) -> Parent:
@@ -147,11 +158,16 @@ def write_card(
     parents: Sequence[Parent] = (),
     content: Mapping[str, Any] | None = None,
     files: Sequence[str] = (),
+    known: Mapping[str, dict[str, Any]] | None = None,
 ) -> Card:
-    """Finish an artifact: hash `files` (names within `folder`), write the card atomically, drop the claim."""
+    """Finish an artifact: hash `files` (names within `folder`), write the card atomically, drop the claim.
+
+    `known` files stay as an earlier card has them: hashed again, one damaged since would pass for whole.
+    """
     for left in folder.glob(".*.partial"):  # half written when a run was killed
         left.unlink()
-    hashes = {n: {"sha256": sha256_file(folder / n), "bytes": (folder / n).stat().st_size} for n in sorted(files)}
+    hashes = {name: described(folder / name) for name in files}
+    hashes = dict(sorted((hashes | dict(known or {})).items()))
     card = Card(
         kind=kind, config=dict(config), parents=tuple(parents), files=hashes,
         content=dict(content or {}), protocol=PROTOCOLS[kind],

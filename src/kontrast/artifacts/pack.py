@@ -2,7 +2,7 @@
 
     images-00000.npy …         uint8 (or uint16) N×H×W, aspect kept, padding centred and 0
     masks-NAME-00000.npy …     uint8 0 or 1, N×H×W, for the shards in which any image has that mask
-    table.csv                  one row per image, in the shards' order (sorted by source)
+    table.csv                  one row per image, in the shards' order (sorted by source; images added later follow)
     rejects.csv                what could not be read, and why
     boxes.csv                  optional: image_id, finding, x, y, width, height in pixels of the packed image
 
@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from kontrast import console
-from kontrast.artifacts.card import Card, read_card, verify_files
+from kontrast.artifacts.card import CARD, Card, read_card, verify_files
+from kontrast.artifacts.growth import NEXT
 from kontrast.artifacts.pack_writer import BOXES, REJECTS, TABLE, PackWriter, Shard, shard_rows, slug
 from kontrast.config import choose
 from kontrast.errors import ArtifactError
@@ -61,6 +62,11 @@ class Pack:
         """
         folder = Path(path)
         card = read_card(folder, "pack")
+        if (folder / NEXT / CARD).is_file():
+            raise ArtifactError(
+                f"{folder} was being added to when that command was stopped.",
+                fix="Run the same `kontrast prepare` again: it finishes in a moment.",
+            )
         shards = [shard["file"] for shard in card.content["shards"]]
         names = [name for name in (TABLE, REJECTS, BOXES) if name in card.files]
         if verify:

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from kontrast.artifacts.card import CLAIM, Card, Parent, read_card, write_card
+from kontrast.artifacts.card import CLAIM, Card, Parent, described, read_card, write_card
 from kontrast.artifacts.disk import write_json
 from kontrast.artifacts.files import cell, write_csv, write_npy, write_planes
+from kontrast.artifacts.growth import NEXT, Before, commit, unlisted
 from kontrast.errors import LeakageError
 from kontrast.types import SPLITS, TABLE_COLUMNS, counted
 
@@ -66,6 +67,7 @@ class PackWriter:
         dtype: `uint8` or `uint16`.
         key_id: name of the key that made the ids (`Key.id`).
         extra: columns after the findings.
+        before: the finished Pack to which this adds; None for a new one.
     """
 
     folder: Path
@@ -74,6 +76,12 @@ class PackWriter:
     dtype: str = "uint8"
     key_id: str
     extra: tuple[str, ...] = ()
+    before: Before | None = None
+
+    @property
+    def first(self) -> int:
+        """Number of the first shard."""
+        return self.before.first_shard if self.before else 0
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -94,7 +102,10 @@ class PackWriter:
 
     def rows(self) -> list[dict[str, str]]:
         """The rows on disk, as they will stand in table.csv."""
-        return [dict(zip(self.columns, row, strict=True)) for part in self._parts().values() for row in part["rows"]]
+        return [dict(zip(self.columns, row, strict=True)) for row in self._lines(self._parts())]
+
+    def _lines(self, parts: Mapping[int, Any]) -> list[list[str]]:
+        return [*(self.before.rows if self.before else ()), *(row for part in parts.values() for row in part["rows"])]
 
     def forget(self, index: int) -> None:
         """Have shard `index` written anew."""
@@ -124,7 +135,7 @@ class PackWriter:
         write_json(
             self.part(index),
             {
-                "rows": [[cell(row[column]) for column in self.columns] for row in shard.rows],
+                "rows": [[cell(row.get(c) if c in self.extra else row[c]) for c in self.columns] for row in shard.rows],
                 "rejects": [list(pair) for pair in shard.rejects],
                 "masks": sorted(masks),
                 "pixels": _pixel_sums(images, shard),
@@ -158,48 +169,64 @@ class PackWriter:
             OutputError: the disk is full or cannot be written.
         """
         parts = self._parts()
-        rows = [row for part in parts.values() for row in part["rows"]]
+        rows, before = self._lines(parts), self.before
         splits = self._splits(rows)
-        tables = {TABLE: (self.columns, rows), REJECTS: (("file", "reason"), self._all_rejects(parts, rejects))}
-        for name, (header, lines) in {**tables, **(extra or {})}.items():
-            write_csv(self.folder / name, header, lines)
+        at = self.folder / NEXT if before else self.folder  # readers of what is there should not meet half of the new
+        at.mkdir(parents=True, exist_ok=True)
+        tables: dict[str, tuple[Sequence[str], Sequence[Sequence[Any]]]] = {
+            TABLE: (self.columns, rows),
+            REJECTS: (("file", "reason"), self._all_rejects(parts, rejects)),
+        }
+        for name, (header, lines) in (tables | dict(extra or {})).items():
+            write_csv(at / name, header, lines)
         shards, files = self._shards(parts)
         found = [name for part in parts.values() for name in part["masks"]]
-        masks = {slug(name): name for name in (*mask_names, *found)}
+        earlier = before.card.content["masks"] if before else []
+        masks = {slug(name): name for name in (*earlier, *mask_names, *found)}
+        pixels = [part["pixels"] for part in parts.values()]
         card = write_card(
-            self.folder,
+            at,
             "pack",
             config=config,
             parents=parents,
-            files=[TABLE, REJECTS, *(extra or {}), *written, *files],
+            files=[TABLE, REJECTS, *(extra or {}), *(() if before else (*written, *files))],
+            known=self._known(before, [*written, *files], extra or {}) if before else None,
             content={
                 "findings": list(self.findings),
                 "extra": list(self.extra),
                 "size": self.size,
                 "rows": len(rows),
                 "dtype": self.dtype,
-                **_statistics([part["pixels"] for part in parts.values()], self.dtype),
+                **_statistics([*([before.card.content["pixels"]] if before else []), *pixels], self.dtype),
                 "key_id": self.key_id,
                 "splits": splits,
                 "shards": shards,
                 "masks": list(masks.values()),
-                "history": [],
+                "history": before.history(len(rows) - len(before.rows)) if before else [],
                 **content,
             },
         )
+        commit(self.folder)
         tidy(self.folder)
         return card
+
+    def _known(self, before: Before, new: Sequence[str], tables: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """The files of a Pack that grows, beside its new tables: the old ones as they were, and the new arrays."""
+        replaced = {TABLE, REJECTS, *tables}
+        old = {name: known for name, known in before.card.files.items() if name not in replaced}
+        return old | {name: described(self.folder / name) for name in new}
 
     def _shards(self, parts: Mapping[int, Any]) -> tuple[list[dict[str, Any]], list[str]]:
         """The shards as the card describes them, and their files; a shard of which nothing could be read is none."""
         shards: list[dict[str, Any]] = []
-        first = 0
+        first = len(self.before.rows) if self.before else 0
         for index, part in parts.items():
             if count := len(part["rows"]):
                 masks = {name: f"masks-{slug(name)}-{index:05d}.npy" for name in part["masks"]}
                 shards.append({"file": f"images-{index:05d}.npy", "first": first, "rows": count, "masks": masks})
                 first += count
-        return shards, [file for shard in shards for file in (shard["file"], *shard["masks"].values())]
+        files = [file for shard in shards for file in (shard["file"], *shard["masks"].values())]
+        return [*(self.before.card.content["shards"] if self.before else ()), *shards], files
 
     def _all_rejects(self, parts: Mapping[int, Any], more: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         own = [(file, reason) for part in parts.values() for file, reason in part["rejects"]]
@@ -225,6 +252,9 @@ class PackWriter:
 def tidy(folder: Path) -> None:
     """Drop what a finished Pack no longer needs; also mends one that was killed just after its card was written."""
     read_card(folder, "pack")
+    if (folder / PARTS).is_dir():
+        for path in unlisted(folder):
+            path.unlink()
     shutil.rmtree(folder / PARTS, ignore_errors=True)
     for leftover in (folder / CLAIM, *folder.glob(".*.partial")):
         leftover.unlink(missing_ok=True)
@@ -261,4 +291,5 @@ def _statistics(sums: Sequence[Mapping[str, list[int]]], dtype: str) -> dict[str
     top = float(np.iinfo(dtype).max)
     mean = total / count if count else 0.0
     variance = max((squares * count - total * total) / (count * count), 0.0) if count else 0.0
-    return {"mean": mean / top, "std": math.sqrt(variance) / top, "statistics": source}
+    pixels = {split: [sum(p[split][i] for p in sums if split in p) for i in range(3)] for split in SPLITS}
+    return {"mean": mean / top, "std": math.sqrt(variance) / top, "statistics": source, "pixels": pixels}

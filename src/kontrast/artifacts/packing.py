@@ -112,7 +112,7 @@ def fill(plan: Plan, writer: PackWriter, *, workers: int) -> None:
     per_shard = shard_rows(writer.size, writer.dtype)
     _settle(plan, writer, per_shard)
     bounds = [(first, min(first + per_shard, len(sources))) for first in range(0, len(sources), per_shard)]
-    todo = [(index, span) for index, span in enumerate(bounds) if not writer.written(index)]
+    todo = [(index, span) for index, span in enumerate(bounds, writer.first) if not writer.written(index)]
     done = len(sources) - sum(end - first for _, (first, end) in todo)
     if done:
         console.say(f"  resuming: {done:,} of {len(sources):,} images are packed already")
@@ -133,19 +133,20 @@ def fill(plan: Plan, writer: PackWriter, *, workers: int) -> None:
 def _settle(plan: Plan, writer: PackWriter, per_shard: int) -> None:
     """Write down what the shards on disk are shards of, or find that they are of something else."""
     folder = writer.folder / PARTS
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     settled = {
         "fingerprint": plan.fingerprint, "key_id": writer.key_id, "size": writer.size, "shard_rows": per_shard,
         "unreadable": False,
     }  # fmt: skip
     earlier = interrupted_plan(writer.folder)
     if earlier is not None and {**earlier, "unreadable": False} != settled:
-        if not earlier["unreadable"]:
+        if not earlier["unreadable"] and writer.before is None:
             raise OutputError(
                 f"{writer.folder} was begun with {_other(earlier, settled)}.",
                 fix="Name another --out, or delete that folder and begin anew.",
             )
-        # That run ended because files could not be read; now some were mended or removed: read all anew.
+        # That run ended because files could not be read, of which some were mended or removed; or it added to a whole
+        # Pack, which loses nothing: read all anew.
         for index in writer.rejected():
             writer.forget(index)
     write_json(folder / PLAN, settled)

@@ -29,7 +29,8 @@ def without_folders(value: Any) -> Any:
 
 def provenance(found: Sequence[Found]) -> list[dict[str, Any]]:
     """Each artifact: name, kind, hash of its card, what it was made from, version and settings."""
-    names = {one.sha: f"{one.card.kind} {one.name}" for one in found}
+    names = {sha: f"{one.card.kind} {one.name}, before it grew" for one in found for sha in one.shas - {one.sha}}
+    names |= {one.sha: f"{one.card.kind} {one.name}" for one in found}
     rows = []
     for one in found:
         made_from = [(p.role, p.sha256) for p in one.card.parents]

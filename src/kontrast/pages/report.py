@@ -122,7 +122,7 @@ def _pictures(of: Mapping[str, Sequence[Found]]) -> str:
     shown = [one for kind in ("pack", "encoder", "explanation") for one in of[kind]]
     sources = {one.sha for one in of["pack"]}
     sources |= {p.sha256 for one in shown for p in one.card.parents if p.kind == "pack"}
-    generated = {one.sha for one in of["pack"] if one.card.content.get("generated")}
+    generated = {sha for one in of["pack"] if one.card.content.get("generated") for sha in one.shas}
     if not shown:
         return ""
     return "generated" if sources and sources <= generated else "patients"
@@ -130,7 +130,7 @@ def _pictures(of: Mapping[str, Sequence[Found]]) -> str:
 
 def _absent_packs(of: Mapping[str, Sequence[Found]]) -> list[str]:
     """The studies whose Pack is not among the artifacts, so that its prevalence and images cannot be shown."""
-    here = {one.sha for one in of["pack"]}
+    here = {sha for one in of["pack"] for sha in one.shas}
     inputs = {one.name: one.card.content.get("inputs", []) for one in of["study"]}
     return [name for name, used in inputs.items() if any(p["role"] == "pack" and p["sha256"] not in here for p in used)]
 

@@ -25,6 +25,11 @@ class Found(NamedTuple):
     card: Card
     sha: str
 
+    @property
+    def shas(self) -> frozenset[str]:
+        """Of this card and of those that a Pack had before it grew."""
+        return frozenset((self.sha, *(entry["sha256"] for entry in self.card.content.get("history", []))))
+
 
 def read_json(folder: Path, name: str) -> Any:
     """A JSON file of an artifact, as its card vouches for it.

@@ -161,10 +161,10 @@ def _overlap(seen: "Seen", card: "Card", pack: "Pack", rows: "np.ndarray", confi
     Refused is a shared patient in what claims to be a test. The training and validation splits of the Classifier's
     own Pack can't but be shared, and nobody takes them for a test: those are marked.
     """
-    from kontrast.artifacts.card import card_hash
+    from kontrast.artifacts.card import hashes_of
 
     found = seen.overlap(pack, rows)
-    own = card_hash(pack.path) in {p.sha256 for p in card.parents} and config.split != "test"
+    own = bool(hashes_of(pack.path) & {p.sha256 for p in card.parents}) and config.split != "test"
     shared = bool(found.patients or found.images)
     if shared and not own and not config.allow_overlap:
         raise LeakageError(

@@ -14,6 +14,8 @@ from kontrast.types import SPLITS, Outcome, counted
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kontrast.artifacts.growth import Before
+    from kontrast.artifacts.pack_writer import PackWriter
     from kontrast.artifacts.packing import Plan
     from kontrast.data.identity import Key
     from kontrast.data.layouts import Records
@@ -105,7 +107,7 @@ def prepare(
     """Decode, check, split and resize images into a Pack.
 
     Files that cannot be read are listed in the Pack's rejects.csv and the rest goes on. Interrupted, the same command
-    resumes and ends in the same bytes.
+    resumes and ends in the same bytes. Once it is done, the same command adds images that have come since.
 
     Args:
         src: folder with the images.
@@ -119,11 +121,10 @@ def prepare(
         LeakageError: given splits share patients (see --repair-splits).
         OutputError: the output folder is in use, holds something else, or the disk is full.
     """
-    from kontrast.artifacts.card import claim, read_card
+    from kontrast.artifacts.card import claim
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.artifacts.pack_summary import say_pack, summary
-    from kontrast.artifacts.pack_writer import tidy
     from kontrast.data.identity import load_key
 
     src, out = Path(src), Path(out)
@@ -134,17 +135,14 @@ def prepare(
     key = load_key(config.key, make=not dry_run)
     records, table, moved = _rows(src, config)
     if state == "done":
-        _refuse_changed(src, out, read_card(out).content, table, key)
-        tidy(out)
-        console.say(f"{out} is already done.")
-        return Outcome("prepare", out, "already done", summary(Pack.open(out, verify=False)))
+        return _again(src, out, records, table, moved, key, config, dry_run=dry_run)
     plan = _plan(src, out, records, table, key, config)
     if dry_run:
         return _planned(plan, out)
     claim(out, "pack", config=config.asked())
     with locked(out):
         if not (out / "card.json").is_file():  # another process may have finished while this one was planning
-            _write(plan, out, records, moved, config)
+            _write(plan, out, records, moved, config, whole=(table, plan.fingerprint))
     facts = summary(Pack.open(out, verify=False))
     say_pack(facts)
     return Outcome("prepare", out, "done", facts)
@@ -191,24 +189,33 @@ def _rows(src: Path, config: PrepareConfig) -> tuple["Records", "pd.DataFrame", 
     )
 
 
-def _plan(src: Path, out: Path, records: "Records", table: "pd.DataFrame", key: "Key", config: PrepareConfig) -> "Plan":
+def _plan(
+    src: Path,
+    out: Path,
+    records: "Records",
+    table: "pd.DataFrame",
+    key: "Key",
+    config: PrepareConfig,
+    size: int | None = None,
+) -> "Plan":
+    """What to pack; `size` is that of a Pack to which it is added."""
     from kontrast.artifacts.packing import Plan, fingerprint, interrupted_plan
     from kontrast.data.masks import MaskSource
     from kontrast.data.preparation import Treatment, suggest_size
 
-    size = config.size
-    if size == "auto":
+    side = size or config.size
+    if side == "auto":
         earlier = interrupted_plan(out)
         if earlier is not None and not earlier["unreadable"]:
-            size, why = earlier["size"], "as begun"
+            side, why = earlier["size"], "as begun"
         else:
-            size, why = suggest_size(src, table["source"].tolist())
-        console.decided("--size", size, why)
+            side, why = suggest_size(src, table["source"].tolist())
+        console.decided("--size", side, why)
     return Plan(
         src=src,
         table=table,
         findings=records.findings,
-        treatment=Treatment(size=size, dtype=config.dtype, denoise=config.denoise, equalize=config.equalize),
+        treatment=Treatment(size=side, dtype=config.dtype, denoise=config.denoise, equalize=config.equalize),
         masks=MaskSource.find(src),
         key=key,
         fingerprint=fingerprint(src, table, key),
@@ -227,9 +234,19 @@ def _workers(config: PrepareConfig, images: int) -> int:
     return workers
 
 
-def _write(plan: "Plan", out: Path, records: "Records", moved: "pd.DataFrame", config: PrepareConfig) -> None:
+def _write(
+    plan: "Plan",
+    out: Path,
+    records: "Records",
+    moved: "pd.DataFrame",
+    config: PrepareConfig,
+    *,
+    whole: tuple["pd.DataFrame", str],
+    before: "Before | None" = None,
+) -> None:
+    """Make the Pack, or add to it what `before` lacks; `whole` is all that it is made from, and its fingerprint."""
     from kontrast.artifacts.pack_writer import PackWriter
-    from kontrast.artifacts.packing import fill, refuse_mostly_unread, write_preview
+    from kontrast.artifacts.packing import fill, fingerprint, refuse_mostly_unread, write_preview
     from kontrast.data.boxes import COLUMNS, find_boxes, place_boxes
 
     writer = PackWriter(
@@ -238,10 +255,12 @@ def _write(plan: "Plan", out: Path, records: "Records", moved: "pd.DataFrame", c
         size=plan.treatment.size,
         dtype=plan.treatment.dtype,
         key_id=plan.key.id,
-        extra=plan.extra,
+        extra=plan.extra if before is None else tuple(before.card.content.get("extra", ())),
+        before=before,
     )
     fill(plan, writer, workers=_workers(config, len(plan.table)))
-    refuse_mostly_unread(plan, writer)
+    if before is None:
+        refuse_mostly_unread(plan, writer)
     extra: dict[str, Any] = {}
     boxes = find_boxes(plan.src) if records.boxes is None else records.boxes
     if boxes is not None:
@@ -256,15 +275,20 @@ def _write(plan: "Plan", out: Path, records: "Records", moved: "pd.DataFrame", c
             "layout": records.layout,
             "notes": list(records.notes),
             "moved": len(moved),
-            "fingerprint": plan.fingerprint,
-            "source_rows": len(plan.table),
+            "fingerprint": whole[1],
+            "packed": fingerprint(plan.src, _packed(whole[0], writer), plan.key),
+            "source_rows": len(whole[0]),
             **({"generated": True} if _generated(plan.src) else {}),
         },
         mask_names=plan.masks.names if plan.masks else (),
         rejects=list(records.problems),
         extra=extra,
-        written=write_preview(plan, writer),
+        written=write_preview(plan, writer) if before is None else (),
     )
+
+
+def _packed(table: "pd.DataFrame", writer: "PackWriter") -> "pd.DataFrame":
+    return table[table["source"].isin({row["source"] for row in writer.rows()})]
 
 
 def _generated(src: Path) -> bool:
@@ -281,20 +305,58 @@ def _generated(src: Path) -> bool:
     return False
 
 
-def _refuse_changed(src: Path, out: Path, content: dict[str, Any], table: "pd.DataFrame", key: "Key") -> None:
-    """A finished Pack stays as it is: another listing needs another one."""
+def _again(
+    src: Path,
+    out: Path,
+    records: "Records",
+    table: "pd.DataFrame",
+    moved: "pd.DataFrame",
+    key: "Key",
+    config: PrepareConfig,
+    *,
+    dry_run: bool,
+) -> Outcome:
+    """A finished Pack: nothing to do, or images to add; any other change of the source needs another Pack."""
+    from kontrast.artifacts.adding import additions, refuse_other_key, refuse_other_kind, with_kept_splits
+    from kontrast.artifacts.card import card_hash
+    from kontrast.artifacts.growth import Before, commit
+    from kontrast.artifacts.lock import locked
+    from kontrast.artifacts.pack import Pack
+    from kontrast.artifacts.pack_summary import say_pack, summary
+    from kontrast.artifacts.pack_writer import tidy
     from kontrast.artifacts.packing import fingerprint
-    from kontrast.data.identity import KEY_VARIABLE
 
-    if content["key_id"] != key.id:
-        raise OutputError(
-            f"{out} was made with another patient key than the one in use now ({content['key_id']}, now {key.id}): "
-            "under another key the same patients get other ids.",
-            fix=f"Give the earlier key (--key FILE, or ${KEY_VARIABLE} for any command), or name another --out.",
-        )
-    if content["fingerprint"] != fingerprint(src, table, key):
-        raise OutputError(
-            f"{src} has changed since {out} was made: {counted(content['source_rows'], 'image')} then, "
-            f"{len(table):,} now (or their tables or files are others).",
-            fix="Name another --out.",
-        )
+    if not dry_run and (out / ".parts").is_dir():
+        with locked(out):  # what a killed run had ready
+            commit(out)
+    pack_hash, pack = card_hash(out), Pack.open(out, verify=False)
+    refuse_other_key(out, pack.key_id, key)
+    table = with_kept_splits(pack, table, records.table, key, repair=config.repair_splits)
+    now = fingerprint(src, table, key)
+    if pack.card.content["fingerprint"] == now:
+        if not dry_run:
+            tidy(out)
+        console.say(f"{out} is already done.")
+        return Outcome("prepare", out, "already done", summary(pack))
+    refuse_other_kind(src, pack, records)
+    packed = table[table["source"].isin(set(pack.table["source"]))]
+    new = additions(pack, src, table, fingerprint(src, packed, key))
+    people = len(set(new["patient"].map(lambda patient: key.hash(str(patient)))) - set(pack.table["patient_id"]))
+    console.decided("grow", f"{len(new):,} new", f"of {counted(people, 'new patient')}; those packed stay as they are")
+    if dry_run:
+        console.say(f"Would add {counted(len(new), 'image')} to the {len(pack):,} of {out}.")
+        return Outcome("prepare", out, "planned", {"rows": len(pack) + len(new), "added": len(new)})
+    plan = _plan(src, out, records, new, key, config, size=pack.size)
+    with locked(out):
+        before = Before.of(out)
+        if before.sha256 != pack_hash:
+            raise OutputError(f"{out} has grown meanwhile.", fix="Run the same command again.")
+        _write(plan, out, records, moved, config, whole=(table, now), before=before)
+    grown = Pack.open(out, verify=False)
+    facts = summary(grown)
+    say_pack(facts)
+    added = len(grown) - len(pack)
+    console.say(
+        f"Added {counted(added, 'image')} to the {len(pack):,} that were there; its card keeps the earlier hash."
+    )
+    return Outcome("prepare", out, "done", facts | {"added": added})

@@ -1,0 +1,207 @@
+"""`prepare` once more after new images arrived: only those are read, splits stay, and no Pack is ever half gone."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import kontrast
+from kontrast.artifacts import growth
+from kontrast.artifacts.card import card_hash, hashes_of
+from kontrast.artifacts.lock import locked
+from kontrast.artifacts.pack import Pack, damages
+from kontrast.data.preparation import prepare_images
+from kontrast.errors import ArtifactError, LeakageError, OutputError
+from stages.sources import files, make_source
+
+pytestmark = pytest.mark.usefixtures("key", "small_shards")
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """A source of 40 images of 20 patients, of which a Pack was made when 24 of them were there; the rest arrives."""
+    whole = make_source(tmp_path / "whole", n=40)
+    src = tmp_path / "src"
+    shutil.copytree(whole, src)
+    table = pd.read_csv(whole / "labels.csv", dtype=str, keep_default_na=False)
+    table[:25].to_csv(src / "labels.csv", index=False)  # patient 12 has one image now, and a second later
+    kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1)
+    return src, tmp_path / "p", whole
+
+
+def arrive(src, whole):
+    shutil.copy(whole / "labels.csv", src / "labels.csv")
+
+
+def by_source(pack):
+    return {row["source"]: (row["split"], row["patient_id"], row["sha256"]) for row in pack.table.to_dict("records")}
+
+
+def test_only_new_images_are_read_and_splits_stay(packed, monkeypatch, capsys):
+    src, out, whole = packed
+    before, first, old = by_source(Pack.open(out)), card_hash(out), files(out)
+    arrive(src, whole)
+    seen = []
+    real = prepare_images
+    monkeypatch.setattr("kontrast.artifacts.packing.prepare_images", lambda *job: seen.extend(job[1]) or real(*job))
+    outcome = kontrast.prepare(src, out=out, size=32, workers=1)
+    assert outcome.status == "done" and outcome.summary["added"] == 15 and len(seen) == 15
+    pack = Pack.open(out)
+    after = by_source(pack)
+    assert {source: after[source] for source in before} == before and len(after) == 40
+    assert (
+        not damages(out)
+        and {n: b for n, b in files(out).items() if n.startswith("images-")}.items()
+        >= {n: b for n, b in old.items() if n.startswith("images-")}.items()
+    )
+    assert pack.card.content["history"] == [{"sha256": first, "rows": 25, "added": 15}]
+    assert hashes_of(out) == {first, card_hash(out)}
+    patients = pack.table.groupby("patient_id")["split"].nunique()
+    assert (patients == 1).all() and len(patients) == 20
+    assert "15 new" in (said := capsys.readouterr().out) and "Added 15 images to the 25" in said
+    kept = files(out)
+    assert kontrast.prepare(src, out=out, size=32, workers=1).status == "already done" and files(out) == kept
+    # The pixels, and their statistics, are those of a Pack made at once.
+    at_once = Pack.open(kontrast.prepare(whole, out=out.with_name("whole-pack"), size=32, workers=1))
+    order = [list(at_once.table["source"]).index(source) for source in pack.table["source"]]
+    assert (pack.images(range(40)) == at_once.images(order)).all()
+    assert by_source(at_once) == after and pack.mean == at_once.mean and pack.std == at_once.std
+
+
+def test_a_dry_run_says_how_many_and_adds_none(packed):
+    src, out, whole = packed
+    arrive(src, whole)
+    before = files(out)
+    planned = kontrast.prepare(src, out=out, size=32, dry_run=True)
+    assert planned.status == "planned" and planned.summary["added"] == 15 and files(out) == before
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+@pytest.mark.slow
+def test_killed_anywhere_it_is_the_old_pack_or_the_new_one_and_resumes(packed, tmp_path, monkeypatch):
+    src, out, whole = packed
+    before = files(out)
+    arrive(src, whole)
+    shutil.copytree(out, tmp_path / "calm")
+    calm = files(kontrast.prepare(src, out=tmp_path / "calm", size=32, workers=1))
+    real, calls = Path.replace, []
+    for at in range(30):
+        shutil.rmtree(out)
+        shutil.copytree(tmp_path / "old", out) if at else shutil.copytree(_restore(tmp_path / "old", before), out)
+        calls.clear()
+
+        def die(self, target, at=at):
+            calls.append(target)
+            if len(calls) == at + 1:
+                raise Killed
+            return real(self, target)
+
+        monkeypatch.setattr(Path, "replace", die)
+        try:
+            kontrast.prepare(src, out=out, size=32, workers=1)
+            ended = True
+        except Killed:
+            ended = False
+        monkeypatch.setattr(Path, "replace", real)
+        if not ended and not (out / growth.NEXT / "card.json").is_file():
+            assert len(Pack.open(out)) == (40 if (out / "card.json").read_bytes() == calm["card.json"] else 25)
+        kontrast.prepare(src, out=out, size=32, workers=1)
+        assert files(out) == calm, f"killed at rename {at}"
+        if ended:
+            break
+    assert ended and at > 6
+
+
+def _restore(folder, content):
+    for name, data in content.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def test_a_pack_whose_move_was_cut_short_says_what_to_do(packed, monkeypatch):
+    src, out, whole = packed
+    arrive(src, whole)
+    real = Path.replace
+
+    def die(self, target):
+        if Path(target) == out / "card.json":
+            raise Killed
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", die)
+    with pytest.raises(Killed):
+        kontrast.prepare(src, out=out, size=32, workers=1)
+    monkeypatch.setattr(Path, "replace", real)
+    with pytest.raises(ArtifactError, match="was being added") as error:
+        Pack.open(out)
+    assert "kontrast prepare" in error.value.fix
+    kontrast.prepare(src, out=out, size=32, workers=1)
+    assert len(Pack.open(out)) == 40
+
+
+def test_more_arrives_while_it_was_interrupted(packed, monkeypatch):
+    src, out, whole = packed
+    table = pd.read_csv(whole / "labels.csv", dtype=str, keep_default_na=False)
+    table[:33].to_csv(src / "labels.csv", index=False)
+    monkeypatch.setattr("kontrast.artifacts.pack_writer.write_card", lambda *a, **k: (_ for _ in ()).throw(Killed()))
+    with pytest.raises(Killed):
+        kontrast.prepare(src, out=out, size=32, workers=1)
+    monkeypatch.undo()
+    monkeypatch.setenv("KONTRAST_KEY", str(out.parent / "key"))
+    (out.parent / "key").write_text("5a" * 32)
+    assert len(Pack.open(out)) == 25
+    arrive(src, whole)
+    kontrast.prepare(src, out=out, size=32, workers=1)
+    assert len(Pack.open(out)) == 40 and not damages(out)
+
+
+def test_what_is_not_merely_new_is_refused(packed):
+    src, out, whole = packed
+    arrive(src, whole)
+    (src / "a" / "image000.png").write_bytes((src / "b" / "image001.png").read_bytes())
+    with pytest.raises(OutputError, match=r"25 images then, 40 now.*other files, labels or patients"):
+        kontrast.prepare(src, out=out, size=32)
+    (src / "a" / "image000.png").unlink()
+    with pytest.raises(OutputError, match="1 packed image not there any more"):
+        kontrast.prepare(src, out=out, size=32)
+
+
+def test_a_patient_given_to_another_split_is_refused(tmp_path):
+    src = make_source(tmp_path / "src", n=8, split=["train"] * 4 + ["val", "val", "test", "test"])
+    table = pd.read_csv(src / "labels.csv", dtype=str, keep_default_na=False)
+    table.drop(1).to_csv(src / "labels.csv", index=False)
+    out = Path(kontrast.prepare(src, out=tmp_path / "p", size=32))
+    table.to_csv(src / "labels.csv", index=False)
+    table["split"] = np.where(table.index < 2, "test", table["split"])
+    table.loc[0, "split"] = "train"
+    table.to_csv(src / "labels.csv", index=False)
+    with pytest.raises(LeakageError):
+        kontrast.prepare(src, out=out, size=32)
+
+
+def test_two_writers_and_places_that_cannot_be_written(packed, monkeypatch):
+    src, out, whole = packed
+    arrive(src, whole)
+    with locked(out), pytest.raises(OutputError, match="in use"):
+        kontrast.prepare(src, out=out, size=32)
+    assert len(Pack.open(out)) == 25
+
+
+def test_unreadable_new_files_are_listed_and_tried_again(packed):
+    src, out, whole = packed
+    arrive(src, whole)
+    good = (src / "b" / "image039.png").read_bytes()
+    (src / "b" / "image039.png").write_bytes(b"")
+    outcome = kontrast.prepare(src, out=out, size=32, workers=1)
+    assert outcome.summary["added"] == 14 and outcome.summary["rejects"] == 1
+    assert kontrast.prepare(src, out=out, size=32, workers=1).status == "already done"
+    (src / "b" / "image039.png").write_bytes(good)
+    outcome = kontrast.prepare(src, out=out, size=32, workers=1)
+    assert outcome.summary["added"] == 1 and outcome.summary["rejects"] == 0
+    assert [entry["added"] for entry in Pack.open(out).card.content["history"]] == [14, 1]
