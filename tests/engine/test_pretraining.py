@@ -1,5 +1,7 @@
 """Which images pretraining reads, what it decides, and that its views do not depend on the number of processes."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -10,11 +12,13 @@ from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen
 from kontrast.data.identity import Key
 from kontrast.engine.batches import Batch, Batches, generator
+from kontrast.engine.optim import split_decay
 from kontrast.engine.patients import partner_groups, patient_numbers
-from kontrast.engine.planning import OPTIONS, choose_batch_size, choose_optimizer, choose_steps, method_options
+from kontrast.engine.planning import OPTIONS, Plan, choose_batch_size, choose_optimizer, choose_steps, method_options
 from kontrast.engine.pretraining import (
     VIEWS_CELL,
     SelfSupervised,
+    build_model,
     make_plan,
     pooled_statistics,
     seen_by,
@@ -29,6 +33,7 @@ from kontrast.stages.pretrain import PretrainConfig
 from kontrast.views.masks import MaskSpec
 from kontrast.views.params import ViewSpec
 from kontrast.views.recipes import XRAY, make_views
+from toys import ToyEncoder, small_config
 
 CPU = torch.device("cpu")
 
@@ -186,6 +191,29 @@ def test_learning_rates_follow_the_batch():
     name, lr, decay = choose_optimizer("byol", "lars", "auto", "auto", 64)
     assert (name, lr, decay) == ("lars", 0.05, 1.5e-6)  # linear rule, the paper's 0.2 for 256
     assert choose_optimizer("moco", "adamw", 0.1, 0.0, 64) == ("adamw", 0.1, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("method", "optimizer", "inside", "all_decay"),
+    [
+        ("simclr", "lars", True, False), ("byol", "lars", False, False), ("simclr", "adamw", False, False),
+        ("moco", "sgd", False, True), ("simsiam", "sgd", False, True), ("moco", "adamw", False, False),
+        ("simclr", "sgd", False, False),
+    ],
+)  # fmt: skip
+def test_the_papers_optimiser_is_the_papers_in_form_and_in_what_decays(method, optimizer, inside, all_decay):
+    """SimCLR's LARS has the rate within its momentum; MoCo and SimSiam let biases and norms decay."""
+    kind = METHODS[method]
+    plan = Plan(
+        method=method, options=dataclasses.asdict(small_config(kind)), encoder="resnet18", size=16, recipe="xray",
+        batch_size=8, steps=10, epochs=1, optimizer=optimizer, lr=0.1, weight_decay=0.01, warmup=0, clip=None,
+        precision="fp32", seed=0,
+    )  # fmt: skip
+    assert plan.loop().lr_in_momentum is inside
+    model = build_model(plan, ToyEncoder(), EncoderSpec("resnet18", 16, mean=0.5, std=0.25))
+    groups = split_decay(model.parameter_groups())
+    decayed = {p.ndim for group in groups if group.get("weight_decay", 1) for p in group["params"]}
+    assert (1 in decayed) is all_decay and {2, 4} <= decayed
 
 
 class _Batches:

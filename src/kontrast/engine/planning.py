@@ -81,11 +81,18 @@ class Plan:
     positives: str = "image"
     chunk_size: int | None = None
 
+    @property
+    def published(self) -> Mapping[str, Any]:
+        """The paper's own settings where its optimiser is in use, else nothing."""
+        published = METHODS[self.method].published
+        return published if published["optimizer"] == self.optimizer else {}
+
     def loop(self) -> LoopConfig:
         """How the loop trains it."""
         return LoopConfig(
             steps=self.steps, lr=self.lr, optimizer=self.optimizer, weight_decay=self.weight_decay,
             warmup=self.warmup, clip=self.clip, precision=self.precision, chunk_size=self.chunk_size,
+            lr_in_momentum=self.published.get("lr_in_momentum", False),
             log_every=min(max(self.steps // 200, 1), 50),
         )  # fmt: skip
 

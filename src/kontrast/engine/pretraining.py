@@ -48,10 +48,20 @@ class SelfSupervised(nn.Module):
         recipe: how views are drawn.
         spec: the encoder's, for its pixel statistics.
         patients: from `patient_numbers`, None where not known.
+        decay_1d: whether biases and norms decay too.
     """
 
-    def __init__(self, method: Method, recipe: Recipe, spec: EncoderSpec, patients: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        method: Method,
+        recipe: Recipe,
+        spec: EncoderSpec,
+        patients: np.ndarray | None = None,
+        *,
+        decay_1d: bool = False,
+    ) -> None:
         super().__init__()
+        self._decay_1d = decay_1d
         self.method, self._recipe, self._spec, self._patients = method, recipe, spec, patients
         self.sync_batchnorm = method.sync_batchnorm
 
@@ -112,7 +122,7 @@ class SelfSupervised(nn.Module):
 
     def parameter_groups(self) -> Sequence[Mapping[str, Any]]:
         """All that the method trains."""
-        return [{"params": [p for _, p in self.method.trainable()]}]
+        return [{"params": [p for _, p in self.method.trainable()], "decay_1d": self._decay_1d}]
 
 
 def training_rows(packs: Sequence[Pack]) -> list[tuple[Pack, np.ndarray]]:
@@ -201,7 +211,8 @@ def build_model(plan: Plan, encoder: Encoder, spec: EncoderSpec, patients: np.nd
         torch.manual_seed(derive(plan.seed, HEADS))
         method = kind(encoder, from_dict(kind.Config, plan.options))  # type: ignore[call-arg]
     views = {"xray": kind.xray, "natural": kind.natural}[plan.recipe]
-    return SelfSupervised(method, views.at(plan.size), spec, patients)
+    decay_1d = plan.published.get("decay_1d", False)
+    return SelfSupervised(method, views.at(plan.size), spec, patients, decay_1d=decay_1d)
 
 
 def write_views(folder: Path, model: SelfSupervised, batches: Batches) -> list[str]:

@@ -64,7 +64,8 @@ class Method(nn.Module, ABC):
         views: how many views of each image `step` takes.
         encoder: the network to keep; (B, 1, H, W) → (B, F), with F as `encoder.feature_dim`.
         recommended: optimiser settings for runs of hours: `optimizer`, `lr` for a batch of `per`, `weight_decay`.
-        published: the paper's own settings, in the same words.
+        published: the paper's own settings, in the same words; and `lr_in_momentum` (SimCLR's form of LARS) or
+            `decay_1d` (biases and norms decay too) where its optimiser has them.
         xray: what the views show of an X-ray.
         natural: the augmentations of the method's own paper, for photographs.
         remedy: what keeps it from collapsing and what to change where it does, a sentence that names options.

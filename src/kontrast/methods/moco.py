@@ -114,7 +114,9 @@ class MoCo(Method):
         "raise --momentum or lengthen --queue-length"
     )
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
-    published: ClassVar[dict[str, Any]] = {"optimizer": "sgd", "lr": 0.03, "weight_decay": 1e-4, "per": 256}
+    published: ClassVar[dict[str, Any]] = {
+        "optimizer": "sgd", "lr": 0.03, "weight_decay": 1e-4, "per": 256, "decay_1d": True
+    }  # fmt: skip
 
     def __init__(self, encoder: nn.Module, config: MoCoConfig = MoCoConfig()) -> None:
         super().__init__()

@@ -85,7 +85,9 @@ class SimCLR(Chunkable):
         "--batch-size"
     )
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
-    published: ClassVar[dict[str, Any]] = {"optimizer": "lars", "lr": 0.3, "weight_decay": 1e-6, "per": 256}
+    published: ClassVar[dict[str, Any]] = {
+        "optimizer": "lars", "lr": 0.3, "weight_decay": 1e-6, "per": 256, "lr_in_momentum": True
+    }  # fmt: skip
 
     def __init__(self, encoder: nn.Module, config: SimCLRConfig = SimCLRConfig()) -> None:
         super().__init__()

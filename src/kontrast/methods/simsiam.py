@@ -67,7 +67,9 @@ class SimSiam(Method):
         "larger --batch-size, or --method byol"
     )
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
-    published: ClassVar[dict[str, Any]] = {"optimizer": "sgd", "lr": 0.05, "weight_decay": 1e-4, "per": 256}
+    published: ClassVar[dict[str, Any]] = {
+        "optimizer": "sgd", "lr": 0.05, "weight_decay": 1e-4, "per": 256, "decay_1d": True
+    }  # fmt: skip
 
     def __init__(self, encoder: nn.Module, config: SimSiamConfig = SimSiamConfig()) -> None:
         super().__init__()
