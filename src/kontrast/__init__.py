@@ -23,7 +23,7 @@ COMMANDS: dict[str, str] = {
     "embed": "Write the features of a Pack's images.",
     "study": "Run the grid: methods × weights × label fractions × seeds.",
     "audit": "Look for leaks between splits and for shortcuts in the metadata.",
-    "pack": "Check that a Pack is whole (verify).",
+    "pack": "Check a Pack (verify), merge several, take a subset, or export one.",
     "report": "Make one HTML page from any artifacts.",
     "doctor": "Say what this machine can do, and how to mend what it cannot.",
 }

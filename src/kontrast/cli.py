@@ -24,7 +24,7 @@ EVERYWHERE = (
 )
 WRITES = {"report": "PAGE.html"}
 """What stands for the value of --out where it is no folder."""
-LEAVES_NOTHING = ("scan", "pack", "report", "doctor")
+LEAVES_NOTHING = ("scan", "report", "doctor")
 """Commands that write one page at their end, or nothing at all: interrupted, there is nothing to resume."""
 
 
@@ -134,7 +134,7 @@ def _speaks() -> bool:
 
 
 def _interrupted(words: list[str]) -> KontrastError:
-    leaves_nothing = "--dry-run" in words or (words and words[0] in LEAVES_NOTHING)
+    leaves_nothing = "--dry-run" in words or (words and words[0] in LEAVES_NOTHING) or words[:2] == ["pack", "verify"]
     if leaves_nothing:
         return Interrupted("interrupted; nothing was written.", fix="Run the same command again.", exit_code=130)
     return Interrupted("interrupted.", fix="Run the same command again: it resumes.", exit_code=130)

@@ -30,6 +30,7 @@ PROTOCOLS: dict[str, int] = {
     "study": 1,
     "audit": 1,
     "demo": 1,
+    "export": 1,
 }
 MADE_BY = {
     "pack": "kontrast prepare SRC", "encoder": "kontrast pretrain PACK", "classifier": "kontrast probe ENCODER PACK"

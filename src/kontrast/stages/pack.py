@@ -1,39 +1,220 @@
 """`kontrast pack`: care of Packs."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from kontrast import console
-from kontrast.config import choose, verb
-from kontrast.errors import ArtifactError, UsageError
-from kontrast.types import Outcome, counted
+from kontrast.config import choose, require, to_dict, verb
+from kontrast.errors import ArtifactError, DataError, UsageError
+from kontrast.types import SPLITS, Outcome, counted
 
-ACTIONS = ("verify",)
-JOINING = ("merge", "subset", "export")
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kontrast.artifacts.joining import Chosen
+    from kontrast.artifacts.pack import Pack
+
+ACTIONS = ("verify", "merge", "subset", "export")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackConfig:
+    """What of a Pack, and how."""
+
+    split: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
+    """subset, export: keep these splits (train, val, test); all when left out."""
+    views: Literal["all", "frontal", "lateral"] = "all"
+    """subset, export: which views to keep."""
+    only: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
+    """subset, export: shell patterns of source paths to keep."""
+    ids: Path | None = None
+    """subset, export: a file with one image id a line to keep (a CSV's column image_id will do)."""
+    findings: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
+    """subset, export: keep these label columns; all when left out."""
+    repair_splits: bool = False
+    """merge: move the images of patients who would stand in two splits to train, instead of refusing."""
+    format: Literal["folders", "medmnist", "webdataset"] = "folders"
+    """export: PNGs in folders with a table, one .npz as MedMNIST's, or .tar shards as WebDataset's."""
+    uncertain: str = "zeros"
+    """export as medmnist: what -1 becomes, zeros or ones; per finding as `zeros,Edema=ones`."""
+    blank: Literal["negative", "ignore"] = "negative"
+    """export as medmnist: what a blank label becomes; ignore refuses Packs that have any."""
+
+    def __post_init__(self) -> None:
+        for name in self.split:
+            choose(name, SPLITS, "--split")
 
 
 @verb
-def pack(action: str, pack: Path, /, *, dry_run: bool = False) -> Outcome:
-    """Check that a Pack is whole (verify).
+def pack(
+    action: str,
+    /,
+    *packs: Path,
+    out: Path | None = None,
+    config: Annotated[PackConfig, Parameter(name="*")] = PackConfig(),
+    dry_run: bool = False,
+) -> Outcome:
+    """Check a Pack (verify), join several (merge), take a part of one (subset), or write one for others (export).
 
     `verify` compares every file's checksum with the card, whatever the Pack's size, and names each damaged file with
-    the images that it holds.
+    the images that it holds. The others write into --out; interrupted, the same command goes on.
 
     Args:
-        action: verify.
-        pack: the Pack.
-        dry_run: say what would be compared, read no image.
+        action: verify, merge, subset or export.
+        packs: one Pack; for merge two or more.
+        out: folder to write; not for verify.
+        config: what of a Pack, and how.
+        dry_run: say what would be done; read no image, write nothing.
 
     Raises:
         ArtifactError: files are missing, cut short or changed.
-        UsageError: an action that is not there.
+        DataError: nothing is left to keep.
+        UsageError: an action that is not there, Packs that cannot be joined, or options that do not fit.
+        LeakageError: a patient would be in two splits.
+        OutputError: --out holds something else, or the disk is full.
     """
-    if action in JOINING:
-        raise UsageError(
-            f"There is no `kontrast pack {action}`.",
-            fix="To choose or join images, prepare another Pack from the source; pretrain takes several Packs.",
-        )
     choose(action, ACTIONS, "The action")
-    return _verify(Path(pack), dry_run)
+    paths = [Path(path) for path in packs]
+    wanted = "two Packs or more" if action == "merge" else "one Pack"
+    require(
+        len(paths) >= 2 if action == "merge" else len(paths) == 1,
+        f"pack {action} takes {wanted}, got {len(paths)}.",
+        f"Write: kontrast pack {action} PACK{' PACK' if action == 'merge' else ''}"
+        + ("" if action == "verify" else " --out DIR"),
+    )
+    if action == "verify":
+        require(out is None, "pack verify writes nothing.", "Leave out --out.")
+        return _verify(paths[0], dry_run)
+    if out is None:
+        raise UsageError(f"pack {action} was not told where to write: --out is missing.", fix="Add --out DIR.")
+    _refuse_unused(action, config)
+    made = {"merge": _merge, "subset": _subset, "export": _export}[action]
+    return made(paths, Path(out), config, dry_run)
+
+
+def _refuse_unused(action: str, config: PackConfig) -> None:
+    """Options of another action would be read as if they counted."""
+    belongs = {"merge": ("repair_splits",), "subset": ("split", "views", "only", "ids", "findings")}
+    belongs["export"] = (*belongs["subset"], "format", "uncertain", "blank")
+    default = PackConfig()
+    for name in to_dict(config):
+        if name not in belongs[action] and getattr(config, name) != getattr(default, name):
+            raise UsageError(f"--{name.replace('_', '-')} has no effect on pack {action}.", fix="Leave it out.")
+
+
+def _merge(paths: list[Path], out: Path, config: PackConfig, dry_run: bool) -> Outcome:
+    from kontrast.artifacts.joining import together
+    from kontrast.artifacts.pack import Pack
+
+    require(len({path.resolve() for path in paths}) == len(paths), "A Pack is named twice.", "Name each Pack once.")
+    chosen = together([Pack.open(path) for path in paths], repair=config.repair_splits)
+    if chosen.left_out:
+        console.say(f"Left out: {counted(len(chosen.left_out), 'copy')} of images in another Pack, see rejects.csv.")
+    if chosen.moved:
+        console.say(f"Moved to train: {counted(chosen.moved, 'image')} of patients in two splits.")
+    return _written(chosen, out, {"action": "merge", "repair_splits": config.repair_splits}, "merge", dry_run)
+
+
+def _subset(paths: list[Path], out: Path, config: PackConfig, dry_run: bool) -> Outcome:
+    from kontrast.artifacts.joining import Chosen
+    from kontrast.artifacts.pack import Pack
+
+    pack = Pack.open(paths[0])
+    rows, findings = _kept(pack, config)
+    table = pack.table.assign(pack=0, row=range(len(pack))).iloc[rows].reset_index(drop=True)
+    asked = {name: value for name, value in to_dict(config).items() if name in ("split", "views", "only", "findings")}
+    asked |= {"action": "subset", "ids": config.ids and config.ids.name, "rows": len(rows)}
+    return _written(Chosen(packs=(pack,), table=table, findings=findings), out, asked, "subset", dry_run)
+
+
+def _kept(pack: "Pack", config: PackConfig) -> tuple["np.ndarray", tuple[str, ...]]:
+    """Row numbers and findings that the options leave.
+
+    Raises:
+        DataError: nothing is left.
+        UsageError: an unknown finding, or a file of ids that is none.
+    """
+    import numpy as np
+
+    from kontrast.data.selection import keep_only, keep_views
+
+    table = pack.table.assign(row=np.arange(len(pack)))
+    if config.split:
+        table = table[table["split"].isin(config.split)].reset_index(drop=True)
+    if config.ids is not None:
+        table = table[table["image_id"].isin(_ids(config.ids))].reset_index(drop=True)
+    if not len(table):
+        raise DataError(f"Nothing of {pack.path} is left by --split and --ids.", fix="Widen what is kept.")
+    table = keep_views(keep_only(table, config.only), config.views)
+    findings = tuple(choose(name, pack.findings, "--findings") for name in config.findings) or pack.findings
+    return table["row"].to_numpy(), findings
+
+
+def _ids(path: Path) -> set[str]:
+    if not path.is_file():
+        raise UsageError(f"--ids {path} is not a file.", fix="Name a file with one image id a line, or a CSV.")
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    header = lines[0].split(",") if lines else []
+    place = header.index("image_id") if "image_id" in header else 0
+    return {line.split(",")[place] for line in lines}
+
+
+def _written(chosen: "Chosen", out: Path, asked: dict[str, Any], layout: str, dry_run: bool) -> Outcome:
+    from kontrast.artifacts.card import claim, parent
+    from kontrast.artifacts.joining import write
+    from kontrast.artifacts.lock import locked
+    from kontrast.artifacts.pack import Pack
+    from kontrast.artifacts.pack_summary import say_pack, summary
+
+    parents = [parent("pack", pack.path) for pack in chosen.packs]
+    taken = claim(out, "pack", config=asked, parents=parents, dry_run=dry_run)
+    if taken.state == "done":
+        console.say(f"{out} is already done.")
+        return Outcome("pack", out, "already done", summary(Pack.open(out, verify=False)))
+    if dry_run:
+        console.say(f"Would write {counted(len(chosen.table), 'image')} into {out}.")
+        return Outcome("pack", out, "planned", {"rows": len(chosen.table)})
+    with locked(out):
+        write(chosen, out, config=asked, layout=layout)
+    facts = summary(Pack.open(out, verify=False))
+    say_pack(facts)
+    return Outcome("pack", out, "done", facts)
+
+
+def _export(paths: list[Path], out: Path, config: PackConfig, dry_run: bool) -> Outcome:
+    from dataclasses import replace
+
+    from kontrast.artifacts.card import claim, parent, write_card
+    from kontrast.artifacts.exporting import to_folders, to_medmnist, to_webdataset
+    from kontrast.artifacts.lock import locked
+    from kontrast.artifacts.pack import Pack
+
+    pack = Pack.open(paths[0])
+    rows, findings = _kept(pack, config)
+    if findings != pack.findings:
+        content = pack.card.content | {"findings": list(findings)}
+        pack = replace(pack, card=replace(pack.card, content=content))
+    asked, parents = to_dict(config) | {"ids": config.ids and config.ids.name}, [parent("pack", pack.path)]
+    taken = claim(out, "export", config=asked, parents=parents, dry_run=dry_run)
+    facts = {"rows": len(rows), "format": config.format}
+    if taken.state == "done":
+        console.say(f"{out} is already done.")
+        return Outcome("pack", out, "already done", facts)
+    if dry_run:
+        console.say(f"Would write {counted(len(rows), 'image')} as {config.format} into {out}.")
+        return Outcome("pack", out, "planned", facts)
+    with locked(out):
+        if config.format == "medmnist":
+            files = to_medmnist(pack, rows, out, config.uncertain, config.blank)
+            console.say(f"Labels: uncertain as {config.uncertain}, blank as {config.blank}.")
+        else:
+            files = (to_folders if config.format == "folders" else to_webdataset)(pack, rows, out)
+        write_card(out, "export", config=asked, parents=parents, content=facts, files=files)
+    console.say(f"Wrote {counted(len(rows), 'image')} as {config.format}; ids of patients are hashed, as in the Pack.")
+    return Outcome("pack", out, "done", facts)
 
 
 def _verify(folder: Path, dry_run: bool) -> Outcome:
