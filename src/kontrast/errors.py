@@ -13,6 +13,8 @@ Messages are written for the person who made the mistake, in the words they type
 expected and what came, `fix` says what to do. Patient identifiers and DICOM header text never enter a message.
 """
 
+from typing import Any
+
 
 class KontrastError(Exception):
     """A problem with a known cause.
@@ -31,6 +33,17 @@ class KontrastError(Exception):
 
     def __str__(self) -> str:
         return f"{self.problem}\n{self.fix}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # From another process it comes as it was: exceptions are otherwise made anew from `args`, which lack the fix.
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[KontrastError], args: tuple[Any, ...], state: dict[str, Any]) -> KontrastError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(KontrastError):

@@ -11,7 +11,7 @@ SRC = Path(__file__).parents[2] / "src" / "kontrast"
 
 # A unit may import the units of the layers below its own, and those that EXTRA grants it.
 LAYERS: list[set[str]] = [
-    {"errors", "types", "config", "console", "options", "workers", "apart"},
+    {"errors", "types", "config", "console", "options", "cluster", "workers", "apart"},
     {"distributed"},
     {"data", "views", "nn", "metrics"},
     {"methods", "artifacts", "saliency"},

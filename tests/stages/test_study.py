@@ -177,7 +177,7 @@ def test_a_seed_reaches_pretraining_whatever_the_file_says(pack, tmp_path, monke
         raise Stop
 
     monkeypatch.setattr(kontrast, "pretrain", pretrain)
-    monkeypatch.setattr("kontrast.stages.study._run", stop)
+    monkeypatch.setattr("kontrast.stages.study.run_cell", stop)
     for seed, seeds in ((7, [7, 7]), (None, [3, 4])):
         with pytest.raises(Stop):
             kontrast.study(file, out=tmp_path / f"s{seed}", seed=seed)

@@ -123,21 +123,38 @@ class PackWriter:
         Raises:
             OutputError: the disk is full or cannot be written; earlier shards stay.
         """
+        self.write_arrays(index, shard.images, shard.masks)
+        self.vouch(index, shard)
+
+    def write_arrays(self, index: int, images: np.ndarray, masks: Mapping[str, Mapping[int, np.ndarray]]) -> None:
+        """Write the images and masks of shard `index`, which count for nothing before `vouch`.
+
+        Raises:
+            OutputError: the disk is full or cannot be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if len(images):
+            write_npy(self.folder / f"images-{index:05d}.npy", images)
+        for name, planes in masks.items():
+            if planes:
+                write_planes(self.folder / f"masks-{slug(name)}-{index:05d}.npy", planes, len(images), self.size)
+
+    def vouch(self, index: int, shard: Shard) -> None:
+        """Write the part that says that the arrays of shard `index` are on disk, whole.
+
+        Raises:
+            OutputError: the disk is full or cannot be written.
+        """
         images = shard.images
         if images.shape != (len(shard.rows), self.size, self.size) or images.dtype != np.dtype(self.dtype):
             raise ValueError(f"images {images.shape} {images.dtype} do not fit {len(shard.rows)} rows of this Pack")
         (self.folder / PARTS).mkdir(parents=True, exist_ok=True)
-        if len(images):
-            write_npy(self.folder / f"images-{index:05d}.npy", images)
-        masks = {name: planes for name, planes in shard.masks.items() if planes}
-        for name, planes in masks.items():
-            write_planes(self.folder / f"masks-{slug(name)}-{index:05d}.npy", planes, len(images), self.size)
         write_json(
             self.part(index),
             {
                 "rows": [[cell(row.get(c) if c in self.extra else row[c]) for c in self.columns] for row in shard.rows],
                 "rejects": [list(pair) for pair in shard.rejects],
-                "masks": sorted(masks),
+                "masks": sorted(name for name, planes in shard.masks.items() if planes),
                 "pixels": _pixel_sums(images, shard),
             },
         )

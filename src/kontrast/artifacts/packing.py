@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ from kontrast.artifacts.disk import atomic, write_json
 from kontrast.artifacts.files import write_csv
 from kontrast.artifacts.pack_summary import top_reasons
 from kontrast.artifacts.pack_writer import PARTS, REJECTS, PackWriter, Shard, shard_rows
+from kontrast.cluster import Cluster
 from kontrast.data.decode.arrays import parted
 from kontrast.data.identity import Key
 from kontrast.data.masks import MaskSource
 from kontrast.data.preparation import Prepared, Treatment, prepare_images
 from kontrast.data.sheet import before_and_after, png
-from kontrast.errors import DataError, OutputError
+from kontrast.errors import DataError, OutputError, UsageError
 from kontrast.types import EXTRA_COLUMNS
-from kontrast.workers import run
+from kontrast.workers import WorkerDied, run
 
 CHUNK = 32
 """Files that a worker takes at a time: enough to hide the cost of handing over, few enough to share out evenly."""
@@ -102,10 +103,11 @@ def interrupted_plan(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def fill(plan: Plan, writer: PackWriter, *, workers: int) -> None:
-    """Write every shard that is not on disk yet.
+def fill(plan: Plan, writer: PackWriter, *, workers: int, cluster: Cluster | None = None) -> None:
+    """Write every shard that is not on disk yet: from images that processes here read, or on a cluster's workers.
 
     Raises:
+        UsageError: a worker of the cluster does not see the images or the Pack.
         OutputError: the disk is full or cannot be written, or the source changed since an earlier, interrupted run.
     """
     sources = plan.table["source"].astype(str).tolist()
@@ -118,6 +120,11 @@ def fill(plan: Plan, writer: PackWriter, *, workers: int) -> None:
         console.say(f"  resuming: {done:,} of {len(sources):,} images are packed already")
     chunks = [(at, min(at + CHUNK, end)) for _, (first, end) in todo for at in range(first, end, CHUNK)]
     with console.progress("prepare", len(sources), "images", done) as line:
+        if cluster is not None:
+            for (index, _), shard in zip(todo, _on_cluster(plan, writer, sources, todo, cluster), strict=True):
+                writer.vouch(index, shard)
+                line.update(len(shard.rows) + len(shard.rejects))
+            return
         results = _run(plan, [sources[a:b] for a, b in chunks], workers)
         try:
             for index, (first, end) in todo:
@@ -198,17 +205,95 @@ def _run(plan: Plan, chunks: Sequence[list[str]], workers: int) -> Generator[lis
     )
 
 
-def _shard(plan: Plan, sources: Sequence[str], first: int, results: Sequence[Read]) -> Shard:
-    good = [(first + i, image) for i, image in enumerate(results) if isinstance(image, Prepared)]
+def _on_cluster(
+    plan: Plan, writer: PackWriter, sources: Sequence[str], todo: Sequence[tuple[int, Any]], cluster: Cluster
+) -> Generator[Shard, None, None]:
+    """Each shard, once a worker has written its arrays. Raw ids and the key stay here: only paths travel."""
+    arrays = replace(writer, before=None)  # a worker needs nothing of a Pack that grows
+    jobs = [
+        (arrays, index, plan.fingerprint, plan.src, sources[first:end], plan.treatment, plan.masks)
+        for index, (first, end) in todo
+    ]
+    try:
+        for (index, (first, _)), results in zip(todo, cluster.run(write_arrays, jobs), strict=True):
+            # Read back, so that the part vouches for what is seen from here.
+            file = writer.folder / f"images-{index:05d}.npy"
+            some = any(isinstance(image, Prepared) for image in results)
+            yield _shard(plan, sources, first, results, np.load(file, mmap_mode="r") if some else None)
+    except WorkerDied:
+        raise OutputError(
+            "Four workers of the cluster died, one after the other, at the same images: too little memory?",
+            fix="Run the same command again with more memory for each worker, or without --cluster: it resumes.",
+        ) from None
+
+
+def write_arrays(
+    writer: PackWriter,
+    index: int,
+    wanted: str,
+    src: Path,
+    sources: Sequence[str],
+    treatment: Treatment,
+    masks: MaskSource | None,
+) -> list[Read]:
+    """On a worker: read the images of a shard and write its arrays; what there is to say about each comes back.
+
+    Args:
+        writer: of the Pack.
+        index: of the shard.
+        wanted: the plan's fingerprint, by which a worker knows that it sees the same folder.
+        src: the source folder.
+        sources: the shard's images, relative to it.
+        treatment: what is done to each.
+        masks: where their masks are, if anywhere.
+
+    Raises:
+        UsageError: the source or the Pack is not seen from here.
+        OutputError: the disk is full or cannot be written.
+    """
+    if not src.is_dir() or (interrupted_plan(writer.folder) or {}).get("fingerprint") != wanted:
+        unseen = writer.folder if src.is_dir() else src
+        raise UsageError(
+            f"A worker of the cluster does not see {unseen}.",
+            fix="Keep images and --out where every machine has them at the same path.",
+        )
+    results: list[Read] = []
+    for at in range(0, len(sources), CHUNK):
+        results += prepare_images(src, sources[at : at + CHUNK], treatment, masks)
+    good = [image for image in results if isinstance(image, Prepared)]
+    writer.write_arrays(index, _stacked(good, treatment), _planes(good))
+    return [image if isinstance(image, str) else _without_arrays(image) for image in results]
+
+
+def _without_arrays(image: Prepared) -> Prepared:
+    nothing = np.empty((0, 0), bool)
+    return replace(image, pixels=nothing, masks=dict.fromkeys(image.masks, nothing))
+
+
+def _stacked(images: Sequence[Prepared], treatment: Treatment) -> np.ndarray:
+    if not images:
+        return np.empty((0, treatment.size, treatment.size), treatment.dtype)
+    return np.stack([image.pixels for image in images])
+
+
+def _planes(images: Sequence[Prepared]) -> dict[str, dict[int, np.ndarray]]:
     masks: dict[str, dict[int, np.ndarray]] = {}
-    for position, (_, image) in enumerate(good):
+    for position, image in enumerate(images):
         for name, mask in image.masks.items():
             masks.setdefault(name, {})[position] = mask
-    size = plan.treatment.size
+    return masks
+
+
+def _shard(
+    plan: Plan, sources: Sequence[str], first: int, results: Sequence[Read], arrays: np.ndarray | None = None
+) -> Shard:
+    """A shard of what was read; `arrays` are its images where they are on disk already."""
+    good = [(first + i, image) for i, image in enumerate(results) if isinstance(image, Prepared)]
+    images = [image for _, image in good]
     return Shard(
-        images=np.stack([i.pixels for _, i in good]) if good else np.empty((0, size, size), plan.treatment.dtype),
+        images=_stacked(images, plan.treatment) if arrays is None else arrays,
         rows=[plan.row(at, image) for at, image in good],
         content=np.array([i.content for _, i in good], dtype=np.int64).reshape(-1, 4),
-        masks=masks,
+        masks=_planes(images),
         rejects=[(sources[first + i], reason) for i, reason in enumerate(results) if isinstance(reason, str)],
     )

@@ -56,6 +56,8 @@ class PrepareConfig:
     """File with the key that hashes patient ids; by default one per user, made on first use."""
     workers: int | Literal["auto"] = "auto"
     """Processes that read files; no effect on the result."""
+    cluster: str | None = None
+    """Address of a Dask scheduler (tcp://HOST:8786) whose workers read files, in place of --workers."""
     seed: int = 0
     """Seed of the split and of --limit."""
 
@@ -84,15 +86,20 @@ class PrepareConfig:
             "Leave it out.",
         )
         require(
+            self.cluster is None or self.workers == "auto",
+            f"--workers {self.workers} and --cluster {self.cluster} exclude each other.",
+            "Leave out --workers: the cluster has its own.",
+        )
+        require(
             self.dtype == "uint8" or (self.denoise, self.equalize) == ("none", "none"),
             f"--denoise {self.denoise} and --equalize {self.equalize} work on 8 bits, but --dtype is uint16.",
             "Leave out --dtype, or leave the images as they are.",
         )
 
     def asked(self) -> dict[str, Any]:
-        """What decides the result: neither --workers nor where files lie does."""
+        """What decides the result: neither who works nor where files lie does."""
         asked = to_dict(self) | {"labels": [path.name for path in self.labels]}
-        return {name: value for name, value in asked.items() if name not in ("workers", "key")}
+        return {name: value for name, value in asked.items() if name not in ("workers", "cluster", "key")}
 
 
 @verb
@@ -247,6 +254,7 @@ def _write(
     """Make the Pack, or add to it what `before` lacks; `whole` is all that it is made from, and its fingerprint."""
     from kontrast.artifacts.pack_writer import PackWriter
     from kontrast.artifacts.packing import fill, fingerprint, refuse_mostly_unread, write_preview
+    from kontrast.cluster import Cluster
     from kontrast.data.boxes import COLUMNS, find_boxes, place_boxes
 
     writer = PackWriter(
@@ -258,7 +266,11 @@ def _write(
         extra=plan.extra if before is None else tuple(before.card.content.get("extra", ())),
         before=before,
     )
-    fill(plan, writer, workers=_workers(config, len(plan.table)))
+    if config.cluster:
+        with Cluster(config.cluster) as cluster:
+            fill(plan, writer, workers=1, cluster=cluster)
+    else:
+        fill(plan, writer, workers=_workers(config, len(plan.table)))
     if before is None:
         refuse_mostly_unread(plan, writer)
     extra: dict[str, Any] = {}

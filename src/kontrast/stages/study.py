@@ -1,24 +1,33 @@
 """`kontrast study`: the grid  arms × label fractions × seeds  over the whole flow, cell by cell."""
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kontrast import console
 from kontrast.config import choose, from_dict, load_yaml, require, to_dict, verb
-from kontrast.errors import DataError, KontrastError, TrainingError, UsageError
+from kontrast.errors import DataError, KontrastError, UsageError
 from kontrast.types import Outcome
 
 FOLDS = "folds.json"
 
 if TYPE_CHECKING:
     from kontrast.engine.grid import Arm, Cell, Study
+    from kontrast.engine.sharing import Each
 
 
 @verb
-def study(file: Path, /, *, out: Path, jobs: int = 1, seed: int | None = None, dry_run: bool = False) -> Outcome:
+def study(
+    file: Path,
+    /,
+    *,
+    out: Path,
+    jobs: int = 1,
+    cluster: str | None = None,
+    seed: int | None = None,
+    dry_run: bool = False,
+) -> Outcome:
     """Run the grid: methods × weights × label fractions × seeds.
 
     Every cell is an artifact of its own under --out, so an interrupted study goes on where it stopped.
@@ -27,6 +36,7 @@ def study(file: Path, /, *, out: Path, jobs: int = 1, seed: int | None = None, d
         file: the study, YAML (see configs/study/).
         out: folder for everything the study makes.
         jobs: cells at a time; each gets its share of the cores.
+        cluster: address of a Dask scheduler (tcp://HOST:8786) whose workers prepare, pretrain and train the cells.
         seed: run grid and pretraining with this seed alone, in place of the file's; `prepare` splits as the file says.
         dry_run: read what is there, and print the plan.
 
@@ -36,8 +46,14 @@ def study(file: Path, /, *, out: Path, jobs: int = 1, seed: int | None = None, d
     from kontrast.artifacts.card import CARD, CLAIM, claim, read_card
     from kontrast.artifacts.lock import locked
     from kontrast.engine.grid import Study, cells_of, described, with_seed
+    from kontrast.engine.sharing import in_turn, sharing
 
     require(jobs >= 1, f"--jobs should be at least 1, got {jobs}.", "Leave it out for 1.")
+    require(
+        cluster is None or jobs == 1,
+        f"--jobs {jobs} and --cluster {cluster} exclude each other.",
+        "Leave out --jobs: a cluster does as many at a time as it has workers.",
+    )
     file, out = Path(file), Path(out)
     plan = from_dict(Study, load_yaml(file), where=file.name)
     if seed is not None:
@@ -57,7 +73,7 @@ def study(file: Path, /, *, out: Path, jobs: int = 1, seed: int | None = None, d
     claim(out, "study", config=asked)
     with locked(out):
         try:
-            packs = _prepare(plan, out)
+            packs = _prepare(plan, out, cluster)
         except KontrastError:
             # Refused before anything was made (a patient in two splits, say): the mended file may use the folder.
             if not any(out.rglob(CARD)):
@@ -65,9 +81,12 @@ def study(file: Path, /, *, out: Path, jobs: int = 1, seed: int | None = None, d
             raise
         made = read_card(packs[plan.pack]).content
         _check_pack(plan, made["findings"], {name: n["images"] for name, n in made["splits"].items()})
-        encoders = _pretrain(plan, packs, out)
-        cells = [cell for cell in cells if cell.arm in encoders]
-        _run(cells, jobs, lambda cell: run_cell(plan, cell, packs[plan.pack], encoders[cell.arm], out))
+        with sharing(jobs, cluster) as each:
+            encoders = _pretrain(plan, packs, out, each if cluster else in_turn)
+            cells = [cell for cell in cells if cell.arm in encoders]
+            with console.progress("study", len(cells), "cells") as line:
+                for _ in each(run_cell, [(plan, cell, packs[plan.pack], encoders[cell.arm], out) for cell in cells]):
+                    line.update()
         _explain(plan, cells, packs[plan.pack], out)
         return _finish(plan, cells, packs, encoders, out, asked)
 
@@ -137,7 +156,7 @@ def _source(plan: "Study", name: str) -> tuple[Path, dict[str, Any]]:
     return Path(options.pop("source", name)), options
 
 
-def _prepare(plan: "Study", out: Path) -> dict[str, Path]:
+def _prepare(plan: "Study", out: Path, cluster: str | None) -> dict[str, Path]:
     """The Packs by the names under which the study knows them."""
     from kontrast import prepare
     from kontrast.engine.grid import filled
@@ -146,19 +165,19 @@ def _prepare(plan: "Study", out: Path) -> dict[str, Path]:
     for name in plan.prepare:
         console.say(f"\n== prepare {name}")
         source, options = _source(plan, name)
-        packs[name] = Path(prepare(source, out=out / "packs" / name, **options))
+        there = {"cluster": cluster} if cluster else {}
+        packs[name] = Path(prepare(source, out=out / "packs" / name, **options | there))
     for name in (plan.pack, *plan.pretrain_packs):
         packs.setdefault(name, Path(filled(name)))
     return packs
 
 
-def _pretrain(plan: "Study", packs: dict[str, Path], out: Path) -> dict[str, str]:
+def _pretrain(plan: "Study", packs: dict[str, Path], out: Path, each: "Each") -> dict[str, str]:
     """What each arm starts from, as `probe` and `finetune` take it. Arms whose weights are missing are left out."""
-    from kontrast import pretrain
     from kontrast.engine.grid import filled
 
     sources = [packs[name] for name in plan.pretrain_packs or (plan.pack,)]
-    encoders = {}
+    encoders, calls = {}, []
     for name, arm in plan.arms.items():
         try:
             _weights_exist(arm, plan)
@@ -168,14 +187,22 @@ def _pretrain(plan: "Study", packs: dict[str, Path], out: Path) -> dict[str, str
                 raise
             console.warn(f"arm {name} is left out: {error.problem}")
             continue
-        if arm.method is None:
-            encoders[name] = filled(arm.start)
-            continue
-        console.say(f"\n== pretrain {name}")
-        options = {"method": arm.method, "encoder": arm.encoder or plan.encoder, "init": filled(arm.start)}
-        made = pretrain(*sources, out=out / "encoders" / name, **(options | plan.pretrain | arm.pretrain))
-        encoders[name] = str(Path(made))
+        encoders[name] = filled(arm.start)
+        if arm.method is not None:
+            options = {"method": arm.method, "encoder": arm.encoder or plan.encoder, "init": filled(arm.start)}
+            encoders[name] = str(out / "encoders" / name)
+            calls.append((name, sources, encoders[name], options | plan.pretrain | arm.pretrain))
+    for _ in each(pretrain_arm, calls):
+        pass
     return encoders
+
+
+def pretrain_arm(name: str, packs: Sequence[Path], out: str, options: dict[str, Any]) -> None:
+    """Pretrain the encoder of one arm; it resumes, or is done."""
+    from kontrast import pretrain
+
+    console.say(f"\n== pretrain {name}")
+    pretrain(*packs, out=Path(out), **options)
 
 
 def _weights_exist(arm: "Arm", plan: "Study") -> None:
@@ -187,29 +214,6 @@ def _weights_exist(arm: "Arm", plan: "Study") -> None:
         find_imagenet(arm.encoder or plan.encoder)
     elif start != "random":
         require(Path(start).exists(), f"start: there is no {start}.", "Name weights, `random` or `imagenet`.")
-
-
-def _run(cells: "list[Cell]", jobs: int, work: "Callable[[Cell], Any]") -> None:
-    """Train and score every cell, `jobs` at a time."""
-    from kontrast.workers import WorkerDied, run
-
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    with console.progress("study", len(cells), "cells") as line:
-        try:
-            for _ in map(work, cells) if jobs == 1 else run(_alone, [(work, cell, threads) for cell in cells], jobs):
-                line.update()
-        except WorkerDied:
-            raise TrainingError(
-                "A process of the study died: too little memory for so many at a time?",
-                fix=f"Run the same command again with --jobs below {jobs}: it goes on where it stopped.",
-            ) from None
-
-
-def _alone(work: "Callable[[Cell], Any]", cell: "Cell", threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
-    work(cell)
 
 
 def run_cell(plan: "Study", cell: "Cell", pack: Path, encoder: str, out: Path) -> None:
