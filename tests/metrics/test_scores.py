@@ -154,3 +154,14 @@ def test_predictive_values_at_the_prevalence_of_the_data_are_those_of_the_data()
     assert scores.ppv_at(calls, 0.5) == pytest.approx(scores.ppv(even), abs=1e-12)
     assert scores.npv_at(calls, 0.5) == pytest.approx(scores.npv(even), abs=1e-12)
     assert np.isnan(scores.ppv_at(scores.confusion(y, np.zeros(len(y))), 0.1))
+
+
+@given(rows=st.integers(0, 70), columns=st.integers(1, 4), seed=st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_running_sums_and_counts_are_numpys(rows: int, columns: int, seed: int) -> None:
+    x = np.random.default_rng(seed).integers(0, 3, (rows, columns)).astype(float)
+    curve = np.cumsum(x, axis=0)
+    assert np.array_equal(scores._running(x.copy()), curve)
+    limit = np.random.default_rng(seed + 1).integers(-1, 80, columns).astype(float)
+    assert np.array_equal(scores._counted(curve, limit, np.less), (curve < limit).sum(axis=0))
+    assert np.array_equal(scores._counted(curve, limit, np.less_equal), (curve <= limit).sum(axis=0))

@@ -35,8 +35,8 @@ COVERED = {
 """How often 95 % intervals of AUROC held the truth in simulated studies (`benchmarks/results/interval_coverage.json`):
 10 to 20 patients of a class; 5; 30 at AUROCs of .95 and .98."""
 
-CELLS = 2**23
-"""Numbers of a curve held at once (64 MiB): a pool of many findings has more scores than memory has room for."""
+CELLS = 2**21
+"""Numbers of a curve held at once (16 MiB): a pool of many findings has more scores than memory has room for."""
 
 
 class FindingScorer:

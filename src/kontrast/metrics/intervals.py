@@ -32,8 +32,8 @@ JACKKNIFE_GROUPS = 1000
 MAX_LEFT_OUT = 0.1
 """Share of replicates that may be left out before an interval is withheld."""
 
-BLOCK_CELLS = 2**21
-"""Weights held at once (units × replicates): 16 MiB, and products of a few times that."""
+BLOCK_CELLS = 2**19
+"""Weights held at once (units × replicates): 4 MiB, so that products of a few times that stay near the processor."""
 
 
 def index_units(patients: Sequence[Any] | NDArray[Any]) -> tuple[NDArray[np.int64], int]:

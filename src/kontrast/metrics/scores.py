@@ -78,7 +78,7 @@ class Ranks:
 
     def areas(self, w: Array) -> tuple[Array, Array]:
         """AUROC and average precision for each weighting (U, R): (R,) and (R,)."""
-        return self._areas(*self._sums(w))
+        return _Curves.of(self.tally @ w, self.scores).areas()
 
     def everything(self, w: Array) -> dict[str, Array]:
         """AUROC (`auroc`), average precision (`ap`) and the points of OPERATING for each weighting (U, R): (R,) each.
@@ -86,40 +86,100 @@ class Ranks:
         Points are read off the curve of these rows themselves: sensitivity is the highest of all thresholds whose
         specificity is at least the level, and the other way round.
         """
-        positives, tied, above = self._sums(w)
-        area, average = self._areas(positives, tied, above)
+        curves = _Curves.of(self.tally @ w, self.scores)
+        area, average = curves.areas()
         found = {"auroc": area, "ap": average}
-        right, wrong = np.cumsum(positives, axis=0), np.cumsum(above[:-1] + tied, axis=0)
-        all_positives, negatives = positives.sum(axis=0), above.sum(axis=0) + tied.sum(axis=0)
-        both = (all_positives > 0) & (negatives > 0)
+        both = (curves.all_positives > 0) & (curves.negatives > 0)
         for name, (fixed, level) in OPERATING.items():
             # Weights are sums of floats: a level reached but for rounding is reached.
             if fixed == "specificity":
-                reached = wrong <= (1 - level + 1e-9) * negatives
-                value = _ratio(np.where(reached, right, 0).max(axis=0, initial=0), all_positives)
+                value = _ratio(curves.right_within((1 - level + 1e-9) * curves.negatives), curves.all_positives)
             else:
-                reached = right >= (level - 1e-9) * all_positives
-                value = 1 - _ratio(np.where(reached, wrong, np.inf).min(axis=0, initial=np.inf), negatives)
+                value = 1 - _ratio(curves.wrong_when((level - 1e-9) * curves.all_positives), curves.negatives)
             found[name] = np.where(both, value, np.nan)
         return found
 
-    def _sums(self, w: Array) -> tuple[Array, Array, Array]:
-        """Weights of positives (G, R), of negatives tied with them (G, R), and of negatives above (G + 1, R)."""
-        sums, count = self.tally @ w, self.scores
-        return sums[:count], sums[count : 2 * count], sums[2 * count :]
+
+class _Curves(NamedTuple):
+    """Both curves at G scores from the highest, for R weightings.
+
+    Attributes:
+        positives: weight of the positives at each score (G, R).
+        tied: of the negatives at each score (G, R).
+        right: of the positives at it and above (G, R).
+        wrong: of the negatives at it and above (G, R).
+        all_positives: (R,).
+        negatives: (R,).
+    """
+
+    positives: Array
+    tied: Array
+    right: Array
+    wrong: Array
+    all_positives: Array
+    negatives: Array
+
+    @classmethod
+    def of(cls, sums: Array, count: int) -> "_Curves":
+        """From what `Ranks.tally` gives for weights; `sums` (3G + 1, R) is used up."""
+        positives, tied, above = sums[:count], sums[count : 2 * count], sums[2 * count :]
+        above[:-1] += tied
+        wrong, right = _running(above), _running(positives.copy())
+        total = right[-1] if count else np.zeros(sums.shape[1])
+        return cls(positives, tied, right, wrong[:-1], total, wrong[-1])
+
+    def areas(self) -> tuple[Array, Array]:
+        """AUROC and average precision: (R,) and (R,)."""
+        # Products are summed as they are made: each (G, R) that is not written spares a walk over memory.
+        over = np.einsum("gr,gr->r", self.positives, self.wrong) - np.einsum("gr,gr->r", self.positives, self.tied) / 2
+        area = self.all_positives * self.negatives - over
+        called = self.right + self.wrong
+        # A score that no positive of this weighting has adds nothing to recall; before the first, 0 / 0 counts 0.
+        precision = np.divide(self.right, np.maximum(called, np.finfo(float).tiny, out=called), out=called)
+        average = _ratio(np.einsum("gr,gr->r", self.positives, precision), self.all_positives)
+        return (
+            _ratio(area, self.all_positives * self.negatives),
+            np.where(self.negatives > 0, average, np.nan),
+        )
+
+    def right_within(self, limit: Array) -> Array:
+        """The most positives called with no more negatives than `limit` (R,)."""
+        count = _counted(self.wrong, limit, np.less_equal)
+        return np.where(count > 0, self._at(self.right, count - 1), 0)
+
+    def wrong_when(self, needed: Array) -> Array:
+        """The fewest negatives called with as many positives as `needed` (R,)."""
+        return self._at(self.wrong, _counted(self.right, needed, np.less))
 
     @staticmethod
-    def _areas(positives: Array, tied: Array, above: Array) -> tuple[Array, Array]:
-        wrong = np.cumsum(above[:-1] + tied, axis=0)  # negatives called when all of this score and above are
-        right = np.cumsum(positives, axis=0)
-        all_positives = positives.sum(axis=0)
-        negatives = above.sum(axis=0) + tied.sum(axis=0)
-        area = (positives * (negatives - wrong + 0.5 * tied)).sum(axis=0)
-        # A score that no positive of this weighting has adds nothing to recall; before the first, 0 / 0 counts 0.
-        called = right + wrong
-        precision = np.divide(right, called, out=np.zeros_like(called), where=called > 0)
-        average = _ratio((positives * precision).sum(axis=0), all_positives)
-        return _ratio(area, all_positives * negatives), np.where(negatives > 0, average, np.nan)
+    def _at(curve: Array, row: NDArray[np.int64]) -> Array:
+        if not len(curve):
+            return np.zeros(len(row))
+        return np.asarray(curve[np.clip(row, 0, len(curve) - 1), np.arange(len(row))])
+
+
+def _running(x: Array, block: int = 16) -> Array:
+    """Sums (G, R) of each row and those above, in place: `np.cumsum(x, axis=0)`, but faster."""
+    whole = len(x) // block * block
+    parts = x[:whole].reshape(-1, block, x.shape[1])
+    for row in range(1, block):
+        parts[:, row] += parts[:, row - 1]
+    if len(parts) > 1:
+        parts[1:] += np.cumsum(parts[:-1, -1], axis=0)[:, None]
+    rest = x[max(whole - 1, 0) :]
+    np.cumsum(rest, axis=0, out=rest)
+    return x
+
+
+def _counted(rising: Array, limit: Array, compare: Any) -> NDArray[np.int64]:
+    """How many entries of each rising column (G, R) are below its limit (R,), by bisection."""
+    low, high = np.zeros(len(limit), np.int64), np.full(len(limit), len(rising))
+    columns = np.arange(len(limit))
+    while (open_ := low < high).any():
+        middle = np.minimum((low + high) // 2, len(rising) - 1)
+        below = compare(rising[middle, columns], limit)
+        low, high = np.where(open_ & below, middle + 1, low), np.where(open_ & ~below, middle, high)
+    return low
 
 
 def auroc(y: ArrayLike, s: ArrayLike, w: ArrayLike | None = None) -> Any:
