@@ -13,6 +13,7 @@ from kontrast.types import Outcome, counted
 if TYPE_CHECKING:
     import torch
 
+    from kontrast.engine.loop import FitResult
     from kontrast.engine.planning import Plan
     from kontrast.engine.watching import Watch
     from kontrast.nn.encoders import Encoder, EncoderSpec
@@ -261,8 +262,7 @@ def _train(
     groups = partner_groups(found, plan.positives)
     batches = Batches(found, plan.batch_size, plan.seed, device, size=plan.size, groups=groups)
     batches.load_whole()
-    images = sum(len(rows) for _, rows in found)
-    monitor = Collapse(plan.steps, likely_cause(plan, images), stop=stop)
+    monitor = Collapse(plan.steps, likely_cause(plan, sum(len(rows) for _, rows in found)), stop=stop)
     model = build_model(plan, encoder, spec, patient_numbers(found))
     result = fit(
         model, batches, plan.loop(), out=out, device=device, hooks=[monitor, watch or Hook()],
@@ -270,13 +270,7 @@ def _train(
         settings=described(provenance["config"], provenance["parents"], method=plan.method, encoder=plan.encoder),
         allow_changes=allow_changes, settled=take,
     )  # fmt: skip
-    summary: dict[str, Any] = {
-        "method": plan.method, "encoder": plan.encoder, "size": plan.size,
-        "images": images,
-        "patients": len({p for pack, rows in found for p in pack.table["patient_id"].to_numpy()[rows]}),
-        "steps": result.steps, "epochs": plan.epochs, "images_seen": result.steps * plan.batch_size,
-        "loss": result.last.get("loss"), **monitor.last, **({"watch": watch.summary()} if watch else {}),
-    }  # fmt: skip
+    summary = _summary(plan, found, result) | monitor.last | ({"watch": watch.summary()} if watch else {})
     if distributed.is_main():
         content = {"summary": summary, "plan": to_dict(plan), "pixels": {"mean": spec.mean, "std": spec.std}}
         content |= result.provenance()
@@ -292,6 +286,17 @@ def _train(
     )
     # Speed is of the machine, not of the work: the card of the same work is the same without it.
     return summary | {"images_per_s": round(result.images_per_second, 2), "seconds": round(result.seconds, 1)}
+
+
+def _summary(plan: "Plan", found: list[Any], result: "FitResult") -> dict[str, Any]:
+    """What the run was, for the card and the outcome."""
+    return {
+        "method": plan.method, "encoder": plan.encoder, "size": plan.size,
+        "images": sum(len(rows) for _, rows in found),
+        "patients": len({p for pack, rows in found for p in pack.table["patient_id"].to_numpy()[rows]}),
+        "steps": result.steps, "epochs": plan.epochs, "images_seen": result.steps * plan.batch_size,
+        "loss": result.last.get("loss"),
+    }  # fmt: skip
 
 
 def _tidy(out: Path) -> None:
