@@ -8,6 +8,7 @@ from kontrast.config import require, verb
 from kontrast.types import Outcome
 
 FRACTIONS = (0.1, 1.0)
+EPOCHS, TUNING_EPOCHS = 10, 6  # two cores that do not compute bfloat16 have three minutes for both
 ARM, BASELINE = "moco", "random"
 
 
@@ -39,7 +40,7 @@ def demo(*, out: Path = Path("kontrast-demo"), patients: int = 300, seed: int = 
     pack = kontrast.prepare(raw, out=out / "pack", size=64, seed=seed)
     _step(3, "Pretrain without labels")
     encoder = kontrast.pretrain(
-        pack, out=out / "encoders/moco", method="moco", encoder="resnet18", epochs=20, batch_size=64, seed=seed
+        pack, out=out / "encoders/moco", method="moco", encoder="resnet18", epochs=EPOCHS, batch_size=64, seed=seed
     )
     _step(4, "Classifiers on few labels, and their scores on unseen patients")
     cells = {
@@ -47,7 +48,7 @@ def demo(*, out: Path = Path("kontrast-demo"), patients: int = 300, seed: int = 
         for arm in (BASELINE, ARM)
         for fraction in FRACTIONS
     }
-    tuned = kontrast.finetune(encoder, pack, out=out / "classifiers/moco-finetuned", epochs=8, seed=seed)
+    tuned = kontrast.finetune(encoder, pack, out=out / "classifiers/moco-finetuned", epochs=TUNING_EPOCHS, seed=seed)
     kontrast.evaluate(tuned, pack, out=out / "scores/moco-finetuned")
     _step(5, "Where it looks, and what metadata alone would score")
     kontrast.explain(tuned, pack, out=out / "explanation", seed=seed)
