@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from distributed.chunks_worker import CHUNKABLE, compute
+from ranks.chunks import CHUNKABLE, compute
 
 HERE = Path(__file__).parent
 
@@ -27,7 +27,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     }  # fmt: skip
     workers = [
         subprocess.Popen(
-            [sys.executable, str(HERE / "chunks_worker.py"), str(folder)],
+            [sys.executable, str(HERE.parent / "ranks" / "chunks.py"), str(folder)],
             env=common | {"RANK": str(r), "LOCAL_RANK": str(r)},
         )
         for r in range(2)

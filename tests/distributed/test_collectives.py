@@ -12,9 +12,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from distributed.problem import losses
 from kontrast import distributed as d
 from kontrast.errors import UsageError
+from ranks.problem import losses
 
 HERE = Path(__file__).parent
 X = [torch.arange(6.0).reshape(3, 2) + 10 * r for r in range(2)]
@@ -28,11 +28,11 @@ def ranks(tmp_path_factory):
         port = found.getsockname()[1]
     common = {
         **os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent),
+        "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
     }  # fmt: skip
     workers = [
         subprocess.Popen(
-            [sys.executable, str(HERE / "collectives_worker.py"), str(folder)],
+            [sys.executable, str(HERE.parent / "ranks" / "collectives.py"), str(folder)],
             env={**common, "RANK": str(r), "LOCAL_RANK": str(r)},
             stderr=subprocess.PIPE,
             text=True,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from distributed.methods_worker import IN_GROUPS, STEPS, WITH_PATIENTS, compute
 from kontrast.methods import METHODS
+from ranks.methods import IN_GROUPS, STEPS, WITH_PATIENTS, compute
 
 HERE = Path(__file__).parent
 
@@ -31,7 +31,7 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     }  # fmt: skip
     workers = [
         subprocess.Popen(
-            [sys.executable, str(HERE / "methods_worker.py"), str(folder)],
+            [sys.executable, str(HERE.parent / "ranks" / "methods.py"), str(folder)],
             env=common | {"RANK": str(r), "LOCAL_RANK": str(r)},
         )
         for r in range(request.param)

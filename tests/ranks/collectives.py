@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from distributed.problem import losses
 from kontrast import distributed as d
+from ranks.problem import losses
 
 
 def main(folder: Path) -> None:

@@ -1,4 +1,7 @@
-"""A loss of each process that needs what every process has."""
+"""A loss of each process that needs what every process has; beside it, what processes of tests/distributed run.
+
+They stand apart because a package of the name `distributed` (Dask's) comes before a folder without `__init__.py`.
+"""
 
 import torch
 
