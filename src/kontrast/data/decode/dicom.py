@@ -112,9 +112,9 @@ def _stored(dataset: Any) -> np.ndarray:
     frames = int(number(dataset, "NumberOfFrames", 1))
     if frames > 1:
         raise DecodeError(f"multi-frame DICOM ({frames} frames): one radiograph per file expected")
-    check_size(int(number(dataset, "Rows", 0)), int(number(dataset, "Columns", 0)))
     if "PixelData" not in dataset:
         raise DecodeError("DICOM without pixels, or truncated")
+    check_size(int(number(dataset, "Rows", 0)), int(number(dataset, "Columns", 0)))
     syntax = _syntax(dataset)
     try:
         plugin = codecs.plugin(syntax, int(number(dataset, "SamplesPerPixel", 1)))
