@@ -95,7 +95,7 @@ def bad_files(*, bomb=True):
         "lies.dcm": (dicom(Rows=65535, Columns=65535), "too many pixels"),
         "short.dcm": (dicom(Rows=9000, Columns=9000), "damaged"),
         "film.dcm": (dicom(MPEG2MPML, b"1234"), "transfer syntax"),
-        "frame.dcm": (dicom(JPEGBaseline8Bit, huge), "DICOM"),
+        "frame.dcm": (dicom(JPEGBaseline8Bit, huge, Rows=24, Columns=20), "DICOM"),
         "ls.dcm": (dicom(JPEGLSLossless, b"\xff\xd8 no"), "DICOM"),
         "rle.dcm": (dicom(RLELossless, bytes(64)), "DICOM"),
         "bomb.dcm": (deflate_bomb(2**29) if bomb else b"", "bomb"),
