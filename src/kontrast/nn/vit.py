@@ -23,9 +23,18 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) → (B, N, D)."""
+        q, k, v = self._split(x)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape))
+
+    def weights(self, x: Tensor) -> Tensor:
+        """(B, N, D) → (B, h, N, N): how much of each token (column) enters each (row), rows sum to 1."""
+        q, k, _ = self._split(x)
+        return (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).softmax(-1)
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         B, N, D = x.shape
         q, k, v = self.qkv(x).reshape(B, N, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)  # each (B, h, N, d)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, N, D))
+        return q, k, v
 
 
 class Mlp(nn.Module):
