@@ -1,4 +1,9 @@
+"""Boxes of NIH and of your own, in the pixels of the Pack."""
+
+import pytest
+
 from kontrast.data.boxes import find_boxes, place_boxes
+from kontrast.errors import DataError
 
 HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,\n"
 
@@ -16,3 +21,21 @@ def test_boxes_come_in_the_pixels_of_the_pack(tmp_path):
 
 def test_there_need_not_be_any(tmp_path):
     assert find_boxes(tmp_path) is None
+
+
+def test_boxes_of_your_own_are_in_the_pixels_of_the_image(tmp_path):
+    (tmp_path / "mine.csv").write_text(
+        "finding,image,x,y,width,height,reader\nMass,a/1.png,50,20,100,40,x\nMass,2.png,1,1,1,1,y\n"
+    )
+    boxes = find_boxes(tmp_path, [tmp_path / "mine.csv"])
+    images = {"a/1.png": ("one", 100, 200), "b/1.png": ("other", 100, 200)}
+    # 200 × 100 pixels become 50 × 25 in a square of 50, 12 pixels below its upper edge.
+    assert list(place_boxes(boxes, images, ("Mass",), 50)) == [("one", "Mass", 12.5, 17.0, 25.0, 10.0)]
+
+
+def test_what_is_no_table_of_boxes_is_refused(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        find_boxes(tmp_path, [tmp_path / "none.csv"])
+    (tmp_path / "labels.csv").write_text("path,Edema\na.png,1\n")
+    with pytest.raises(DataError, match="no table of boxes: it has the columns path, Edema"):
+        find_boxes(tmp_path, [tmp_path / "labels.csv"])

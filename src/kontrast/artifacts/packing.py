@@ -17,7 +17,7 @@ from kontrast.artifacts.pack_writer import PARTS, REJECTS, PackWriter, Shard, sh
 from kontrast.cluster import Cluster
 from kontrast.data.decode.arrays import parted
 from kontrast.data.identity import Key
-from kontrast.data.masks import MaskSource
+from kontrast.data.masks import Masks
 from kontrast.data.preparation import Prepared, Treatment, prepare_images
 from kontrast.data.sheet import before_and_after, png
 from kontrast.errors import DataError, OutputError, UsageError
@@ -50,7 +50,7 @@ class Plan:
     table: pd.DataFrame
     findings: tuple[str, ...]
     treatment: Treatment
-    masks: MaskSource | None
+    masks: Masks | None
     key: Key
     fingerprint: str
 
@@ -234,7 +234,7 @@ def write_arrays(
     src: Path,
     sources: Sequence[str],
     treatment: Treatment,
-    masks: MaskSource | None,
+    masks: Masks | None,
 ) -> list[Read]:
     """On a worker: read the images of a shard and write its arrays; what there is to say about each comes back.
 

@@ -1,6 +1,10 @@
-"""Boxes around findings, brought to the pixels of a Pack; and NIH ChestX-ray14's list of them (Wang et al. 2017)."""
+"""Boxes around findings, brought to the pixels of a Pack: NIH ChestX-ray14's list (Wang et al. 2017), or yours.
 
-from collections.abc import Iterator
+A table of your own has the columns `image, finding, x, y, width, height`: the image's file name or path, and the box's
+left upper corner and sides in pixels of that image.
+"""
+
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +13,7 @@ from kontrast.config import nearest
 from kontrast.data.columns import stem
 from kontrast.data.resize import placement
 from kontrast.data.vocabulary import standard
+from kontrast.errors import DataError
 
 FILE = "BBox_List_2017.csv"
 COLUMNS = ("image_id", "finding", "x", "y", "width", "height")
@@ -16,18 +21,43 @@ DRAWN_ON = 1024
 """Pixels of the square originals that the boxes are given in; smaller copies are scaled."""
 
 
-def find_boxes(src: Path) -> pd.DataFrame | None:
-    """NIH's boxes, 984 on 880 images, as `Records.boxes` has them; None where the list is not there."""
-    path = src / FILE
-    if not path.is_file():
-        return None
-    table = pd.read_csv(path)
-    # The header reads `Image Index,Finding Label,Bbox [x,y,w,h],,,`: its own commas split the last column in four.
-    table = table.iloc[:, :6]
-    table.columns = ["file", "finding", "x", "y", "width", "height"]
-    numbers = ["x", "y", "width", "height"]
+OWN = ["image", "finding", "x", "y", "width", "height"]
+"""Columns of a table of boxes that is not NIH's."""
+
+
+def find_boxes(src: Path, files: Sequence[Path] = ()) -> pd.DataFrame | None:
+    """The boxes of a source as `Records.boxes` has them; None without. NIH's are 984 on 880 images.
+
+    Args:
+        src: searched for NIH's list, unless files are named.
+        files: tables of boxes, NIH's or your own.
+
+    Raises:
+        DataError: a named file that is missing or not like either.
+    """
+    tables = [read_boxes(path) for path in files or [src / FILE] if files or path.is_file()]
+    return pd.concat(tables, ignore_index=True) if tables else None
+
+
+def read_boxes(path: Path) -> pd.DataFrame:
+    """One table of boxes, as `find_boxes` gives it."""
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError):  # no file, or no table
+        raise DataError(f"{path} cannot be read as a table of boxes.", fix="Name a CSV file with --places.") from None
+    if set(OWN) <= set(table.columns):
+        table = table[OWN].rename(columns={"image": "file"}).assign(square=0)
+    elif list(table.columns[:2]) == ["Image Index", "Finding Label"] and table.shape[1] >= 6:
+        # The header reads `Image Index,Finding Label,Bbox [x,y,w,h],,,`: its own commas split the last column in four.
+        table = table.iloc[:, :6].set_axis(["file", *OWN[1:]], axis=1).assign(square=DRAWN_ON)
+    else:
+        raise DataError(
+            f"{path} is no table of boxes: it has the columns {', '.join(map(str, table.columns[:8]))}.",
+            fix=f"Give NIH's {FILE}, or a table with the columns {', '.join(OWN)}.",
+        )
+    numbers = OWN[2:]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
-    return table.dropna().assign(square=DRAWN_ON)
+    return table.dropna(subset=["file", "finding", *numbers])
 
 
 def place_boxes(
@@ -41,11 +71,12 @@ def place_boxes(
         findings: the Pack's; the box list's own spelling (`Infiltrate`) is brought to theirs where one is near.
         size: side of the Pack's square in pixels.
     """
-    by_name = {stem(source): image for source, image in images.items()}
+    by_name = {stem(source): image for source, image in images.items()} | images  # a path names one, before a name
     for file, finding, *box, square in boxes.itertuples(index=False):
-        if stem(file) not in by_name:
+        found = by_name.get(file) or by_name.get(stem(file))
+        if found is None:
             continue
-        image_id, height, width = by_name[stem(file)]
+        image_id, height, width = found
         _, new_width, top, left = placement(height, width, size)
         # Copies of square originals: one scale for both sides, and padding only where they were cropped.
         scale = new_width / (square or width)

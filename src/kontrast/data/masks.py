@@ -1,4 +1,4 @@
-"""Masks beside a source: one 16-bit PNG per image, one bit per organ or finding.
+"""Masks beside a source: one 16-bit PNG per image, one bit per organ or finding; or outlines in JSON (`chexlocalize`).
 
     masks/legend.json                                     ["Lungs", "Heart", …]: the names, lowest bit first
     masks/train/patient00001/study1/view1_frontal.png     the same path as the image, as .png
@@ -7,17 +7,40 @@
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import cv2
 import numpy as np
 
+from kontrast.data.chexlocalize import Outlines
 from kontrast.data.decode import DecodeError
 from kontrast.data.resize import fit_mask
 from kontrast.errors import DataError
 
 FOLDER, LEGEND = "masks", "legend.json"
+
+
+class Masks(Protocol):
+    """Masks of a source's images: `names`, and `read(source, size, shape)` as `MaskSource` has them."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the masks."""
+
+    def read(self, source: str, size: int, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+        """The masks of one image by name, placed as the image is."""
+
+
+def find_masks(src: Path, files: Sequence[Path] = ()) -> Masks | None:
+    """The masks of a source: outlines that were named, else the PNG files beside it, else its outlines in JSON.
+
+    Raises:
+        DataError: a file that is not what its name says.
+    """
+    return Outlines.of(list(files)) if files else MaskSource.find(src) or Outlines.find(src)
 
 
 @dataclass(frozen=True)

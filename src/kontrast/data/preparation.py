@@ -11,7 +11,7 @@ import numpy as np
 from kontrast.apart import Ended, borrowed
 from kontrast.data.decode import DecodeError, decode, measure, sha256_of
 from kontrast.data.intensity import denoise, equalize, to_uint8, to_uint16
-from kontrast.data.masks import MaskSource
+from kontrast.data.masks import Masks
 from kontrast.data.resize import fit, placement
 
 SAMPLE = 64
@@ -58,7 +58,7 @@ class Prepared:
     masks: dict[str, np.ndarray]
 
 
-def prepare_image(src: Path, source: str, treatment: Treatment, masks: MaskSource | None = None) -> Prepared:
+def prepare_image(src: Path, source: str, treatment: Treatment, masks: Masks | None = None) -> Prepared:
     """Decode, fit to the square, then clean the picture (never its padding).
 
     Cleaning comes after resizing: at the size that is used it costs a hundredth of what it costs at 3000 px, and
@@ -88,7 +88,7 @@ def prepare_image(src: Path, source: str, treatment: Treatment, masks: MaskSourc
 
 
 def prepare_images(
-    src: Path, sources: Sequence[str], treatment: Treatment, masks: MaskSource | None = None
+    src: Path, sources: Sequence[str], treatment: Treatment, masks: Masks | None = None
 ) -> list[Prepared | str]:
     """`prepare_image` for each source; what fails gives its reason instead, and the others go on.
 
@@ -105,7 +105,7 @@ def prepare_images(
         return [done.how if isinstance(done, Ended) else done for done in apart.map(_prepared, jobs)]
 
 
-def _prepared(src: Path, source: str, treatment: Treatment, masks: MaskSource | None) -> Prepared | str:
+def _prepared(src: Path, source: str, treatment: Treatment, masks: Masks | None) -> Prepared | str:
     cv2.setNumThreads(1)  # others work beside this process
     try:
         return prepare_image(src, source, treatment, masks)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,39 @@ def keep_only(table: pd.DataFrame, patterns: Sequence[str]) -> pd.DataFrame:
         )
     console.say(f"  {counted(len(table) - int(wanted.sum()), 'image')} left out by --only")
     return table[wanted].reset_index(drop=True)
+
+
+def choose_rows(
+    table: pd.DataFrame, *, only: Sequence[str], views: str, limit: int | None, seed: int, patients_known: bool
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """The rows to pack, and how many images and patients (None = unknown) there were and each choice left.
+
+    Args:
+        table: `Records.table`.
+        only: as `keep_only` takes them.
+        views: as `keep_views` takes it.
+        limit: as `limit_patients` takes it; None for all.
+        seed: of the draw of patients.
+        patients_known: whether `patient` says whose images belong together.
+
+    Raises:
+        DataError: nothing is left.
+    """
+
+    def counts(step: str) -> dict[str, Any]:
+        return {"step": step, "images": len(table), "patients": table["patient"].nunique() if patients_known else None}
+
+    flow = [counts("listed")]
+    if only:
+        table = keep_only(table, only)
+        flow.append(counts("only"))
+    if views != "all":
+        table = keep_views(table, views)
+        flow.append(counts("views"))
+    if limit is not None:
+        table = limit_patients(table, limit, seed)
+        flow.append(counts("limit"))
+    return table, flow
 
 
 def limit_patients(table: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:

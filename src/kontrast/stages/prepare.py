@@ -1,6 +1,6 @@
 """`kontrast prepare`: raw images and their tables into a Pack."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,6 +27,9 @@ class PrepareConfig:
 
     labels: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = ()
     """CSV files with labels and patients; those that the layout knows are found in SRC by themselves."""
+    places: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = ()
+    """Files that say where findings are: CheXlocalize's JSON, NIH's box list or a table of boxes of your own; those in
+    SRC under their published names are found by themselves."""
     layout: str = "auto"
     """How SRC is arranged: auto, a public dataset (see docs/datasets.md), pacs, table, folder (class folders, or no
     labels) or plain (no labels)."""
@@ -99,7 +102,8 @@ class PrepareConfig:
     def asked(self) -> dict[str, Any]:
         """What decides the result: neither who works nor where files lie does."""
         asked = to_dict(self) | {"labels": [path.name for path in self.labels]}
-        return {name: value for name, value in asked.items() if name not in ("workers", "cluster", "key")}
+        asked = {name: value for name, value in asked.items() if name not in ("workers", "cluster", "key", "places")}
+        return asked | ({"places": [path.name for path in self.places]} if self.places else {})
 
 
 @verb
@@ -133,15 +137,8 @@ def prepare(
     from kontrast.artifacts.pack import Pack
     from kontrast.artifacts.pack_summary import say_pack, summary
     from kontrast.data.identity import load_key
-    from kontrast.data.remote import address
 
     src, out = Path(src), Path(out)
-    if address(out):
-        raise UsageError(
-            f"--out {out} is no folder here.", fix="Name one: Packs are read through the disk's own cache."
-        )
-    if any(address(path) for path in (src, *config.labels)):
-        return _from_address(src, out, config, dry_run)
     state = claim(out, "pack", config=config.asked(), dry_run=True).state
     if state == "done" and not src.exists():
         console.warn(f"{src} is not there any more, so it cannot be compared with {out}.")
@@ -162,24 +159,6 @@ def prepare(
     return Outcome("prepare", out, "done", facts)
 
 
-def _from_address(src: Path, out: Path, config: PrepareConfig, dry_run: bool) -> Outcome:
-    """Prepare from a copy of what lies behind an address; it stands beside the Pack, hidden, until that is done."""
-    import shutil
-    from dataclasses import replace
-
-    from kontrast.data.remote import address, fetched, fetched_table, shown
-
-    copy = out.with_name(f".{out.name}.source")
-    if url := address(src):
-        console.note(f"{shown(url)} is copied to {copy} while the work goes on")
-        src = fetched(url, copy / "images")
-    labels = [fetched_table(url, copy / "tables") if (url := address(path)) else path for path in config.labels]
-    outcome = prepare(src, out=out, config=replace(config, labels=tuple(labels)), dry_run=dry_run)
-    if not dry_run:
-        shutil.rmtree(copy, ignore_errors=True)
-    return outcome
-
-
 def _planned(plan: "Plan", out: Path) -> Outcome:
     """Say what would be packed."""
     from kontrast.artifacts.pack_summary import say_labels
@@ -198,7 +177,7 @@ def _rows(src: Path, config: PrepareConfig) -> tuple["Records", "pd.DataFrame", 
     """Records as the layout gives them; the rows to pack, split and in order; the images whose split was repaired."""
     from kontrast.data.columns import parse_overrides
     from kontrast.data.layouts import detect
-    from kontrast.data.selection import keep_only, keep_views, limit_patients, split_rows
+    from kontrast.data.selection import choose_rows, split_rows
 
     overrides = parse_overrides(config.column)
     layout = detect(src, config.labels, config.layout)
@@ -213,10 +192,11 @@ def _rows(src: Path, config: PrepareConfig) -> tuple["Records", "pd.DataFrame", 
     for note in records.notes:
         # Whose images are whose decides what every later figure means: that note must not be missed.
         (console.warn if "patient id" in note else console.note)(note)
-    table = keep_views(keep_only(records.table, config.only), config.views)
-    if config.limit is not None:
-        table = limit_patients(table, config.limit, config.seed)
-    return records, *split_rows(
+    table, flow = choose_rows(
+        records.table, only=config.only, views=config.views, limit=config.limit, seed=config.seed,
+        patients_known=records.patients_known,
+    )  # fmt: skip
+    return replace(records, flow=tuple(flow)), *split_rows(
         table, records.findings, config.seed, config.val_fraction, config.test_fraction, repair=config.repair_splits
     )
 
@@ -232,7 +212,7 @@ def _plan(
 ) -> "Plan":
     """What to pack; `size` is that of a Pack to which it is added."""
     from kontrast.artifacts.packing import Plan, fingerprint, interrupted_plan
-    from kontrast.data.masks import MaskSource
+    from kontrast.data.masks import find_masks
     from kontrast.data.preparation import Treatment, suggest_size
 
     side = size or config.size
@@ -248,7 +228,7 @@ def _plan(
         table=table,
         findings=records.findings,
         treatment=Treatment(size=side, dtype=config.dtype, denoise=config.denoise, equalize=config.equalize),
-        masks=MaskSource.find(src),
+        masks=find_masks(src, [path for path in config.places if path.suffix == ".json"]),
         key=key,
         fingerprint=fingerprint(src, table, key),
     )
@@ -299,7 +279,8 @@ def _write(
     if before is None:
         refuse_mostly_unread(plan, writer)
     extra: dict[str, Any] = {}
-    boxes = find_boxes(plan.src) if records.boxes is None else records.boxes
+    tables = [path for path in config.places if path.suffix != ".json"]
+    boxes = find_boxes(plan.src, tables) if records.boxes is None or tables else records.boxes
     if boxes is not None:
         images = {row["source"]: (row["image_id"], int(row["height"]), int(row["width"])) for row in writer.rows()}
         extra["boxes.csv"] = (COLUMNS, list(place_boxes(boxes, images, plan.findings, writer.size)))
@@ -312,6 +293,7 @@ def _write(
             "layout": records.layout,
             "notes": list(records.notes),
             "moved": len(moved),
+            "flow": list(records.flow),
             "fingerprint": whole[1],
             "packed": fingerprint(plan.src, _packed(whole[0], writer), plan.key),
             "source_rows": len(whole[0]),

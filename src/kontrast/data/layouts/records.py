@@ -41,6 +41,7 @@ class Records:
         roles: role → column of the source's table, for the card.
         boxes: boxes around findings, or None: `file` (its name in a table), `finding, x, y, width, height`, and
             `square`: the side in pixels of the square copies on which they were drawn, 0 for the images as they are.
+        flow: how many images and patients were listed, and left by each choice of rows (`selection.choose_rows`).
     """
 
     table: pd.DataFrame
@@ -52,6 +53,7 @@ class Records:
     problems: tuple[tuple[str, str], ...] = ()
     roles: dict[str, str] = field(default_factory=dict)
     boxes: pd.DataFrame | None = None
+    flow: tuple[dict[str, Any], ...] = ()
 
 
 def from_roles(
