@@ -8,10 +8,22 @@ import torch
 from helpers import make_pack
 from kontrast.artifacts.classifier import Classifier
 from kontrast.artifacts.pack import Pack
-from kontrast.engine.explaining import explain_sample, find_places, map_shape, sample, summarise
+from kontrast.engine.explaining import (
+    FIXED,
+    Rule,
+    explain_sample,
+    find_places,
+    fix_rule,
+    map_shape,
+    sample,
+    summarise,
+)
 from kontrast.engine.features import predict, to_input
+from kontrast.metrics.localisation import centre_prior, ious
 from kontrast.nn.encoders import EncoderSpec, build_encoder
 from kontrast.saliency.gradcam import gradcam
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +94,8 @@ def test_masks_are_found_by_name_else_boxes(pack, bare):
 def test_each_image_gets_its_own_map_probability_and_scores(pack, size):
     model = classifier(size)
     chosen = sample(pack, "Disc", pack.rows("train"), images=3, limit=7, seed=0)
-    found = list(explain_sample(model, pack, chosen, threshold=0.3, device=torch.device("cpu"), batch_size=3))
+    rule = Rule(0.3, priors={"centre": (centre_prior(32, 32), 0.5)})
+    found = list(explain_sample(model, pack, chosen, rule=rule, device=CPU, batch_size=3))
     assert [one.row for one in found] == chosen.rows.tolist()
     maps = gradcam(model, to_input(pack.images(chosen.rows), model.spec), 1, size=pack.size).numpy()
     probabilities = predict(model, pack, chosen.rows)[:, 1]
@@ -109,23 +122,68 @@ def test_a_map_of_the_right_place_scores_and_the_summary_says_so(pack):
             torch.nn.init.ones_(self.head.weight)
 
     chosen = sample(pack, "Bar", pack.rows("train"), images=0, limit=500, seed=0)
-    found = list(explain_sample(Oracle(), pack, chosen, threshold=0.5, device=torch.device("cpu"), batch_size=64))
-    scores = pd.DataFrame([one.scores for one in found])
-    result = summarise(chosen, scores, pack.table["patient_id"].to_numpy()[chosen.rows], replicates=200, seed=0)
+    rule = fix_rule(Oracle(), pack, "Bar", threshold=0.5, kind="gradcam", limit=500, seed=0, device=CPU, batch_size=7)
+    found = list(explain_sample(Oracle(), pack, chosen, rule=rule, device=CPU, batch_size=64))
+    scores = pd.DataFrame([{"prob": one.probability} | one.scores for one in found])
+    patients = pack.table["patient_id"].to_numpy()[chosen.rows]
+    cutoff = float(scores["prob"].median())
+    result = summarise(chosen, scores, patients, cutoff=cutoff, replicates=200, seed=0)
     assert result["n"] == result["positives"] == len(found)
     assert result["hit"]["value"] > 0.7 > result["centre_hit"]["value"]
     assert result["iou"]["low"] < result["iou"]["value"] < result["iou"]["high"]
+    gap = result["hit_over_centre"]
+    assert gap["value"] == pytest.approx(result["hit"]["value"] - result["centre_hit"]["value"]) and gap["low"] > 0
+    called = scores["prob"] >= cutoff
+    seen = result["true_positives"]
+    assert seen["n"] == called.sum() < len(found)
+    assert seen["hit"]["value"] == pytest.approx(scores["hit"][called].mean())
+    nobody = summarise(chosen, scores, patients, cutoff=1.5, replicates=20, seed=0)["true_positives"]
+    assert nobody["n"] == 0 and "none of these images positive" in nobody["hit"]["reason"]
+    without = summarise(chosen, scores, patients, cutoff=None, replicates=20, seed=0)["true_positives"]
+    assert without["n"] is None and "no threshold" in without["iou"]["reason"]
+
+
+def test_thresholds_are_tuned_on_val_and_priors_come_from_train(pack):
+    model = classifier()
+    options = {"kind": "gradcam", "limit": 500, "seed": 0, "device": CPU, "batch_size": 4}
+    rule = fix_rule(model, pack, "Disc", threshold=None, **options)
+    column = pack.labels(np.arange(len(pack)))[:, pack.findings.index("Disc")]
+    val, train = (np.array([r for r in pack.rows(name) if column[r] == 1]) for name in ("val", "train"))
+    maps = gradcam(model, to_input(pack.images(val), model.spec), 1, size=32).numpy()
+    table = ious(maps, pack.mask("Disc", val)).mean(axis=0)
+    grid = np.arange(2, 19) * 0.05
+    assert rule.threshold == pytest.approx(grid[int(table.argmax())])
+    assert rule.about == {"value": rule.threshold, "chosen": "on val", "n": len(val), "iou": pytest.approx(table.max())}
+    usual, own = rule.priors["usual"]
+    np.testing.assert_allclose(usual, pack.mask("Disc", train).mean(axis=0))
+    best = ious(np.broadcast_to(usual, maps.shape), pack.mask("Disc", val)).mean(axis=0)
+    assert own == pytest.approx(grid[int(best.argmax())]) and set(rule.priors) == {"centre", "usual"}
+    fixed = fix_rule(model, pack, "Disc", threshold=0.25, **options)
+    assert fixed.threshold == 0.25 and fixed.about["chosen"] == "as asked"
+
+
+def test_without_places_in_val_the_threshold_says_so(bare):
+    rule = fix_rule(
+        classifier(), bare, "Disc", threshold=None, kind="gradcam", limit=9, seed=0, device=CPU, batch_size=8
+    )
+    assert (
+        rule.threshold == FIXED
+        and "fewer than 5 images of val" in rule.about["chosen"]
+        and rule.about["n"] == 0
+        and set(rule.priors) == {"centre"}
+    )
 
 
 def test_what_cannot_be_scored_says_why(bare, pack):
-    nothing = pd.DataFrame(columns=["hit", "iou", "centre_hit", "centre_iou", "area"], dtype=float)
+    nothing = pd.DataFrame(columns=["prob", "hit", "iou", "centre_hit", "centre_iou", "area"], dtype=float)
     chosen = sample(bare, "Disc", bare.rows("test"), images=0, limit=9, seed=0)
-    result = summarise(chosen, nothing, None, replicates=10, seed=0)
+    result = summarise(chosen, nothing, None, cutoff=0.5, replicates=10, seed=0)
     assert (
         result["n"] == 0 and result["iou"]["value"] is None and "no mask and no box of Disc" in result["iou"]["reason"]
     )
     empty = sample(pack, "Disc", pack.rows("test")[:0], images=2, limit=9, seed=0)
-    assert "no image of this split" in summarise(empty, nothing, None, replicates=10, seed=0)["hit"]["reason"]
+    reason = summarise(empty, nothing, None, cutoff=0.5, replicates=10, seed=0)["hit"]["reason"]
+    assert "no image of this split" in reason
 
 
 @pytest.mark.parametrize(("size", "side"), [(32, 4), (64, 2)])

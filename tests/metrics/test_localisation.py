@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kontrast.metrics.localisation import centre_prior, iou, mean_interval, pointing_game
+from kontrast.metrics.localisation import (
+    THRESHOLDS,
+    best_threshold,
+    centre_prior,
+    iou,
+    ious,
+    mean_interval,
+    pointing_game,
+)
 
 
 def cases(seed, n=5, height=7, width=9):
@@ -50,6 +58,21 @@ def test_by_hand():
     np.testing.assert_array_equal(pointing_game(heat, masks), [1, 0, 0])
     np.testing.assert_array_equal(iou(heat, masks), [1, 0.5, 0])
     np.testing.assert_array_equal(iou(heat, masks, threshold=0.9), [0.5, 0, 0])
+
+
+def test_the_best_threshold_is_the_one_that_a_loop_finds():
+    rng = np.random.default_rng(3)
+    masks = rng.random((6, 7, 9)) < 0.3
+    maps = rng.random((6, 7, 9)) + 0.6 * masks
+    masks[2] = False  # not known: says nothing
+    table = ious(maps, masks)
+    known = [(heat >= t * heat.max(), mask) for t in THRESHOLDS for heat, mask in zip(maps, masks, strict=True)]
+    each = [(region & mask).sum() / (region | mask).sum() if mask.any() else np.nan for region, mask in known]
+    by_hand = np.nanmean(np.reshape(each, (len(THRESHOLDS), 6)), axis=1)
+    assert best_threshold(table) == THRESHOLDS[int(np.argmax(by_hand))] not in (THRESHOLDS[0], THRESHOLDS[-1])
+    np.testing.assert_allclose(np.nanmean(table, axis=0), by_hand)
+    assert best_threshold(table[2:3]) is None
+    assert best_threshold([[0.2, 0.2]], (0.3, 0.4)) == 0.3  # of equals the lowest
 
 
 def test_a_map_of_nothing_points_at_random_and_marks_nothing():

@@ -100,6 +100,46 @@ def test_findings_without_a_place_have_one_line_and_no_row(made, tmp_path, capsy
     assert any("Disc" in line for line in lines) and sum("Bar" in line for line in lines) == 1
 
 
+def test_checks_are_said_and_kept(made, tmp_path, capsys):
+    kontrast.probe("random", made / "pack", out=tmp_path / "other", encoder="resnet18", seed=1)
+    options = {"images": 1, "replicates": 20, "limit": 6, "finding": ("Disc",), "sanity": True}
+    outcome = kontrast.explain(
+        made / "classifier", made / "pack", out=tmp_path / "e", repeat=(tmp_path / "other",), **options
+    )
+    card = read_card(outcome)
+    found = card.content["findings"]["Disc"]
+    assert [step["layer"] for step in found["sanity"]["weights"]][:2] == ["head", "layer4"]
+    assert found["repeat"]["classifiers"] == 2 and found["sanity"]["labels"]["rank"]["value"] < 1
+    assert [p.role for p in card.parents] == ["classifier", "pack", "repeat"] and card.config["repeat"] == 1
+    said = capsys.readouterr().out
+    assert all(
+        words in said for words in ("How alike are the maps?", "Random weights: ", "Permuted labels: ", "Other seeds: ")
+    )
+    assert found["threshold"]["chosen"] == "on val" and "IoU at a share of the map's maximum, on val" in said
+
+
+def test_what_repeats_must_know(made, tmp_path):
+    make_pack(tmp_path / "pack", n=40, findings=("Other",))
+    kontrast.probe("random", tmp_path / "pack", out=tmp_path / "other", encoder="resnet18")
+    with pytest.raises(UsageError, match="does not know Disc, Bar"):
+        kontrast.explain(made / "classifier", made / "pack", out=tmp_path / "e", repeat=(tmp_path / "other",))
+    with pytest.raises(UsageError, match="has none"):
+        kontrast.explain(made / "classifier", made / "pack", out=tmp_path / "e", map="rollout")
+    assert not (tmp_path / "e").exists()
+
+
+def test_rollout_has_no_check_by_labels(made, tmp_path, capsys):
+    make_pack(tmp_path / "pack", n=40, masks=True, size=16)
+    kontrast.probe("random", tmp_path / "pack", out=tmp_path / "vit", encoder="vit_small")
+    options = {"images": 1, "replicates": 0, "limit": 3, "finding": ("Disc",), "sanity": True, "map": "rollout"}
+    outcome = kontrast.explain(tmp_path / "vit", tmp_path / "pack", out=tmp_path / "e", **options)
+    content = read_card(outcome).content
+    assert content["method"].startswith("attention rollout") and "labels" not in content["findings"]["Disc"]["sanity"]
+    assert "this kind of map knows no head" in capsys.readouterr().err
+    first = content["findings"]["Disc"]["sanity"]["weights"][0]
+    assert first["layer"] == "head" and first["rank"]["value"] == pytest.approx(1)
+
+
 def test_a_dry_run_writes_nothing(made, tmp_path):
     outcome = kontrast.explain(made / "classifier", made / "pack", out=tmp_path / "e", dry_run=True)
     assert outcome.status == "planned" and set(outcome.summary["findings"]) == {"Disc", "Bar"}

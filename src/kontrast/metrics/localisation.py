@@ -1,4 +1,8 @@
-"""How well heat maps point at the true place: pointing game, IoU, and what pointing at the centre would give."""
+"""How well heat maps point at the true place: pointing game, IoU, and what pointing at the centre would give.
+
+CheXlocalize (Saporta et al. 2022, Nat. Mach. Intell. 4) measures both: the share of maps whose highest point lies in
+the radiologists' outline, and IoU at a threshold for each finding that was tuned on its validation set.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -47,10 +51,35 @@ def iou(maps: ArrayLike, masks: ArrayLike, threshold: float = 0.5) -> NDArray[np
     Raises:
         ValueError: shapes differ.
     """
+    return ious(maps, masks, (threshold,))[:, 0]
+
+
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 19))
+"""What is tried when a threshold is tuned: .1, .15 … .9. CheXlocalize's, tuned likewise, lie between .2 and .7."""
+
+
+def ious(maps: ArrayLike, masks: ArrayLike, thresholds: Sequence[float] = THRESHOLDS) -> NDArray[np.float64]:
+    """`iou` at several thresholds, (n, T)."""
     heat, true = _flat(maps, masks)
-    region = (heat >= threshold * heat.max(axis=1, keepdims=True)) & (heat > 0)
-    union = (region | true).sum(axis=1)
-    return np.where(true.any(axis=1), (region & true).sum(axis=1) / np.maximum(union, 1), np.nan)
+    top, known = heat.max(axis=1, keepdims=True), true.any(axis=1)
+    found = np.full((len(heat), len(thresholds)), np.nan)
+    for column, threshold in enumerate(thresholds):
+        region = (heat >= threshold * top) & (heat > 0)
+        union = (region | true).sum(axis=1)
+        found[:, column] = np.where(known, (region & true).sum(axis=1) / np.maximum(union, 1), np.nan)
+    return found
+
+
+def best_threshold(values: ArrayLike, thresholds: Sequence[float] = THRESHOLDS) -> float | None:
+    """The threshold with the highest mean IoU, of equals the lowest; None where no place is known.
+
+    Args:
+        values: (n, T) of `ious`; rows of NaN are left out.
+        thresholds: T.
+    """
+    table = np.asarray(values, dtype=np.float64).reshape(-1, len(thresholds))
+    table = table[~np.isnan(table).any(axis=1)]
+    return float(thresholds[int(np.argmax(table.mean(axis=0)))]) if len(table) else None
 
 
 def centre_prior(height: int, width: int) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from cyclopts import Parameter
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from kontrast.artifacts.card import Card
     from kontrast.artifacts.classifier import Classifier
     from kontrast.artifacts.pack import Pack
-    from kontrast.engine.explaining import Explained, Sample
+    from kontrast.engine.explaining import Explained, Rule, Sample
 
 TABLE, PICTURES = "localisation.csv", "overlays"
 
@@ -29,14 +30,23 @@ class ExplainConfig:
 
     finding: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
     """Findings to explain; none given: each of the Classifier's that the split has a positive image of."""
+    map: Literal["auto", "gradcam", "gradcam++", "rollout"] = "auto"
+    """Kind of heat map: Grad-CAM (any encoder), Grad-CAM++ (CNNs), attention rollout (Vision Transformers; it is the
+    same for every finding)."""
     split: Literal["train", "val", "test"] = "test"
     """Whose images."""
     images: int = 8
     """Pictures per finding, drawn at random from its positive images, not the most confident: those would flatter."""
     limit: int = 500
     """Most images per finding to score, where masks or boxes are known."""
-    threshold: float = 0.5
-    """Share of a map's maximum from which on it counts as the marked region, in (0, 1], for IoU."""
+    threshold: float | Literal["auto"] = "auto"
+    """Share of a map's maximum from which on it counts as the marked region, in (0, 1], for IoU; auto: for each
+    finding the best on the validation split."""
+    sanity: bool = False
+    """Also check whether the maps depend on the weights (made random layer by layer) and on the labels (a head fitted
+    on permuted ones)."""
+    repeat: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = ()
+    """Other Classifiers of the same findings, trained with other seeds: how alike are their maps?"""
     replicates: Replicates = 1000
     batch_size: ImagesAtATime = 64
     device: Device = "auto"
@@ -45,7 +55,20 @@ class ExplainConfig:
 
     def __post_init__(self) -> None:
         at_least(self, images=0, limit=1, replicates=0, batch_size=1)
-        require(0 < self.threshold <= 1, f"--threshold should lie in (0, 1], got {self.threshold}.", "Try 0.5.")
+        fits = self.threshold == "auto" or 0 < self.threshold <= 1
+        require(fits, f"--threshold should be auto or lie in (0, 1], got {self.threshold}.", "Leave it out.")
+
+
+class _Run(NamedTuple):
+    """What every finding is explained with."""
+
+    model: "Classifier"
+    card: "Card"
+    pack: "Pack"
+    kind: str
+    device: "torch.device"
+    others: "tuple[Classifier, ...]"
+    heads: "tuple[Classifier, Classifier] | None"
 
 
 @verb
@@ -58,11 +81,12 @@ def explain(
     config: Annotated[ExplainConfig, Parameter(name="*")] = ExplainConfig(),
     dry_run: bool = False,
 ) -> Outcome:
-    """Grad-CAM maps and, where masks or boxes are known, how well they point at the finding.
+    """Heat maps and, where masks or boxes are known, how well they point at the finding.
 
     Writes a picture per image (the image beside itself under the heat, the true place outlined) to overlays/, and
     localisation.csv: finding, image_id, prob, hit, iou. The card has the pointing game's hit rate and the mean IoU by
-    finding, with intervals by patient, beside what pointing at the centre of every image would give.
+    finding, with intervals by patient, beside what two guesses that look at no image would give: the centre, and where
+    the finding usually is. docs/explaining.md says what each number means.
 
     Args:
         classifier: a Classifier.
@@ -72,25 +96,30 @@ def explain(
         dry_run: say what would be done, write nothing.
 
     Raises:
-        UsageError: a finding that the Classifier or the Pack does not know.
+        UsageError: a finding that the Classifier or the Pack does not know, or a map that its encoder does not have.
         DataError: the split has no image with any of the findings.
         ArtifactError: an input is damaged or of another kind.
         OutputError: `out` is in use.
     """
     from kontrast.artifacts.card import claim, parent, read_card, write_card
     from kontrast.artifacts.classifier import load_classifier
+    from kontrast.artifacts.explanation import say_explanation
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.explaining import sample
     from kontrast.engine.precision import resolve_device
+    from kontrast.saliency.maps import choose_map
 
     data = Pack.open(Path(pack))
-    model, _, seen = load_classifier(Path(classifier))
+    model, card, seen = load_classifier(Path(classifier))
     rows = data.rows(config.split)
     findings = _findings(model.findings, data, config)
-    parents = [parent("classifier", classifier), parent("pack", pack)]
+    kind, why = choose_map(config.map, model.spec)
+    others = _others(findings, kind, config)
+    parents = [parent("classifier", classifier), parent("pack", pack), *(parent("repeat", p) for p in config.repeat)]
+    asked = to_dict(config) | {"repeat": len(config.repeat)}
     device = resolve_device(config.device)
-    taken = claim(out, "explanation", config=to_dict(config), parents=parents, dry_run=dry_run)
+    taken = claim(out, "explanation", config=asked, parents=parents, dry_run=dry_run)
     if taken.state == "done":
         console.say(f"{out} is already done.")
         return Outcome("explain", Path(out), "already done", read_card(out).content["summary"])
@@ -101,22 +130,26 @@ def explain(
         total = sum(len(chosen.rows) for chosen in samples)
         console.say(f"Would explain {', '.join(findings)} on {total:,} images of {config.split}.")
         return Outcome("explain", Path(out), "planned", {"findings": list(findings), "images": total})
-    about = _say_about(model, data, seen.overlap(data, rows).text, config)
+    if config.map == "auto":
+        console.decided("--map", kind, why)
+    about = _say_about(model, data, seen.overlap(data, rows).text, kind, config)
+    run = _Run(model, card, data, kind, device, others, _heads(model, card, data, kind, device, config))
     with locked(taken.folder):
-        results, files = _explain(model, data, samples, taken.folder, device, config)
+        results, files = _explain(run, samples, taken.folder, config)
         summary = {
             name: {"n": found["n"], "hit": found["hit"]["value"], "iou": found["iou"]["value"]}
             for name, found in results.items()
         }
         content = about | {"findings": results, "summary": {"findings": summary}}
-        write_card(taken.folder, "explanation", config=to_dict(config), parents=parents, content=content, files=files)
-    _say(results)
+        write_card(taken.folder, "explanation", config=asked, parents=parents, content=content, files=files)
+    say_explanation(results)
     return Outcome("explain", Path(out), "done", content["summary"])
 
 
-def _say_about(model: "Classifier", pack: "Pack", overlap: str, config: ExplainConfig) -> dict[str, Any]:
+def _say_about(model: "Classifier", pack: "Pack", overlap: str, kind: str, config: ExplainConfig) -> dict[str, Any]:
     """What must stand beside the maps: said, and kept in the card."""
     from kontrast.engine.explaining import map_shape
+    from kontrast.saliency.maps import MAPS
 
     console.say(f"Overlap of the split with training: {overlap}.")
     places = map_shape(model)
@@ -124,8 +157,10 @@ def _say_about(model: "Classifier", pack: "Pack", overlap: str, config: ExplainC
         console.warn(
             f"the maps of this encoder have {places[0]}×{places[1]} places: they can point no finer than that."
         )
+    if config.split == "val" and config.threshold == "auto":
+        console.warn("thresholds are tuned on val, the very images that are scored: the IoU flatters.")
     return {
-        "method": "Grad-CAM on the last map before pooling",
+        "method": MAPS[kind].words,
         "encoder": model.spec.name,
         "map": list(places),
         "split": config.split,
@@ -134,6 +169,40 @@ def _say_about(model: "Classifier", pack: "Pack", overlap: str, config: ExplainC
         "patients_known": pack.patients_known,
         "overlap": overlap,
     }
+
+
+def _others(findings: tuple[str, ...], kind: str, config: ExplainConfig) -> "tuple[Classifier, ...]":
+    """The Classifiers of --repeat, each of which must know the findings and have the kind of map."""
+    from kontrast.artifacts.classifier import load_classifier
+    from kontrast.saliency.maps import choose_map
+
+    models = tuple(load_classifier(path)[0] for path in config.repeat)
+    for path, model in zip(config.repeat, models, strict=True):
+        choose_map(kind, model.spec)
+        missing = [name for name in findings if name not in model.findings]
+        require(
+            not missing,
+            f"--repeat {path} does not know {', '.join(missing)}.",
+            f"Name the findings that all know with --finding (it knows: {', '.join(model.findings)}).",
+        )
+    return models
+
+
+def _heads(
+    model: "Classifier", card: "Card", pack: "Pack", kind: str, device: "torch.device", config: ExplainConfig
+) -> "tuple[Classifier, Classifier] | None":
+    """For the check of labels: heads on true and on permuted ones; None where it is not asked, or cannot be made."""
+    from kontrast.engine.sanity import no_heads, refitted_heads
+    from kontrast.saliency.maps import MAPS
+
+    if not config.sanity:
+        return None
+    if why := no_heads(model, pack, of_finding=MAPS[kind].of_finding):
+        console.warn(f"no check by permuted labels: {why}.")
+        return None
+    policy = card.content.get("label_policy") or {"uncertain": "zeros", "blank": "negative"}
+    batch = config.batch_size
+    return refitted_heads(model, pack, policy, seed=config.seed, device=device, batch_size=batch)
 
 
 def _findings(known: tuple[str, ...], pack: "Pack", config: ExplainConfig) -> tuple[str, ...]:
@@ -159,30 +228,39 @@ def _findings(known: tuple[str, ...], pack: "Pack", config: ExplainConfig) -> tu
 
 
 def _explain(
-    model: "Classifier",
-    pack: "Pack",
-    samples: "list[Sample]",
-    folder: Path,
-    device: "torch.device",
-    config: ExplainConfig,
+    run: _Run, samples: "list[Sample]", folder: Path, config: ExplainConfig
 ) -> tuple[dict[str, Any], list[str]]:
     """Explain every sample: results by finding, and the names of the files written."""
     import pandas as pd
 
     from kontrast.artifacts.disk import atomic, disk_errors
-    from kontrast.engine.explaining import summarise
+    from kontrast.engine.explaining import fix_rule, summarise
+    from kontrast.engine.sanity import Compared, checks
 
     tables: list[pd.DataFrame] = []
     results: dict[str, Any] = {}
     files = [TABLE]
     total = sum(len(chosen.rows) for chosen in samples)
+    pack, threshold = run.pack, None if config.threshold == "auto" else config.threshold
     with disk_errors(folder), console.progress("explain", total, "images") as line:
         (folder / PICTURES).mkdir(exist_ok=True)
         for chosen in samples:
-            table, pictures = _explain_one(model, pack, chosen, folder, config, device, line)
+            rule = fix_rule(
+                run.model, pack, chosen.finding, threshold=threshold, kind=run.kind, limit=config.limit,
+                seed=config.seed, device=run.device, batch_size=config.batch_size,
+            )  # fmt: skip
+            table, pictures = _explain_one(run, chosen, rule, folder, config, line)
             tables.append(table)
             patients = pack.table["patient_id"].to_numpy()[chosen.rows] if pack.patients_known else None
-            found = summarise(chosen, table, patients, replicates=config.replicates, seed=config.seed)
+            cutoff = (run.card.content["thresholds"].get(chosen.finding) or {}).get("value")
+            found = summarise(
+                chosen, table, patients, cutoff=cutoff, replicates=config.replicates, seed=config.seed
+            )  # fmt: skip
+            found |= {"threshold": dict(rule.about)} if chosen.scored else {}
+            if len(chosen.rows) and (config.sanity or run.others):
+                draws = {"replicates": config.replicates, "seed": config.seed}
+                compared = Compared(pack, chosen, kind=run.kind, device=run.device, **draws)
+                found |= checks(compared, run.model, run.others, run.heads, rule, sanity=config.sanity)
             results[chosen.finding] = found | {"pictures": pictures}
             files += pictures
     with atomic(folder / TABLE) as stream:
@@ -192,9 +270,8 @@ def _explain(
 
 
 def _explain_one(
-    model: "Classifier", pack: "Pack", chosen: "Sample", folder: Path, config: ExplainConfig,
-    device: "torch.device", line: console.Progress,
-) -> "tuple[pd.DataFrame, list[str]]":  # fmt: skip
+    run: _Run, chosen: "Sample", rule: "Rule", folder: Path, config: ExplainConfig, line: console.Progress
+) -> "tuple[pd.DataFrame, list[str]]":
     """Explain one finding's sample: a row an image, and the pictures drawn."""
     import pandas as pd
 
@@ -203,16 +280,17 @@ def _explain_one(
 
     records, pictures = [], []
     explained = explain_sample(
-        model, pack, chosen, threshold=config.threshold, device=device, batch_size=config.batch_size
+        run.model, run.pack, chosen, rule=rule, device=run.device, batch_size=config.batch_size, kind=run.kind
     )
     for position, one in enumerate(explained):
-        image_id = pack.table["image_id"].iloc[one.row]
+        image_id = run.pack.table["image_id"].iloc[one.row]
         if position < config.images:
             pictures.append(f"{PICTURES}/{slug(chosen.finding)}-{image_id}.png")
-            _draw(pack, one, folder / pictures[-1])
+            _draw(run.pack, one, folder / pictures[-1])
         records.append({"finding": chosen.finding, "image_id": image_id, "prob": one.probability} | one.scores)
         line.update()
-    columns = ["finding", "image_id", "prob", "hit", "iou", "centre_hit", "centre_iou", "area"]
+    guesses = [f"{prior}_{score}" for prior in rule.priors for score in ("hit", "iou")]
+    columns = ["finding", "image_id", "prob", "hit", "iou", *guesses, "area"]
     return pd.DataFrame(records, columns=columns), pictures
 
 
@@ -227,25 +305,3 @@ def _draw(pack: "Pack", one: "Explained", path: Path) -> None:
         image = (image >> 8).astype(np.uint8)
     with atomic(path) as stream:
         stream.write(png(overlay(image, one.heat, one.place)))
-
-
-def _say(results: dict[str, Any]) -> None:
-    def shown(score: dict[str, Any]) -> str:
-        return "–" if score["value"] is None else f"{score['value']:.2f}"
-
-    def both(found: dict[str, Any], name: str) -> list[str]:
-        score = found[name]
-        between = "" if score["low"] is None else f" ({score['low']:.2f}–{score['high']:.2f})"
-        return [shown(score) + between, shown(found[f"centre_{name}"])]
-
-    drawn = sum(len(found["pictures"]) for found in results.values())
-    scored = {name: found for name, found in results.items() if found["n"]}
-    if not scored:
-        console.say(f"{drawn} pictures; no true place is known of any finding, so whether the maps are right is open.")
-        return
-    rows = [[name, str(found["n"]), *both(found, "hit"), *both(found, "iou")] for name, found in scored.items()]
-    title = "Do the maps point at the finding? (beside: what pointing at the centre would give)"
-    console.table(title, ["finding", "n", "hit", "centre", "IoU", "centre"], rows)
-    others = [name for name in results if name not in scored]
-    if others:
-        console.say(f"  No true place is known of {', '.join(others)}: pictures only.")
