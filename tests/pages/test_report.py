@@ -90,9 +90,9 @@ def test_every_section_is_there_and_every_link_leads_to_one(page):
     ids = [attrs["id"] for _, attrs in parsed.elements if "id" in attrs]
     assert len(ids) == len(set(ids))
     assert {a["href"] for a in parsed.all("a")} == {
-        f"#{i}" for i in ("study", "scores", "data", "pretraining", "where", "provenance")
+        f"#{i}" for i in ("study", "scores", "data", "pretraining", "where", "limits", "provenance")
     }
-    assert {"study", "scores", "data", "pretraining", "where", "provenance"} <= set(ids)
+    assert {"study", "scores", "data", "pretraining", "where", "limits", "provenance"} <= set(ids)
 
 
 def test_a_name_is_never_more_than_words(page):

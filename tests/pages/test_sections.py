@@ -8,39 +8,12 @@ import pytest
 
 import kontrast
 from helpers import make_pack
-from kontrast.artifacts.card import card_hash, parent, write_card
-from kontrast.artifacts.pack import Pack
+from kontrast.artifacts.card import write_card
 from kontrast.errors import ArtifactError
 from kontrast.pages import sections
 from pages.conftest import add_encoder, add_evaluation, found
 
 SEEN = {"moco": ("#0072B2", "o"), "swav": ("#D55E00", "o")}
-
-
-def test_a_pack_is_counted(pack):
-    section = sections.pack_section(found(pack))
-    data = Pack.open(pack)
-    assert (
-        section["rows"] == 60
-        and section["splits"] == data.card.content["splits"]
-        and section["masks"] == ["Disc", "Bar"]
-    )
-    for name in data.findings:
-        values = data.table[name]
-        counts = section["counts"][name]
-        assert counts == {
-            "1": (values == 1).sum(), "0": (values == 0).sum(), "-1": (values == -1).sum(),
-            "blank": values.isna().sum(),
-        }  # fmt: skip
-        assert sum(counts.values()) == 60
-    assert len(section["images"]) == sections.SAMPLES and section["preview"] is None
-
-
-@pytest.mark.parametrize("options", [{"dtype": "uint16"}, {"findings": ()}, {"splits": (0.0, 0.5)}, {"n": 3}])
-def test_unusual_packs(tmp_path, options):
-    section = sections.pack_section(found(make_pack(tmp_path / "p", **{"n": 12, "size": 16} | options)))
-    assert (section["prevalence"] is None) == (options.get("findings") == ())
-    assert len(section["images"]) == min(sections.SAMPLES, section["splits"]["train"]["images"])
 
 
 def test_only_files_of_the_card_are_shown(pack, tmp_path):
@@ -185,20 +158,3 @@ def test_fine_tunings_are_drawn_and_of_many_those_with_most_labels_of_one_seed(t
     section = sections.finetuning_section(runs[:2], which, dict.fromkeys(["0.1-0", "0.1-1"], SEEN["moco"]))
     assert "macro AUROC on validation" in section["curves"] and "0.1-1" in section["curves"]
     assert sections.finetuning_section([], "", {})["curves"] == ""
-
-
-def test_maps_name_the_classifier_and_keep_the_scores(pack, tmp_path):
-    (tmp_path / "c").mkdir()
-    (tmp_path / "e").mkdir()
-    write_card(tmp_path / "c", "classifier", config={})
-    hit = {"value": 0.5, "low": 0.4, "high": 0.6}
-    about = dict.fromkeys(("method", "encoder", "split", "threshold", "order", "overlap"), "x") | {"map": [4, 4]}
-    content = about | {"findings": {"Disc": {"n": 3, "hit": hit, "centre_hit": hit, "iou": hit, "centre_iou": hit}}}
-    write_card(
-        tmp_path / "e", "explanation", config={}, parents=[parent("classifier", tmp_path / "c")], content=content
-    )
-    sha = card_hash(tmp_path / "c")
-    section = sections.explanation_section(found(tmp_path / "e"), {sha: "mine", "other": "not mine"})
-    assert section["classifier"] == "mine"
-    assert section["findings"][0]["iou"] == {"text": ".500", "range": "[.400, .600]"}
-    assert sections.explanation_section(found(tmp_path / "e"), {})["classifier"] is None

@@ -166,6 +166,31 @@ def test_again_it_is_done_and_another_page_is_not_overwritten(made, tmp_path):
         kontrast.report(made / "scores", out=tmp_path / "folder.html")
 
 
+def test_cards_are_written_beside_and_what_was_filled_in_is_kept(made, tmp_path):
+    names = ("chest", "classifier", "scores", "maps", "audit")
+    options = {"out": tmp_path / "r.html", "cards": tmp_path / "cards"}
+    assert kontrast.report(*(made / name for name in names), **options).status == "done"
+    files = sorted(path.name for path in (tmp_path / "cards").iterdir())
+    assert files == ["claim-2024.md", "model-card.json", "model-card.md", "tripod-ai.md"]
+    assert kontrast.report(*(made / name for name in names), **options).status == "already done"
+    checklist = tmp_path / "cards" / "claim-2024.md"
+    checklist.write_text(checklist.read_text().replace("*(to be filled in)*", "Nobody paid for it.", 1))
+    (tmp_path / "cards" / "model-card.md").unlink()
+    with pytest.raises(OutputError, match=r"--cards .*claim-2024.md exists"):
+        kontrast.report(*(made / name for name in names), **options)
+    assert "Nobody paid for it." in checklist.read_text()
+    assert not (tmp_path / "cards" / "model-card.md").exists()  # nothing is written where anything is refused
+    card = json.loads((tmp_path / "cards" / "model-card.json").read_text())
+    scores = json.loads((made / "scores" / "scores.json").read_text())
+    assert decimal(scores["findings"]["Edema"]["auroc"]["value"]) in card["Model"]["Model performance"]["Comments"]
+    assert "DOE" not in "".join(path.read_text() for path in (tmp_path / "cards").iterdir())
+    with pytest.raises(UsageError, match="--classifier says whom"):
+        kontrast.report(made / "scores", out=tmp_path / "s.html", classifier="x")
+    with pytest.raises(UsageError, match="there is none here"):
+        kontrast.report(made / "scores", out=tmp_path / "s.html", cards=tmp_path / "c")
+    assert not (tmp_path / "s.html").exists()
+
+
 def test_a_plan_writes_nothing(made, tmp_path):
     outcome = kontrast.report(made / "scores", made / "chest", out=tmp_path / "r.html", dry_run=True)
     assert outcome.status == "planned" and outcome.summary["artifacts"] == {"evaluation": 1, "pack": 1}
@@ -198,27 +223,44 @@ def test_phantoms_are_not_called_patients(made, tmp_path):
     assert "of patients: keep" in kontrast.report(pack, out=tmp_path / "real.html").out.read_text()
 
 
+QUIET = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+def browse(folder, *options):
+    command = [str(CHROMIUM), *QUIET, f"--user-data-dir={folder / 'profile'}", *options, (folder / "r.html").as_uri()]
+    subprocess.run(command, check=True, capture_output=True, timeout=240)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine to look at the page with")
-def test_a_browser_shows_it(made, tmp_path, page):
+@pytest.mark.parametrize(("width", "height", "margin"), [(1200, 6000, 40), (390, 9000, 12)])
+def test_a_browser_shows_it_on_a_laptop_and_on_a_phone(tmp_path, page, width, height, margin):
     (tmp_path / "r.html").write_text(page, encoding="utf-8")
-    quiet = [
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ]  # fmt: skip
-    url = (tmp_path / "r.html").as_uri()
-    shot = [f"--screenshot={tmp_path / 'r.png'}", "--window-size=1200,3000", url]
-    subprocess.run([str(CHROMIUM), *quiet, *shot], check=True, capture_output=True, timeout=120)
+    browse(tmp_path, f"--screenshot={tmp_path / 'r.png'}", f"--window-size={width},{height}")
     picture = cv2.imread(str(tmp_path / "r.png"))
-    assert picture.shape == (3000, 1200, 3)
+    assert picture.shape == (height, width, 3)
     for part in np.array_split(picture, 4):  # words, figures and films all the way down
         assert part.std() > 10
-    margins = np.concatenate([picture[:, :40], picture[:, -40:]], axis=1)
+    margins = np.concatenate([picture[:, :margin], picture[:, -margin:]], axis=1)
     assert (margins == 255).all(), "something hangs over the page's edge"
-    paper = [f"--print-to-pdf={tmp_path / 'r.pdf'}", "--no-pdf-header-footer", url]
-    subprocess.run([str(CHROMIUM), *quiet, *paper], check=True, capture_output=True, timeout=120)
-    data = (tmp_path / "r.pdf").read_bytes()
-    boxes = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", data)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine to print the page with")
+def test_it_prints_on_a4_with_nothing_cut_off(tmp_path, page):
+    (tmp_path / "r.html").write_text(page, encoding="utf-8")
+    browse(tmp_path, f"--print-to-pdf={tmp_path / 'r.pdf'}", "--no-pdf-header-footer")
+    boxes = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", (tmp_path / "r.pdf").read_bytes())
     assert {tuple(round(float(v)) for v in box) for box in boxes} <= {(595, 842), (596, 842), (595, 841)}
-    assert 1 <= len(boxes) < 12
+    assert 1 <= len(boxes) < 16
+    if shutil.which("pdftoppm") is None:
+        pytest.skip("no pdftoppm on this machine to look at the printed pages with")
+    subprocess.run(["pdftoppm", "-r", "50", "-png", tmp_path / "r.pdf", tmp_path / "p"], check=True, timeout=120)
+    sheets = [cv2.imread(str(path)) for path in sorted(tmp_path.glob("p-*.png"))]
+    assert len(sheets) == len(boxes)
+    edge = round(10 / 25.4 * 50)  # of the 13 mm that the page leaves at its sides
+    for sheet in sheets:
+        assert (sheet[:, :edge] == 255).all() and (sheet[:, -edge:] == 255).all(), "something is cut off at the side"

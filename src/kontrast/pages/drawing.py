@@ -119,8 +119,10 @@ def svg(figure: "Figure", label: str) -> Markup:
     text = re.sub(r' id="([^"]*)"', renamed, text)
     text = re.sub(r'(url\(|href=")#', rf"\g<1>#{mark}", text)
     width, height = figure.get_size_inches()
+    wide = ' class="wide"' if width > HALF + 1 else ""
     opening = (
-        f'<svg viewBox="0 0 {72 * width:g} {72 * height:g}" role="img" aria-label="{escape(label)}" '
+        f'<svg{wide} viewBox="0 0 {72 * width:g} {72 * height:g}" role="img" '
+        f'aria-label="{escape(label)}" '
         f'style="width: {96 * width:.0f}px">'
     )
     return Markup(re.sub(r"\n\s*", "\n", opening + text[text.index(">") + 1 :]))  # noqa: S704  (escaped by Matplotlib)

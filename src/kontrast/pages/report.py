@@ -7,9 +7,11 @@ from kontrast import __version__
 from kontrast.artifacts.card import CARD, CLAIM, Card, card_hash, read_card
 from kontrast.artifacts.encoder import WORDS
 from kontrast.errors import UsageError
-from kontrast.pages import drawing, results, sections, study
+from kontrast.pages import cohort, drawing, results, sections, study
 from kontrast.pages.conclusion import conclusion_section
+from kontrast.pages.limits import limits
 from kontrast.pages.provenance import provenance
+from kontrast.pages.saliency import explanation_section
 from kontrast.pages.sections import Found
 
 KINDS = ("demo", "study", "evaluation", "pack", "encoder", "classifier", "explanation", "audit", "embedding", "phantom")
@@ -56,6 +58,11 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
+def by_kind(found: Sequence[Found]) -> dict[str, list[Found]]:
+    """The artifacts of each kind in KINDS, in their order."""
+    return {kind: [one for one in found if one.card.kind == kind] for kind in KINDS}
+
+
 def render(found: Sequence[Found], title: str) -> str:
     """The page.
 
@@ -68,7 +75,7 @@ def render(found: Sequence[Found], title: str) -> str:
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    of = {kind: [one for one in found if one.card.kind == kind] for kind in KINDS}
+    of = by_kind(found)
     evaluations, brief = _shown_evaluations(of["evaluation"], of["study"])
     tuned, which = sections.finetunings(of["classifier"])
     arms = _arms(of)
@@ -91,19 +98,23 @@ def render(found: Sequence[Found], title: str) -> str:
             study.study_section(one, {arm: (colours[arm], "o") for arm in one.card.config["arms"]})
             for one in of["study"]
         ],
-        packs=[sections.pack_section(one) for one in of["pack"]],
+        packs=[cohort.pack_section(one) for one in of["pack"]],
         absent_packs=_absent_packs(of),
         training=sections.training_section(of["encoder"], looks(of["encoder"])),
         finetuning=sections.finetuning_section(tuned, which, looks(tuned)),
         evaluations=results.evaluation_section(
-            evaluations, brief, {one.sha: one for one in of["classifier"]}, looks(evaluations)
+            evaluations, brief, {one.sha: one for one in of["classifier"]}, looks(evaluations), _explained(of)
         ),
-        explanations=[
-            sections.explanation_section(one, {c.sha: c.name for c in of["classifier"]}) for one in of["explanation"]
-        ],
+        explanations=[explanation_section(one, {c.sha: c.name for c in of["classifier"]}) for one in of["explanation"]],
         audits=[sections.audit_section(one) for one in of["audit"]],
+        limits=limits(of),
         provenance=provenance(found),
     )
+
+
+def _explained(of: Mapping[str, Sequence[Found]]) -> set[str]:
+    """The cards of Classifiers that heat maps were made of: the ones that the page is about, where there are many."""
+    return {p.sha256 for one in of["explanation"] for p in one.card.parents if p.role == "classifier"}
 
 
 def _shown_evaluations(evaluations: Sequence[Found], studies: Sequence[Found]) -> tuple[list[Found], list[Found]]:

@@ -1,24 +1,29 @@
 """The parts of a report about scores: each evaluation, and evaluations beside each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from kontrast.artifacts.evaluation import SCORES
 from kontrast.artifacts.wording import MARK, MORE, SHOWN, calibrated, cases, decimal, differences, means, remarks
 from kontrast.metrics.evaluation import mixed
 from kontrast.pages import figures
+from kontrast.pages.curves import curve_section
 from kontrast.pages.drawing import Look
 from kontrast.pages.sections import Found, read_json, with_interval
 
 PROTOCOLS = {"probe": "linear probe on frozen features", "finetune": "fine-tuning of all weights"}
+
+UNFOLDED = 2
+"""Evaluations whose curves are all seen at once."""
 
 MOST = 8
 """Models that one figure can hold and still be read."""
 
 
 def evaluation_section(
-    evaluations: Sequence[Found], brief: Sequence[Found], classifiers: Mapping[str, Found], seen: Mapping[str, Look]
-) -> dict[str, Any]:
+    evaluations: Sequence[Found], brief: Sequence[Found], classifiers: Mapping[str, Found], seen: Mapping[str, Look],
+    explained: Container[str] = (),
+) -> dict[str, Any]:  # fmt: skip
     """An overview, a figure and a table for each evaluation.
 
     Args:
@@ -26,8 +31,14 @@ def evaluation_section(
         brief: to show in a second overview alone: a study's many cells.
         classifiers: by the SHA-256 of their cards, for what stands behind an evaluation.
         seen: how each evaluation is drawn, from `drawing.looks`.
+        explained: cards of Classifiers whose curves are unfolded where there are many evaluations.
     """
     tables = [_table(one, classifiers) for one in evaluations]
+    for one, table in zip(evaluations, tables, strict=True):
+        table["curves"] = curve_section(one, table["scores"])
+        table["open"] = len(tables) <= UNFOLDED or any(p.sha256 in explained for p in one.card.parents)
+    if tables and not any(table["open"] for table in tables):
+        tables[-1]["open"] = True
     drawn = {
         table["name"]: {n: entry["auroc"] for n, entry in table["scores"]["findings"].items()}
         | {"macro": table["scores"]["macro"]["auroc"]}

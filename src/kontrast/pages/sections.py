@@ -1,6 +1,5 @@
-"""The parts of a report about data, training, maps and audits: files in, plain values for the template out."""
+"""The parts of a report about training and audits, and what all parts share: files in, plain values out."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,9 +11,6 @@ from kontrast.artifacts.card import Card, verify_files
 from kontrast.artifacts.wording import decimal
 from kontrast.pages import figures
 from kontrast.pages.drawing import COLOURS, Look, data_uri
-
-SAMPLES, SAMPLE_SIDE, OVERLAY_SIDE = 8, 224, 448
-"""Images shown of a Pack, and the longest sides of pictures on the page, in pixels."""
 
 
 class Found(NamedTuple):
@@ -51,44 +47,6 @@ def with_interval(found: Mapping[str, Any] | None) -> dict[str, str]:
     }
 
 
-def pack_section(found: Found) -> dict[str, Any]:
-    """Counts, prevalence and sample images of a Pack."""
-    from kontrast.artifacts.pack import Pack
-
-    pack = Pack.open(found.path, verify=False)
-    content, config = found.card.content, found.card.config
-    counts = {name: _label_counts(pack.table[name].to_numpy(float)) for name in pack.findings}
-    rows = pack.rows("train")
-    shown = rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLES).round().astype(int))] if len(rows) else rows
-    treatment = {k: config[k] for k in ("denoise", "equalize", "views", "dtype") if config.get(k) is not None}
-    return {
-        "name": found.name,
-        "splits": content["splits"],
-        "rows": content["rows"],
-        "size": content["size"],
-        "layout": content.get("layout", "unknown"),
-        "masks": list(pack.mask_names),
-        "generated": bool(content.get("generated")),
-        "patients_known": content["patients_known"],
-        "treatment": ", ".join(f"{k} {v}" for k, v in treatment.items()),
-        "counts": counts,
-        "prevalence": figures.prevalence(counts) if counts else None,
-        "rejects": _count_rows(found.path / "rejects.csv"),
-        "moved": content.get("moved", 0),
-        "preview": picture(found, "preview.png"),
-        "images": [data_uri(_grey8(image), most=SAMPLE_SIDE) for image in pack.images(shown)],
-    }
-
-
-def _label_counts(values: np.ndarray) -> dict[str, int]:
-    counts = {word: int((values == number).sum()) for word, number in (("1", 1), ("0", 0), ("-1", -1))}
-    return counts | {"blank": int(np.isnan(values).sum())}
-
-
-def _grey8(image: np.ndarray) -> np.ndarray:
-    return image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
-
-
 def picture(found: Found, name: str, most: int | None = None) -> str | None:
     """A picture of an artifact as a data address, encoded anew so that nothing but its pixels comes along."""
     import cv2
@@ -98,13 +56,6 @@ def picture(found: Found, name: str, most: int | None = None) -> str | None:
         return None
     image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     return None if image is None else data_uri(image, most=most)
-
-
-def _count_rows(path: Path) -> int:
-    if not path.is_file():
-        return 0
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        return max(sum(1 for _ in csv.reader(stream)) - 1, 0)
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
@@ -231,24 +182,6 @@ def _number(value: float | None, digits: int) -> str | None:
     if value is None:
         return None
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
-
-
-def explanation_section(found: Found, classifiers: Mapping[str, str]) -> dict[str, Any]:
-    """Localisation scores beside the centre's, and a few overlays of each finding.
-
-    Args:
-        found: the explanation.
-        classifiers: SHA-256 of their cards → name, to say whose maps they are.
-    """
-    content = found.card.content
-    rows = []
-    for name, one in content["findings"].items():
-        drawn = (picture(found, place, OVERLAY_SIDE) for place in one.get("pictures", [])[:4])
-        scores = {key: with_interval(one.get(key)) for key in ("hit", "centre_hit", "iou", "centre_iou")}
-        rows.append({"name": name, "n": one["n"], "pictures": [uri for uri in drawn if uri]} | scores)
-    keys = ("method", "encoder", "map", "split", "threshold", "order", "overlap")
-    whose = next((classifiers[p.sha256] for p in found.card.parents if p.sha256 in classifiers), None)
-    return {"name": found.name, "classifier": whose, "findings": rows, **{key: content[key] for key in keys}}
 
 
 def audit_section(found: Found) -> dict[str, Any]:

@@ -1,0 +1,104 @@
+"""The figures of a Classifier in sentences, by topic: scores, calibration, heat maps, subgroups."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kontrast.artifacts.evaluation import SCORES
+from kontrast.artifacts.explanation import interval as localised
+from kontrast.artifacts.explanation import judged, thresholds, true_positives
+from kontrast.artifacts.wording import decimal
+from kontrast.pages.cards.subject import Subject
+from kontrast.pages.sections import read_json
+
+
+def testing(about: Subject) -> dict[str, list[str]]:
+    """Scores of the Classifier's evaluations, and what they rest on."""
+    scores: list[str] = []
+    how: list[str] = []
+    calibration: list[str] = []
+    overlap: list[str] = []
+    internal: list[str] = []
+    other: list[str] = []
+    own = {p.sha256 for p in about.classifier.card.parents if p.role == "pack"}
+    for one in about.evaluations:
+        table = read_json(one.path, SCORES)
+        used, rows = table.get("interval") or {}, table.get("rows") or 0
+        patients = f" of {table['patients']:,} patients" if table.get("patients") else ""
+        place = internal if any(p.sha256 in own for p in one.card.parents) else other
+        place.append(f"{one.name}: split {table.get('split')}, {rows:,} images{patients}.")
+        policy = ", ".join(f"{k} = {v}" for k, v in table["label_policy"].items())
+        how.append(
+            f"{one.name}: 95 % intervals from {used.get('replicates', 0):,} bootstrap replicates of "
+            f"{used.get('resampled', 'nothing')}; labels: {policy}."
+        )
+        macro = table["macro"]["auroc"]
+        scores.append(f"{one.name}: macro AUROC {_ranged(macro)} over {len(macro.get('findings', []))} findings.")
+        scores += [
+            f"{name}: AUROC {_ranged(e['auroc'])}, average precision {_ranged(e['ap'])}, sensitivity "
+            f"{_ranged(e.get('sensitivity'))}, specificity {_ranged(e.get('specificity'))} "
+            f"({e['positives']:,} positive of {e['n']:,})."
+            for name, e in table["findings"].items()
+        ]
+        calibration += [
+            f"{name}: slope {_ranged(e['calibration_slope'])}, intercept {_ranged(e.get('calibration_intercept'))}, "
+            f"Brier {_ranged(e.get('brier'))}."
+            for name, e in table["findings"].items()
+            if (e.get("calibration_slope") or {}).get("value") is not None
+        ]
+        met = table.get("overlap")
+        overlap.append(f"{one.name}: {met.get('text') if isinstance(met, Mapping) else met}.") if met else None
+        overlap += [f"{one.name}: {table['note']}."] if table.get("note") else []
+    return {
+        "internal": internal, "other": other, "scores": scores, "uncertainty": how, "calibration": calibration,
+        "overlap": overlap,
+        "metrics": [
+            "AUROC, average precision, F1, Cohen's kappa, MCC, balanced accuracy, sensitivity, specificity, PPV, NPV, "
+            "Brier score, calibration error, slope and intercept, by finding, their mean and their pool."
+        ] if about.evaluations else [],
+    }  # fmt: skip
+
+
+def _ranged(found: Mapping[str, Any] | None) -> str:
+    if not found or found.get("value") is None:
+        return "–"
+    ends = "" if found.get("low") is None else f" [{decimal(found['low'])}, {decimal(found['high'])}]"
+    return decimal(found["value"]) + ends
+
+
+def looking(about: Subject) -> dict[str, list[str]]:
+    """What its heat maps score, and how they fared in the checks."""
+    said, checked = [], []
+    for one in about.explanations:
+        content = one.card.content
+        said.append(f"{one.name}: {content['method']}, maps of {' × '.join(map(str, content['map']))} places.")
+        scored = {name: found for name, found in content["findings"].items() if found["n"]}
+        for name, found in scored.items():
+            truly = true_positives(found)
+            said.append(
+                f"{name}, {found['n']} images with a known place: pointing game {localised(found['hit'])} (centre "
+                f"{localised(found['centre_hit'])}), IoU {localised(found['iou'])}"
+                + (f"; called positive: {truly}" if truly else "") + "."
+            )  # fmt: skip
+        said += thresholds(scored)
+        checked += judged(content["findings"])
+    return {"explanation": said, "explanation_checks": checked}
+
+
+def groups(about: Subject) -> dict[str, list[str]]:
+    """Its scores by subgroup, and what metadata alone would score."""
+    said, floors = [], []
+    for one in about.audits:
+        audit = read_json(one.path, "audit.json")
+        for pack, entry in (audit["classifier"] or {}).items():
+            for attribute, parts in entry["subgroups"].items():
+                for word, scores in parts.items() if isinstance(parts, Mapping) else ():
+                    if "macro" in scores:
+                        who = f"{pack}, {attribute} {word} ({scores['rows']:,} images)"
+                        said.append(f"{who}: macro AUROC {_ranged(scores['macro']['auroc'])}.")
+        for pack, baselines in audit["metadata"].items():
+            floors += [
+                f"{pack}: {name} alone reach a macro AUROC of {_ranged(entry['scores']['macro']['auroc'])}."
+                for name, entry in baselines.items()
+                if name != "reason"
+            ]
+    return {"subgroups": said, "floors": floors}

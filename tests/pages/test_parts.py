@@ -1,0 +1,108 @@
+"""Curves, heat maps and limits on the page say what the files say."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from helpers import make_pack
+from kontrast.artifacts.card import card_hash, parent, read_card, write_card
+from kontrast.artifacts.wording import decimal
+from kontrast.pages import curves, report
+from kontrast.pages.limits import limits
+from kontrast.pages.saliency import explanation_section
+from pages.conftest import add_evaluation, found
+
+
+def test_maps_name_the_classifier_and_keep_the_scores(pack, tmp_path):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "e").mkdir()
+    write_card(tmp_path / "c", "classifier", config={})
+    hit = {"value": 0.5, "low": 0.4, "high": 0.6}
+    about = dict.fromkeys(("method", "encoder", "split", "threshold", "order", "overlap"), "x") | {"map": [4, 4]}
+    content = about | {"findings": {"Disc": {"n": 3, "hit": hit, "centre_hit": hit, "iou": hit, "centre_iou": hit}}}
+    write_card(
+        tmp_path / "e", "explanation", config={}, parents=[parent("classifier", tmp_path / "c")], content=content
+    )
+    sha = card_hash(tmp_path / "c")
+    section = explanation_section(found(tmp_path / "e"), {sha: "mine", "other": "not mine"})
+    assert section["classifier"] == "mine"
+    assert section["findings"][0]["iou"] == {"text": ".500", "range": "[.400, .600]"}
+    assert explanation_section(found(tmp_path / "e"), {})["classifier"] is None
+
+
+def test_a_picture_has_its_own_scores_below_it(tmp_path):
+    import cv2
+
+    (tmp_path / "e" / "overlays").mkdir(parents=True)
+    names = [f"overlays/disc-{i}.png" for i in "ab"]
+    for name in names:
+        cv2.imwrite(str(tmp_path / "e" / name), np.zeros((8, 16), np.uint8))
+    rows = [("Disc", "b", 0.9, 1.0, 0.25), ("Disc", "a", 0.125, 0.0, 0.0), ("Disc", "c", 0.5, None, None)]
+    table = pd.DataFrame(rows, columns=["finding", "image_id", "prob", "hit", "iou"])
+    table.to_csv(tmp_path / "e" / "localisation.csv", index=False)
+    score = {"value": 0.5, "low": None, "high": None}
+    rank = {"rank": score, "ssim": score}
+    one = {
+        "n": 2, "pictures": names, "hit": score, "iou": score, "centre_hit": score, "centre_iou": score,
+        "true_positives": {"n": 1, "hit": score, "iou": score},
+        "threshold": {"value": 0.35, "chosen": "on val"},
+        "sanity": {"between_images": rank, "weights": [{"layer": "head", **rank}, {"layer": "conv1", **rank}]},
+        "repeat": {"classifiers": 3, "hits": [0.1, 0.2, 0.3], **rank},
+    }  # fmt: skip
+    about = dict.fromkeys(("method", "encoder", "split", "order", "overlap"), "x") | {"map": [4, 4]}
+    files = ["localisation.csv", *names]
+    write_card(tmp_path / "e", "explanation", config={}, content=about | {"findings": {"Disc": one}}, files=files)
+    section = explanation_section(found(tmp_path / "e"), {})
+    row = section["findings"][0]
+    assert [picture["words"] for picture in row["pictures"]] == ["p .125, miss, IoU .000", "p .900, hit, IoU .250"]
+    assert section["rules"] == ["IoU at a share of the map's maximum, on val: Disc 0.35."]
+    assert section["checks"]["heads"] == ["random weights", "two images", "other seeds"]
+    assert [cell["mark"] for cell in section["checks"]["rows"][0]["cells"]] == ["!", "", ""]
+    assert section["judged"][0] == "Random weights: those of Disc may say little of the weights (!)."
+    assert section["judged"][1] == "Other seeds: maps of Disc agree over the seeds."
+    assert "conv1" in section["cascade"]
+    page = report.render(report.find_artifacts([tmp_path / "e"]), "t")
+    assert "p .900, hit, IoU .250" in page and "of these called positive" in page and "Layers made random" in page
+
+
+def test_curves_are_there_with_bands_and_prevalence(pack, tmp_path):
+    one = found(add_evaluation(tmp_path / "e", pack))
+    scores = json.loads((tmp_path / "e" / "scores.json").read_text())
+    section = curves.curve_section(one, scores)
+    for kind, key in (("roc", "auroc"), ("pr", "ap")):
+        for name, entry in scores["findings"].items():
+            assert name in section[kind] and decimal(entry[key]["value"]) in section[kind]
+    assert section["roc"].count("<svg") == section["pr"].count("<svg") == 2 and not section["why"]
+    assert "are of studies" in curves.curve_section(one, scores | {"by": "study"})["why"]
+    unknown = scores | {"label_policy": {"uncertain": "whatever", "blank": "negative"}}
+    assert "not known" in curves.curve_section(one, unknown)["why"]
+
+
+def test_where_no_finding_has_both_classes_the_page_says_so(tmp_path):
+    pack = make_pack(tmp_path / "p", n=12, size=16, unclear=0, splits=(0.6, 0.3))
+    one = found(add_evaluation(tmp_path / "e", pack))
+    scores = json.loads((tmp_path / "e" / "scores.json").read_text())
+    assert curves.curve_section(one, scores)["why"].startswith("No finding has both classes")
+
+
+def kinds(*ones):
+    return {kind: [one for one in ones if one.card.kind == kind] for kind in report.KINDS}
+
+
+def test_limits_follow_from_what_is_there(pack, tmp_path):
+    (tmp_path / "c").mkdir()
+    write_card(tmp_path / "c", "classifier", config={}, parents=[parent("pack", pack)])
+    behind = [parent("classifier", tmp_path / "c"), parent("pack", pack)]
+    own = found(add_evaluation(tmp_path / "own", pack, parents=behind))
+    said = " ".join(limits(kinds(own, found(tmp_path / "c"))))
+    assert "Testing is internal" in said and "No audit is on this page" in said and "No heat maps were made" in said
+    assert "Fewer than 30 positive or negative images were tested for Disc, Bar" in said
+    other = make_pack(tmp_path / "other", n=24, size=16, seed=9)
+    far = found(add_evaluation(tmp_path / "far", other, parents=[parent("pack", other)]))
+    said = " ".join(limits(kinds(far, found(tmp_path / "c"))))
+    assert "far: another Pack than that of training" in said and "Testing is internal" not in said
+    assert not any("generated" in text or "program. Nothing" in text for text in limits(kinds(own)))
+    card = read_card(other)
+    write_card(other, "pack", config=card.config, content=card.content | {"generated": True}, files=list(card.files))
+    assert "drawn by a program" in limits(kinds(found(other)))[0]
