@@ -9,13 +9,14 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-all lint types format results clean
+.PHONY: help demo test test-all lint types format results bench bench-peers clean
 
 help:
 	@echo "make demo      install, then the whole flow on generated radiographs (minutes, offline after the install)"
 	@echo "make test      install, then lint, types and the fast tests"
 	@echo "make test-all  the slow tests too"
 	@echo "make format    let ruff arrange the code"
+	@echo "make bench     how fast it is, beside other libraries where make bench-peers has installed them; CASE=views for one"
 	@echo "make results   remake the figures of docs/results.md from the committed files"
 
 $(BIN)/python:
@@ -53,5 +54,20 @@ format: $(VENV)/installed-test
 results: $(VENV)/installed
 	$(BIN)/python results/make.py
 
+# one core a contestant: the benchmark pins itself
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks.speed $(CASE)
+
+# Libraries that want torchvision live apart. They come without what they depend on, which would bring another torch.
+PEERS := .venv-peers
+bench-peers: $(PEERS)/installed
+
+$(PEERS)/installed: benchmarks/speed/peers/requirements.txt constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install -q $(PIP_ARGS) -c constraints.txt torch numpy scipy pillow tqdm einops omegaconf hydra-core \
+		PyYAML requests loguru psutil safetensors transformers datasets aenum
+	$(PEERS)/bin/pip install -q --no-deps -r $<
+	@touch $@
+
 clean:
-	rm -rf $(VENV) kontrast-demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) kontrast-demo .pytest_cache .mypy_cache .ruff_cache

@@ -7,13 +7,14 @@ ways take the same parameters; tests/views/test_cpu.py bounds how far apart thei
 """
 
 import functools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy.sparse import _sparsetools
 
 if TYPE_CHECKING:
     from kontrast.views.params import ViewParams
@@ -41,16 +42,21 @@ class Bands(NamedTuple):
     rows: int
     source: int
 
-    def of(self, first: int, last: int) -> Any:
-        """The block-diagonal matrix (k · rows, k · source) of samples first … last − 1, k of them."""
+    def times(self, first: int, last: int, x: Floats, out: Floats) -> None:
+        """The sparse rows of samples first … last − 1 times their images, x (k · source, m), into (k · rows, m).
+
+        scipy's kernel itself: its matrices are checked when they are made and give every product memory of its own,
+        which takes longer than the product.
+        """
         k, ends = last - first, self.ends[first * self.rows : last * self.rows + 1]
         start, stop = int(ends[0]), int(ends[-1])
         pixels = self.pixels[start:stop]
         if k > 1:
-            counts = np.diff(ends[:: self.rows])
-            pixels = pixels + np.repeat(np.arange(k, dtype=np.int32) * self.source, counts)
-        parts = self.weights[start:stop], pixels, ends - start
-        return sparse.csr_array(parts, shape=(k * self.rows, k * self.source))
+            pixels = pixels + np.repeat(np.arange(k, dtype=np.int32) * self.source, np.diff(ends[:: self.rows]))
+        out.fill(0)  # the kernel adds
+        _sparsetools.csr_matvecs(
+            len(out), len(x), x.shape[1], ends - start, pixels, self.weights[start:stop], x.ravel(), out.ravel()
+        )
 
 
 def bands(
@@ -110,18 +116,19 @@ def apply(images: NDArray[Any], params: "ViewParams", size: int, pad: int, threa
 
     def work(first: int) -> None:
         last = min(first + per, n)
-        source = images[first:last].astype(np.float32).reshape(-1, width)
-        tall = (down.of(first, last) @ source).reshape(last - first, down.rows, width)
-        turned = np.empty(((last - first) * width, down.rows), np.float32)
-        for one, other in zip(tall, turned.reshape(last - first, width, down.rows), strict=True):
+        k, m = last - first, size + 2 * pad
+        source, tall, turned, canvas = _memory(k * height, width, k * m, width, k * width, m, k * m, m)
+        source.reshape(k, height, width)[:] = images[first:last]
+        down.times(first, last, source, tall)
+        for one, other in zip(tall.reshape(k, m, width), turned.reshape(k, width, m), strict=True):
             cv2.transpose(one, other)
+        across.times(first, last, turned, canvas)
         # (k, columns, rows): both products run along the memory, so canvases come out transposed
-        canvas = (across.of(first, last) @ turned).reshape(last - first, across.rows, down.rows)
-        for i in range(first, last):
+        for i, one in enumerate(canvas.reshape(k, m, m), first):
             if matrices is None:
-                cv2.transpose(canvas[i - first], views[i])
+                cv2.transpose(one, views[i])
             else:
-                rotate(canvas[i - first], matrices[i], views[i])
+                rotate(one, matrices[i], views[i])
         finish(views[first:last], params.slice(first, last))
 
     starts = range(0, n, per)
@@ -131,6 +138,18 @@ def apply(images: NDArray[Any], params: "ViewParams", size: int, pad: int, threa
     else:
         list(_pool(threads).map(work, starts))
     return views
+
+
+_kept = threading.local()
+
+
+def _memory(*sides: int) -> list[Floats]:
+    """Matrices of the sides given in pairs, in memory that this thread used before: new pages cost as much as work."""
+    cells = [h * w for h, w in zip(sides[::2], sides[1::2], strict=True)]
+    if len(getattr(_kept, "floats", ())) < sum(cells):
+        _kept.floats = np.empty(sum(cells), np.float32)
+    parts = np.split(_kept.floats[: sum(cells)], np.cumsum(cells)[:-1])
+    return [part.reshape(h, w) for part, h, w in zip(parts, sides[::2], sides[1::2], strict=True)]
 
 
 @functools.cache

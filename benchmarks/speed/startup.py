@@ -1,0 +1,108 @@
+"""Case 7: start-up, imports, what is installed, and peak memory."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed.measure import ROUNDS, alternate, figure, ratio
+
+RUNS = {
+    "python -c pass": ["-c", "pass"],
+    "kontrast --help": ["-m", "kontrast", "--help"],
+    "kontrast pretrain --help": ["-m", "kontrast", "pretrain", "--help"],
+    "import kontrast": ["-c", "import kontrast"],
+    "import torch": ["-c", "import torch"],
+}
+
+
+def started(words: list[str]) -> float:
+    """CPU seconds of a child and its own children, from start to end."""
+    before = os.times()
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def installed_megabytes() -> tuple[float, int]:
+    """Bytes of kontrast's installed dependencies in all, and how many packages they are."""
+    todo, seen, total = ["kontrast"], set(), 0
+    while todo:
+        name = todo.pop().lower().replace("_", "-")
+        if name in seen:
+            continue
+        try:
+            found = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # for another system
+        seen.add(name)
+        for file in found.files or ():
+            path = Path(str(found.locate_file(file)))
+            total += path.stat().st_size if path.is_file() else 0
+        for line in found.requires or ():
+            if "extra ==" not in line:
+                todo.append(
+                    line.split(";")[0]
+                    .split("[")[0]
+                    .split("(")[0]
+                    .split(">")[0]
+                    .split("=")[0]
+                    .split("<")[0]
+                    .split("!")[0]
+                    .split("~")[0]
+                    .strip()
+                )
+    return total / 2**20, len(seen)
+
+
+def peak(program: str) -> float:
+    """Peak memory in MiB of a Python program that prints nothing else."""
+    tail = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    done = subprocess.run([sys.executable, "-c", program + tail], check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+PREPARE = """
+import sys; sys.path.insert(0, {root!r})
+import cv2; from pathlib import Path
+from kontrast.data.preparation import prepare_images, Treatment
+cv2.setNumThreads(1)
+for _ in range({times}): prepare_images(Path({folder!r}), ["large.jpg"], Treatment(size=224))
+"""
+TRAIN = """
+import sys; sys.path.insert(0, {root!r})
+import torch; torch.set_num_threads(1)
+from kontrast import console; console.configure(quiet=True)
+from benchmarks.speed.step import loop
+if {batch}: loop("simclr", 64, {batch}, 2, "resnet18", torch.device("cpu"))()
+"""
+
+
+def run() -> list[dict[str, Any]]:
+    """Start-up, size, memory."""
+    import cv2
+    from benchmarks.speed.measure import pictures
+
+    root = str(Path(__file__).parents[2])
+    seconds = alternate({name: lambda w=words: started(w) for name, words in RUNS.items()}, ROUNDS)
+    found = []
+    for name, times in seconds.items():
+        limit = {"limit": 0.5} if name.endswith("--help") else {}
+        found.append(figure("startup", f"{name}, CPU seconds", sorted(times)[len(times) // 2], "s", **limit))
+    value = ratio(seconds["kontrast --help"], seconds["python -c pass"])
+    found.append(figure("startup", "kontrast --help against an empty Python", value, "×", rounds=seconds))
+    size, packages = installed_megabytes()
+    found.append(figure("startup", f"installed size, {packages} packages with torch", size, "MiB"))
+    with tempfile.TemporaryDirectory() as folder:
+        cv2.imwrite(f"{folder}/large.jpg", pictures(1, 2500, 3000)[0])
+        none, some = (peak(PREPARE.format(root=root, folder=folder, times=n)) for n in (0, 3))
+    found.append(figure("startup", "prepare: peak memory beyond start, 7.5 megapixels an image", some - none, "MiB"))
+    start = peak(TRAIN.format(root=root, batch=0))
+    for batch in (32, 64):
+        beyond = peak(TRAIN.format(root=root, batch=batch)) - start
+        what = f"pretrain: peak memory beyond start an image, SimCLR at 64 px, batch {batch}"
+        found.append(figure("startup", what, beyond / batch, "MiB"))
+    return found
