@@ -24,12 +24,14 @@ def with_kept_splits(pack: Pack, table: pd.DataFrame, given: pd.DataFrame, key: 
     Raises:
         LeakageError: the source gives another split than the one in which the Pack has the patient.
     """
-    of_source = dict(zip(pack.table["source"], pack.table["split"], strict=True))
+    # By their ids, which are hashes of the sources: the Pack may hide these.
+    of_image = dict(zip(pack.table["image_id"], pack.table["split"], strict=True))
     of_patient = dict(zip(pack.table["patient_id"], pack.table["split"], strict=True))
     hashed = {patient: key.hash(str(patient)) for patient in table["patient"].unique()}
-    kept = table["source"].map(of_source).fillna(table["patient"].map(hashed).map(of_patient))
+    images = table["source"].map(key.hash)
+    kept = images.map(of_image).fillna(table["patient"].map(hashed).map(of_patient))
     asked = table["source"].map(dict(zip(given["source"], given["split"], strict=True)))
-    new = ~table["source"].isin(of_source)
+    new = ~images.isin(of_image)
     clash = new & kept.notna() & asked.ne("") & asked.ne(kept)
     if clash.any() and not repair:
         raise LeakageError(
@@ -40,7 +42,7 @@ def with_kept_splits(pack: Pack, table: pd.DataFrame, given: pd.DataFrame, key: 
     return table.assign(split=kept.fillna(table["split"]))
 
 
-def additions(pack: Pack, src: Path, table: pd.DataFrame, fingerprint: str) -> pd.DataFrame:
+def additions(pack: Pack, src: Path, table: pd.DataFrame, fingerprint: str, key: Key) -> pd.DataFrame:
     """The rows of a source that a Pack lacks, if nothing else has changed.
 
     Args:
@@ -48,12 +50,13 @@ def additions(pack: Pack, src: Path, table: pd.DataFrame, fingerprint: str) -> p
         src: the source, for messages.
         table: its rows, with the Pack's splits.
         fingerprint: of those of its rows that the Pack holds.
+        key: the Pack's.
 
     Raises:
         OutputError: images are gone, or what was packed is no longer what the source says.
     """
-    packed = set(pack.table["source"])
-    gone = len(packed - set(table["source"]))
+    packed, images = set(pack.table["image_id"]), table["source"].map(key.hash)
+    gone = len(packed - set(images))
     content = pack.card.content
     why = ""
     if gone:
@@ -68,7 +71,7 @@ def additions(pack: Pack, src: Path, table: pd.DataFrame, fingerprint: str) -> p
             f"now), and not only by new images: {why}.",
             fix="Name another --out.",
         )
-    return table[~table["source"].isin(packed)].reset_index(drop=True)
+    return table[~images.isin(packed)].reset_index(drop=True)
 
 
 def refuse_other_key(out: Path, key_id: str, key: Key) -> None:

@@ -44,6 +44,7 @@ class Plan:
         masks: where masks are, if anywhere.
         key: hashes the ids.
         fingerprint: of the source's listing; another one means that the source has changed.
+        hash_paths: write hashes in place of the files' names.
     """
 
     src: Path
@@ -53,6 +54,11 @@ class Plan:
     masks: Masks | None
     key: Key
     fingerprint: str
+    hash_paths: bool = False
+
+    def name(self, source: str) -> str:
+        """A file as the Pack's tables call it."""
+        return self.key.hash(source) if self.hash_paths else source
 
     @property
     def extra(self) -> tuple[str, ...]:
@@ -67,10 +73,11 @@ class Plan:
             "image_id": self.key.hash(source),
             "patient_id": self.key.hash(patient),
             "study_id": self.key.hash(f"{patient}/{study}") if study else "",
+            "source": self.name(source),
             "sha256": image.sha256,
             "height": image.height,
             "width": image.width,
-            **{name: record[name] for name in ("split", "view", "sex", "age", "source", *self.findings, *self.extra)},
+            **{name: record[name] for name in ("split", "view", "sex", "age", *self.findings, *self.extra)},
         }
 
 
@@ -167,9 +174,9 @@ def _other(earlier: dict[str, Any], now: dict[str, Any]) -> str:
 
 def write_preview(plan: Plan, writer: PackWriter) -> list[str]:
     """Some training images before and after preparation, as `preview.png`; the names of the files written."""
-    picture = before_and_after(
-        plan.src, [row["source"] for row in writer.rows() if row["split"] == "train"], plan.treatment
-    )
+    of_id = {plan.key.hash(source): source for source in plan.table["source"]}
+    train = [of_id[row["image_id"]] for row in writer.rows() if row["split"] == "train"]
+    picture = before_and_after(plan.src, train, plan.treatment)
     if picture is None:
         return []
     with atomic(writer.folder / PREVIEW) as stream:
@@ -295,5 +302,7 @@ def _shard(
         rows=[plan.row(at, image) for at, image in good],
         content=np.array([i.content for _, i in good], dtype=np.int64).reshape(-1, 4),
         masks=_planes(images),
-        rejects=[(sources[first + i], reason) for i, reason in enumerate(results) if isinstance(reason, str)],
+        rejects=[
+            (plan.name(sources[first + i]), reason) for i, reason in enumerate(results) if isinstance(reason, str)
+        ],
     )

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kontrast.artifacts.growth import Before
-    from kontrast.artifacts.pack_writer import PackWriter
     from kontrast.artifacts.packing import Plan
     from kontrast.data.identity import Key
     from kontrast.data.layouts import Records
@@ -55,6 +54,8 @@ class PrepareConfig:
     """Move the images of patients who stand in two given splits to train, instead of refusing."""
     limit: int | None = None
     """Take about so many images, whole patients drawn with the seed: for a first try."""
+    hash_paths: bool = False
+    """Write keyed hashes in place of the files' names, for names that say who is shown (see docs/privacy.md)."""
     key: Path | None = None
     """File with the key that hashes patient ids; by default one per user, made on first use."""
     workers: int | Literal["auto"] = "auto"
@@ -102,7 +103,10 @@ class PrepareConfig:
     def asked(self) -> dict[str, Any]:
         """What decides the result: neither who works nor where files lie does."""
         asked = to_dict(self) | {"labels": [path.name for path in self.labels]}
-        asked = {name: value for name, value in asked.items() if name not in ("workers", "cluster", "key", "places")}
+        left_out = {"workers", "cluster", "key", "places"}
+        if not self.hash_paths:  # as in Packs of before it could be asked for
+            left_out.add("hash_paths")
+        asked = {name: value for name, value in asked.items() if name not in left_out}
         return asked | ({"places": [path.name for path in self.places]} if self.places else {})
 
 
@@ -231,6 +235,7 @@ def _plan(
         masks=find_masks(src, [path for path in config.places if path.suffix == ".json"]),
         key=key,
         fingerprint=fingerprint(src, table, key),
+        hash_paths=config.hash_paths,
     )
 
 
@@ -282,10 +287,15 @@ def _write(
     tables = [path for path in config.places if path.suffix != ".json"]
     boxes = find_boxes(plan.src, tables) if records.boxes is None or tables else records.boxes
     if boxes is not None:
-        images = {row["source"]: (row["image_id"], int(row["height"]), int(row["width"])) for row in writer.rows()}
+        of_id = {plan.key.hash(source): source for source in whole[0]["source"]}
+        images = {
+            of_id[row["image_id"]]: (row["image_id"], int(row["height"]), int(row["width"])) for row in writer.rows()
+        }
         extra["boxes.csv"] = (COLUMNS, list(place_boxes(boxes, images, plan.findings, writer.size)))
     if len(moved):
-        extra["moved.csv"] = (tuple(moved.columns), moved.to_numpy().tolist())
+        extra["moved.csv"] = (
+            tuple(moved.columns), moved.assign(source=moved["source"].map(plan.name)).to_numpy().tolist()
+        )  # fmt: skip
     writer.finish(
         config=config.asked(),
         content={
@@ -295,19 +305,21 @@ def _write(
             "moved": len(moved),
             "flow": list(records.flow),
             "fingerprint": whole[1],
-            "packed": fingerprint(plan.src, _packed(whole[0], writer), plan.key),
+            "packed": fingerprint(
+                plan.src, _packed(whole[0], {row["image_id"] for row in writer.rows()}, plan.key), plan.key
+            ),
             "source_rows": len(whole[0]),
             **({"generated": True} if _generated(plan.src) else {}),
         },
         mask_names=plan.masks.names if plan.masks else (),
-        rejects=list(records.problems),
+        rejects=[(plan.name(file), reason) for file, reason in records.problems],
         extra=extra,
         written=write_preview(plan, writer) if before is None else (),
     )
 
 
-def _packed(table: "pd.DataFrame", writer: "PackWriter") -> "pd.DataFrame":
-    return table[table["source"].isin({row["source"] for row in writer.rows()})]
+def _packed(table: "pd.DataFrame", image_ids: set[str], key: "Key") -> "pd.DataFrame":
+    return table[table["source"].map(key.hash).isin(image_ids)]
 
 
 def _generated(src: Path) -> bool:
@@ -358,8 +370,8 @@ def _again(
         console.say(f"{out} is already done.")
         return Outcome("prepare", out, "already done", summary(pack))
     refuse_other_kind(src, pack, records)
-    packed = table[table["source"].isin(set(pack.table["source"]))]
-    new = additions(pack, src, table, fingerprint(src, packed, key))
+    packed = _packed(table, set(pack.table["image_id"]), key)
+    new = additions(pack, src, table, fingerprint(src, packed, key), key)
     people = len(set(new["patient"].map(lambda patient: key.hash(str(patient)))) - set(pack.table["patient_id"]))
     console.decided("grow", f"{len(new):,} new", f"of {counted(people, 'new patient')}; those packed stay as they are")
     if dry_run:
