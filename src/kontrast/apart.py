@@ -28,6 +28,8 @@ WAIT_S = 300.0
 """Seconds after which a job that neither computes nor answers (a network drive that is gone) is given up."""
 START_S = 120.0
 """Seconds that a process may take to start and to load its libraries."""
+BATCH = 8
+"""Answers that are sent together: for small images, handing over would cost as much as decoding."""
 IDLE_S = 60.0
 """Seconds after which a process without a job ends."""
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -64,32 +66,34 @@ class Apart:
         A job whose process dies is tried once more, for memory may have ended for another's sake. `function` must be
         found by import.
         """
-        at, tries, complete = 0, 0, False
+        at, tries, complete, one_by_one = 0, 0, False, False
         try:
             while at < len(jobs):
+                one_by_one = one_by_one or at == len(jobs) - 1
                 try:
-                    self._send(function, jobs[at:])
+                    self._send(function, jobs[at:], 1 if one_by_one else BATCH)
                     while at < len(jobs):
-                        result = self._answer(self._wait_s)
-                        yield result
-                        at, tries = at + 1, 0
+                        for result in self._answer(self._wait_s):
+                            yield result
+                            at, tries = at + 1, 0
                 except (EOFError, OSError) as error:
                     how, final = self._post_mortem(error)
                     tries += 1
-                    if final or tries > 1:
+                    if one_by_one and (final or tries > 1):
                         yield Ended(how)
                         at, tries = at + 1, 0
+                    one_by_one = True  # with several answers at a time it is not known which job it was
             complete = True
         finally:
             if not complete:  # given up midway: answers are still to come
                 self.close()
 
-    def _send(self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> None:
+    def _send(self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], batch: int) -> None:
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._start()
         assert self._line is not None
-        self._line.send((function, list(jobs)))
+        self._line.send((function, list(jobs), batch))
         self._answer(max(self._wait_s, START_S))  # it has loaded what the function needs; the clock begins to run
 
     def _start(self) -> None:
@@ -169,15 +173,19 @@ def _serve(line: int, limits: tuple[int, int, float]) -> None:
     limited = False
     with contextlib.suppress(EOFError, OSError):  # the other side has closed, or is gone
         while connection.poll(idle_s):
-            function, jobs = connection.recv()
+            function, jobs, batch = connection.recv()
             connection.send(None)
             if not limited:
                 _limit(resource.RLIMIT_AS, _address_space() + memory)
                 limited = True
-            for job in jobs:
+            results = []
+            for done, job in enumerate(jobs, 1):
                 used = resource.getrusage(resource.RUSAGE_SELF)
                 _limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + computing_s)
-                connection.send(_result(function, job, memory))
+                results.append(_result(function, job, memory))
+                if len(results) == batch or done == len(jobs):
+                    connection.send(results)
+                    results = []
 
 
 def _result(function: Callable[..., Any], job: tuple[Any, ...], memory: int) -> Any:
