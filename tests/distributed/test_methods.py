@@ -38,7 +38,7 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     ]
     try:
         one = compute(torch.device("cpu"))
-        assert {worker.wait(timeout=120) for worker in workers} == {0}
+        assert {worker.wait(timeout=250) for worker in workers} == {0}
     finally:
         for worker in workers:
             worker.kill()

@@ -15,7 +15,8 @@ from kontrast.errors import OutputError
 def write_json(path: Path, values: Any) -> None:
     """Write JSON atomically: sorted nowhere, two spaces, no NaN."""
     with atomic(path) as stream:
-        stream.write((json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        stream.write(text.encode(errors="surrogateescape"))  # file names may be no UTF-8
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from kontrast.types import SPLITS, counted
 
 def summary(pack: Pack) -> dict[str, Any]:
     """What is worth knowing about a Pack, ready for JSON."""
-    rejects = pd.read_csv(pack.path / REJECTS, dtype=str, keep_default_na=False)
+    rejects = pd.read_csv(pack.path / REJECTS, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
     return {
         "rows": len(pack),
         "size": pack.size,

@@ -115,7 +115,7 @@ class PackWriter:
 
     def _parts(self) -> dict[int, dict[str, Any]]:
         files = sorted((self.folder / PARTS).glob("part-*.json"))
-        return {int(file.stem[5:]): json.loads(file.read_text(encoding="utf-8")) for file in files}
+        return {int(file.stem[5:]): json.loads(file.read_text("utf-8", "surrogateescape")) for file in files}
 
     def write(self, index: int, shard: Shard) -> None:
         """Write shard `index`: images, masks, then the part that vouches for them.

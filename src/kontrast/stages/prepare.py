@@ -141,8 +141,15 @@ def prepare(
     from kontrast.artifacts.pack import Pack
     from kontrast.artifacts.pack_summary import say_pack, summary
     from kontrast.data.identity import load_key
+    from kontrast.data.remote import address
 
     src, out = Path(src), Path(out)
+    if address(out):
+        raise UsageError(
+            f"--out {out} is no folder here.", fix="Name one: Packs are read through the disk's own cache."
+        )
+    if any(address(path) for path in (src, *config.labels)):
+        return _from_address(src, out, config, dry_run)
     state = claim(out, "pack", config=config.asked(), dry_run=True).state
     if state == "done" and not src.exists():
         console.warn(f"{src} is not there any more, so it cannot be compared with {out}.")
@@ -161,6 +168,24 @@ def prepare(
     facts = summary(Pack.open(out, verify=False))
     say_pack(facts)
     return Outcome("prepare", out, "done", facts)
+
+
+def _from_address(src: Path, out: Path, config: PrepareConfig, dry_run: bool) -> Outcome:
+    """Prepare from a copy of what lies behind an address; it stands beside the Pack, hidden, until that is done."""
+    import shutil
+    from dataclasses import replace
+
+    from kontrast.data.remote import address, fetched, fetched_table, shown
+
+    copy = out.with_name(f".{out.name}.source")
+    if url := address(src):
+        console.note(f"{shown(url)} is copied to {copy} while the work goes on")
+        src = fetched(url, copy / "images")
+    labels = [fetched_table(url, copy / "tables") if (url := address(path)) else path for path in config.labels]
+    outcome = prepare(src, out=out, config=replace(config, labels=tuple(labels)), dry_run=dry_run)
+    if not dry_run:
+        shutil.rmtree(copy, ignore_errors=True)
+    return outcome
 
 
 def _planned(plan: "Plan", out: Path) -> Outcome:

@@ -66,7 +66,14 @@ def scan(
     from kontrast.data import survey
     from kontrast.data.columns import parse_overrides
     from kontrast.data.layouts import detect
+    from kontrast.data.remote import address, shown
 
+    for path in (src, *config.labels):
+        require(
+            address(path) is None,
+            f"scan reads folders here, not {shown(str(address(path)))}.",
+            "See what would be packed with `kontrast prepare ADDRESS --out PACK --dry-run`, or copy it to a folder.",
+        )
     src, html = Path(src), None if config.html is None else Path(config.html)
     if html is not None:
         _check_page(html)

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from data.decode.test_dicom import dicom
-from kontrast.data.decode import decode, read_header
+from kontrast.data.decode import decode, find_images, read_header
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 SIGNED = np.arange(-2048, 2048, dtype=np.int16).reshape(64, 64)
@@ -206,10 +207,10 @@ def test_files_of_old_with_and_without_meta_information(tmp_path, syntax, meta):
     big = syntax == ExplicitVRBigEndian
     if big:
         ds.PixelData = RAMP.astype(">u2").tobytes()
-    path = tmp_path / ("y.dcm" if meta else "old.dcm")
+    path = tmp_path / ("y.dcm" if meta else "OLD")  # found by what it begins with
     pydicom.dcmwrite(path, ds, implicit_vr=not big, little_endian=not big, overwrite=True)
     if not meta:
         data = path.read_bytes()
         path.write_bytes(data[144 + int.from_bytes(data[140:144], "little") :])
     assert np.abs(decode(path).pixels.astype(int) - RAMP).max() <= 1
-    assert read_header(path)["patient"] == "SECRET"
+    assert read_header(path)["patient"] == "SECRET" and Path(path.name) in find_images(tmp_path)

@@ -38,7 +38,16 @@ def file_format(data: bytes) -> str:
         return "PNG"
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "TIFF"
-    return ""
+    return "DICOM" if _is_bare_dataset(data) else ""
+
+
+def _is_bare_dataset(head: bytes) -> bool:
+    """Whether DICOM begins without its preamble, as old exports do: an element of group 0002 or 0008 (PS3.5 7.1)."""
+    explicit = head[4:6] in (b"UL", b"OB", b"CS", b"UI", b"DA", b"TM", b"LO", b"SH", b"AE", b"PN", b"ST", b"LT")
+    if head[:2] in (b"\x00\x02", b"\x00\x08"):
+        return head[2:3] == b"\x00" and explicit
+    short = 0 < int.from_bytes(head[4:8], "little") <= 64 and len(head) > 8
+    return head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\x00" and (explicit or short)
 
 
 def decode(path: PathLike) -> Image:
@@ -70,7 +79,7 @@ def decode(path: PathLike) -> Image:
         case "DICOM":
             from kontrast.data.decode.dicom import decode_dicom
 
-            return decode_dicom(data)
+            return decode_dicom(data, force=data[128:132] != b"DICM")
     if path.suffix.lower() in DICOM:  # old exports lack the preamble; only the suffix makes that worth a try
         from kontrast.data.decode.dicom import decode_dicom
 
@@ -153,9 +162,13 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
     for entry in entries:
         if entry.name.startswith(".") or entry.name in SKIPPED_FOLDERS:
             continue
-        if entry.is_dir():
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError:  # a link to itself
+            continue
+        if is_folder:
             yield from _walk(Path(entry.path), seen)
-        elif entry.is_file() and _is_image(entry):
+        elif is_file and _is_image(entry):
             yield Path(entry.path)
 
 
@@ -170,7 +183,7 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
     # Archives name DICOM files `IM000001` or by a UID (`1.2.840.10008…`): look inside.
     try:
         with open(entry.path, "rb") as stream:  # noqa: PTH123 the same
-            return stream.read(132)[128:] == b"DICM"
+            return file_format(stream.read(132)) == "DICOM"
     except OSError:
         return False
 

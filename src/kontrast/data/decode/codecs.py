@@ -12,12 +12,15 @@ The choice is made here and not left to what happens to be installed: GDCM, whic
 files. pydicom asks a decoder module for `is_available`, `DECODER_DEPENDENCIES` and a function that decodes one frame.
 """
 
+import struct
 from typing import Any
 
 import imagecodecs
 import numpy as np
 from pydicom import uid
 from pydicom.pixels import get_decoder
+
+from kontrast.data.decode.raster import jpeg_frame
 
 PLUGIN = "imagecodecs"
 _JPEG_LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
@@ -53,6 +56,22 @@ def _decode_frame(src: bytes, runner: Any) -> bytes:
     if not grey:
         runner.set_option("planar_configuration", 0)
     return pixels.tobytes()
+
+
+def frame_size(syntax: str, frame: bytes) -> tuple[int, int] | None:
+    """(height, width) as a compressed frame itself says, or None where it does not; nothing is unpacked.
+
+    Decoders take memory by what the frame claims, not by what the header does.
+
+    Raises:
+        DecodeError: a JPEG whose head is damaged or cut.
+    """
+    if syntax in DECODER_DEPENDENCIES:
+        return jpeg_frame(frame)[2:4]
+    if frame[:4] == b"\xff\x4f\xff\x51" and len(frame) >= 24:  # SIZ, ITU-T T.800 A.5.1
+        width, height, left, top = struct.unpack_from(">IIII", frame, 8)
+        return height - top, width - left
+    return None
 
 
 def plugin(syntax: str, samples: int) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut, get_decoder
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -112,9 +113,9 @@ def _stored(dataset: Any) -> np.ndarray:
     frames = int(number(dataset, "NumberOfFrames", 1))
     if frames > 1:
         raise DecodeError(f"multi-frame DICOM ({frames} frames): one radiograph per file expected")
-    check_size(int(number(dataset, "Rows", 0)), int(number(dataset, "Columns", 0)))
     if "PixelData" not in dataset:
         raise DecodeError("DICOM without pixels, or truncated")
+    check_size(int(number(dataset, "Rows", 0)), int(number(dataset, "Columns", 0)))
     syntax = _syntax(dataset)
     try:
         plugin = codecs.plugin(syntax, int(number(dataset, "SamplesPerPixel", 1)))
@@ -124,12 +125,25 @@ def _stored(dataset: Any) -> np.ndarray:
     native = syntax in codecs.NATIVE
     options: dict[str, Any] = {"decoding_plugin": plugin, "correct_unused_bits": not native}
     try:
+        if not native:
+            _check_frame(dataset, syntax)
         pixels, _ = get_decoder(syntax).as_array(dataset, index=0, **options)
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException:  # a codec written in Rust panics past `except Exception`
         raise DecodeError("DICOM whose pixels are damaged, truncated or of an unsupported kind") from None
     return _used_bits(dataset, pixels) if native and pixels.ndim == 2 else pixels
+
+
+def _check_frame(dataset: Any, syntax: str) -> None:
+    """Refuse a compressed frame of another size than the header's.
+
+    Raises:
+        ValueError: it is.
+    """
+    size = codecs.frame_size(syntax, get_frame(dataset.PixelData, 0, number_of_frames=1))
+    if size is not None and size != (dataset.Rows, dataset.Columns):
+        raise ValueError("the frame's size is not the header's")
 
 
 def _used_bits(dataset: Dataset, pixels: np.ndarray) -> np.ndarray:

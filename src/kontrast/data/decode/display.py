@@ -17,7 +17,10 @@ TABLE_VALUES = 1 << 17
 
 def numbers(dataset: Dataset, name: str) -> list[float]:
     """The finite values of a numeric element; none where it is absent, empty or no number."""
-    value = dataset.get(name)
+    try:
+        value = dataset.get(name)
+    except Exception:  # its text is no number: pydicom says so only now
+        return []
     values = value if isinstance(value, (MultiValue, list, tuple)) else [value]
     found = []
     for one in values:

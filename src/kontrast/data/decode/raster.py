@@ -33,8 +33,12 @@ def _grey(pixels: np.ndarray, bits: int) -> Image:
     return Image(np.ascontiguousarray(pixels), bits, display=pixels.dtype == np.uint8)
 
 
-def _jpeg_frame(data: bytes) -> tuple[int, int, int, int, int, int]:
-    """(kind, precision, height, width, components, offset of the first scan) from a JPEG's markers (ITU-T T.81 B)."""
+def jpeg_frame(data: bytes) -> tuple[int, int, int, int, int, int]:
+    """(kind, precision, height, width, components, offset of the first scan) from a JPEG's markers (ITU-T T.81 B).
+
+    Raises:
+        DecodeError: truncated or damaged.
+    """
     at, frame = 2, None
     while at + 4 <= len(data):
         if data[at] != 0xFF:
@@ -47,7 +51,7 @@ def _jpeg_frame(data: bytes) -> tuple[int, int, int, int, int, int]:
             at += 2
             continue
         length = struct.unpack_from(">H", data, at + 2)[0]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:  # the last: JPEG-LS
             if at + 10 > len(data):
                 break
             precision, height, width, components = struct.unpack_from(">BHHB", data, at + 4)
@@ -69,7 +73,7 @@ def decode_jpeg(data: bytes) -> Image:
     Raises:
         DecodeError: truncated, damaged, CMYK, or too large.
     """
-    kind, precision, height, width, components, scan = _jpeg_frame(data)
+    kind, precision, height, width, components, scan = jpeg_frame(data)
     check_size(height, width)
     if components == 4:
         raise DecodeError("CMYK JPEG: its four inks do not say what is grey; convert it first")
@@ -137,7 +141,7 @@ def size_in_header(data: bytes, kind: str) -> tuple[int, int]:
         DecodeError: a header that is damaged or cut.
     """
     if kind == "JPEG":
-        return _jpeg_frame(data)[2:4]
+        return jpeg_frame(data)[2:4]
     if kind == "PNG":
         return _png_size(data)
     try:
