@@ -1,4 +1,4 @@
-"""Curves, heat maps and limits on the page say what the files say."""
+"""Curves, subgroups, heat maps and limits on the page say what the files say."""
 
 import json
 
@@ -11,6 +11,7 @@ from kontrast.artifacts.wording import decimal
 from kontrast.pages import curves, report
 from kontrast.pages.limits import limits
 from kontrast.pages.saliency import explanation_section
+from kontrast.pages.subgroups import subgroup_forests
 from pages.conftest import add_evaluation, found
 
 
@@ -84,6 +85,38 @@ def test_where_no_finding_has_both_classes_the_page_says_so(tmp_path):
     one = found(add_evaluation(tmp_path / "e", pack))
     scores = json.loads((tmp_path / "e" / "scores.json").read_text())
     assert curves.curve_section(one, scores)["why"].startswith("No finding has both classes")
+
+
+def audit(folder, subgroups, rates=None):
+    folder.mkdir()
+    content = {
+        "label_policy": {"uncertain": "zeros"}, "packs": {}, "between_packs": [], "metadata": {},
+        "classifier": {"chest": {"overlap": {}, "subgroups": subgroups, "rates": rates}},
+    }  # fmt: skip
+    (folder / "audit.json").write_text(json.dumps(content))
+    write_card(folder, "audit", config={}, content={"summary": {}}, files=["audit.json"])
+    return found(folder)
+
+
+def test_subgroups_are_drawn_with_what_the_audit_has_of_them(tmp_path):
+    score = {"value": 0.7, "low": 0.6, "high": 0.8}
+    none = {"value": None, "low": None, "high": None}
+    group = {"rows": 1234, "macro": {"auroc": score, "sensitivity": none}}
+    few = {"rows": 3, "reason": "fewer than 50 images: not scored"}
+    (drawn,) = subgroup_forests(audit(tmp_path / "a", {"sex": {"F": group, "M": few}, "age": {"0 to 19": few}}))
+    assert "F  (1,234)" in drawn["forest"] and "macro AUROC" in drawn["forest"]
+    assert (
+        "M  (3)" not in drawn["forest"]
+        and "macro sensitivity" not in drawn["forest"]
+        and ">age<" not in drawn["forest"]
+    )
+    assert "diagnosis" not in drawn["forest"]
+    rates = {"sex": {"underdiagnosis": {"groups": {"F": score}}}, "age": {"reason": "too few"}}
+    (drawn,) = subgroup_forests(audit(tmp_path / "b", {"sex": {"F": group}}, rates))
+    assert "under-diagnosis rate" in drawn["forest"]
+    assert subgroup_forests(audit(tmp_path / "c", {"reason": "the Pack has no test images"})) == []
+    page = report.render(report.find_artifacts([tmp_path / "b"]), "t")
+    assert "of twenty intervals one misses" in page
 
 
 def kinds(*ones):

@@ -13,6 +13,7 @@ from kontrast.pages.limits import limits
 from kontrast.pages.provenance import provenance
 from kontrast.pages.saliency import explanation_section
 from kontrast.pages.sections import Found
+from kontrast.pages.subgroups import subgroup_forests
 
 KINDS = ("demo", "study", "evaluation", "pack", "encoder", "classifier", "explanation", "audit", "embedding", "phantom")
 MANY = 8
@@ -109,6 +110,7 @@ def render(found: Sequence[Found], title: str) -> str:
         audits=[sections.audit_section(one) for one in of["audit"]],
         limits=limits(of),
         provenance=provenance(found),
+        by_group=[drawn for one in of["audit"] for drawn in subgroup_forests(one)],
     )
 
 
