@@ -4,13 +4,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from kontrast import console
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.pack_writer import REJECTS
+from kontrast.data.layouts.records import spread
+from kontrast.data.polarity import INVERTED_BELOW, likeness
 from kontrast.data.survey import label_counts, positives_by_split, unscorable
 from kontrast.types import SPLITS, counted
+
+POLARITY_IMAGES = 512
 
 
 def summary(pack: Pack) -> dict[str, Any]:
@@ -56,6 +61,19 @@ def say_pack(facts: Mapping[str, Any]) -> None:
     if facts["rejects"]:
         console.say(f"Left out: {counted(facts['rejects'], 'file')}, see rejects.csv: {top_reasons(facts['reasons'])}.")
     console.say(f"pixels of train, padding left out: mean {facts['mean']:.3f}, standard deviation {facts['std']:.3f}")
+
+
+def warn_of_polarity(pack: Pack) -> int:
+    """Look at up to 512 images that are not lateral; how many seem inverted. Said where it is 1 % or more."""
+    rows = np.flatnonzero(pack.table["view"].to_numpy() != "lateral")
+    rows = rows[spread(len(rows), POLARITY_IMAGES)] if len(rows) else rows
+    inverted = int((likeness(pack.images(rows)) < INVERTED_BELOW).sum())
+    if inverted and 100 * inverted >= len(rows):
+        console.warn(
+            f"{inverted:,} of {counted(len(rows), 'image')} looked at seem inverted (bone dark): look at preview.png. "
+            "Prepare such files apart, or have what exported them mended."
+        )
+    return inverted
 
 
 def say_labels(

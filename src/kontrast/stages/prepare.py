@@ -139,7 +139,7 @@ def prepare(
     from kontrast.artifacts.card import claim
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
-    from kontrast.artifacts.pack_summary import say_pack, summary
+    from kontrast.artifacts.pack_summary import say_pack, summary, warn_of_polarity
     from kontrast.data.identity import load_key
     from kontrast.data.remote import address
 
@@ -165,8 +165,10 @@ def prepare(
     with locked(out):
         if not (out / "card.json").is_file():  # another process may have finished while this one was planning
             _write(plan, out, records, moved, config, whole=(table, plan.fingerprint))
-    facts = summary(Pack.open(out, verify=False))
+    pack = Pack.open(out, verify=False)
+    facts = summary(pack)
     say_pack(facts)
+    warn_of_polarity(pack)
     return Outcome("prepare", out, "done", facts)
 
 
