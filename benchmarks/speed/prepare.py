@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 from benchmarks.speed.measure import alternate, cpu, family, figure, peak_memory, pictures, ratio, wall
 
-from kontrast.data.decode import codecs, decode
+from kontrast.data.decode import decode
 from kontrast.data.decode.dicom_writer import encode_radiograph
 from kontrast.data.intensity import denoise
 from kontrast.data.preparation import Treatment, prepare_images
@@ -43,7 +43,6 @@ def write(folder: Path) -> dict[str, list[str]]:
 def bare(path: Path) -> object:
     """What decoding takes when nothing else is asked: OpenCV's for JPEG and PNG, pydicom's pixel array."""
     if path.suffix == ".dcm":
-        codecs.register()
         return pydicom.dcmread(path).pixel_array
     return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
 

@@ -15,7 +15,7 @@ from benchmarks.speed.peers.client import MISSING, Peers, Unable, installed
 from benchmarks.speed.step import loop
 
 PEERS = ("lightly", "stable-pretraining", "monai")
-SETTINGS = {64: (32, 3), 224: (8, 2)}
+SETTINGS = {64: (32, 2), 224: (8, 1)}
 
 
 def trained(size: int, batch: int, steps: int) -> Work:
