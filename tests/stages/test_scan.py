@@ -12,6 +12,7 @@ from pydicom.data import get_testdata_file
 
 import kontrast
 from kontrast.errors import DataError, OutputError, UsageError
+from miniatures import dicom
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 RNG = np.random.default_rng(0)
@@ -110,6 +111,55 @@ def test_copies_are_counted_and_named(tmp_path, capsys):
     assert found["examples"] == ["image1.png of Mueller.png", "image22.png of Mueller.png"]
 
 
+def smooth(seed):
+    coarse = np.random.default_rng(seed).integers(20, 230, (8, 7), dtype=np.uint8)
+    return cv2.resize(coarse, (60, 72), interpolation=cv2.INTER_CUBIC)
+
+
+def test_what_looks_the_same_is_counted_named_and_shown(tmp_path, capsys):
+    src = tmp_path / "src"
+    src.mkdir()
+    lines = ["path,patient_id"]
+    for i in range(6):
+        cv2.imwrite(str(src / f"{i}.png"), smooth(i))
+        lines.append(f"{i}.png,A{i}")
+    small = cv2.resize(smooth(0), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(src / "small.jpg"), small)  # another size and format, said to be of another person
+    cv2.imwrite(str(src / "brighter.png"), np.clip(smooth(1) * 1.1, 0, 255).astype(np.uint8))
+    shutil.copy(src / "2.png", src / "again.png")
+    lines += ["small.jpg,B", "brighter.png,A1", "again.png,A2"]
+    (src / "labels.csv").write_text("\n".join(lines))
+    page = tmp_path / "scan.html"
+    found = kontrast.scan(src, html=page, show_names=True).summary
+    assert found["copies"] == {"bytes": 1, "compared": 9, "similar": 2}
+    assert {(p["reason"], p["examples"][0]) for p in found["problems"]} == {
+        ("byte-for-byte copy of another file", "again.png of 2.png"),
+        ("looks the same as another patient's file", "small.jpg and 0.png"),
+        ("looks the same as another file", "brighter.png and 1.png"),
+    }
+    said = capsys.readouterr().out
+    assert "copies     1 by their bytes among 9 files, 2 more by their looks among 9" in said
+    assert page.read_text().count("data:image/jpeg;base64,") == 9 + 4 and "Looks the same" in page.read_text()
+
+
+def test_polarity_is_counted(tmp_path, capsys):
+    for i, word in enumerate(("MONOCHROME1", "MONOCHROME2", "MONOCHROME1")):
+        dicom(tmp_path / f"{i}.dcm", PhotometricInterpretation=word)
+    cv2.imwrite(str(tmp_path / "x.png"), smooth(0))
+    found = kontrast.scan(tmp_path, layout="plain").summary
+    assert found["polarities"] == {"MONOCHROME1": 2, "MONOCHROME2": 1, "not said": 1}
+    assert "polarity   MONOCHROME1 2, MONOCHROME2 1, not said 1" in capsys.readouterr().out
+
+
+def test_a_large_source_is_sampled_and_the_sample_said(src, monkeypatch, capsys):
+    monkeypatch.setattr("kontrast.stages.scan.SECONDS", -1.0)
+    monkeypatch.setattr("kontrast.data.survey.AT_A_TIME", 2)
+    found = kontrast.scan(src).summary
+    assert found["looked_at"] == 0 and found["images"] == 11 and found["copies"]["compared"] == 0
+    assert "opened 0 of 11 images, drawn evenly" in " ".join(capsys.readouterr().out.split())
+    assert kontrast.scan(src, limit=11).summary["looked_at"] == 11  # asked for, however long it takes
+
+
 def test_another_modality_among_radiographs_is_a_problem(tmp_path, capsys):
     kontrast.phantom(tmp_path / "p", patients=3, size=16, format="dicom")
     radiographs = sorted((tmp_path / "p").rglob("*.dcm"))
@@ -153,5 +203,10 @@ def test_wrong_input(src, tmp_path):
 def test_real_radiographs(capsys):
     found = kontrast.scan(SHARED / "nih_256", limit=40).summary
     assert found["views"] == {"AP": 388, "PA": 295} and found["findings"]["Effusion"]["1"] == 61
-    assert not found["problems"] and any("Hernia" in n and "one class" in n for n in found["notes"])
+    (copy,) = found["problems"]  # one that the set really holds, found among all files
+    assert (
+        copy["count"] == 1
+        and copy["reason"].startswith("byte-for-byte")
+        and any("Hernia" in n and "one class" in n for n in found["notes"])
+    )
     assert all(len(line) <= 80 for line in capsys.readouterr().out.splitlines() if "kontrast prepare" not in line)

@@ -7,9 +7,9 @@ guessed silently: `Roles.notes` says what was taken for what, and `--column role
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from kontrast.config import choose, nearest
@@ -101,10 +101,12 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
+_SUFFIX = re.compile(r"\.(jpe?g|jpe|png|tiff?|dcm|dicom|dic)$")
+
+
 def stem(value: str) -> str:
     """The file name of a path without folders and image suffix, lower case."""
-    name = PurePosixPath(value.replace("\\", "/")).name.lower()
-    return re.sub(r"\.(jpe?g|jpe|png|tiff?|dcm|dicom|dic)$", "", name)
+    return _SUFFIX.sub("", value.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1].lower())
 
 
 def _is_binary(values: pd.Series, name: str) -> bool:
@@ -156,7 +158,7 @@ def _column(name: str, table: pd.DataFrame) -> str:
 def by_files(table: pd.DataFrame, stems: Collection[str]) -> str | None:
     """The column whose words are most often names of files that exist (`stems`), or None."""
     shares = {
-        name: table[name].map(stem).isin(stems).mean()
+        name: _share(table[name], stems)
         for name in table.columns
         # Labels and ages are numbers too, and files may be called 0.png and 1.png: numbers that repeat name no files.
         if not (_bare_numbers(table[name]) and table[name].duplicated().any())
@@ -167,6 +169,12 @@ def by_files(table: pd.DataFrame, stems: Collection[str]) -> str | None:
     # A running number beside a column that is called a path is no path, even where files bear numbers.
     named = _find("path", table, (), []) if _bare_numbers(table[best]) else None
     return named or best
+
+
+def _share(column: pd.Series, stems: Collection[str]) -> float:
+    """The share of cells that name a file; each word is looked at once."""
+    codes, words = pd.factorize(column)
+    return float(np.array([stem(word) in stems for word in words], dtype=bool)[codes].mean()) if len(codes) else 0.0
 
 
 def _bare_numbers(column: pd.Series) -> bool:

@@ -19,13 +19,20 @@ def data_uri(pixels: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
 
 
-def render(source: str, facts: dict[str, Any], thumbnails: Sequence[tuple[str, np.ndarray]], **parts: Any) -> str:
+def render(
+    source: str,
+    facts: dict[str, Any],
+    thumbnails: Sequence[tuple[str, np.ndarray]],
+    pairs: Sequence[tuple[str, np.ndarray]],
+    **parts: Any,
+) -> str:
     """The page as text.
 
     Args:
         source: name of the scanned folder.
         facts: `survey.facts`.
         thumbnails: (caption, picture).
+        pairs: the same of images that look alike, two after two.
         parts: `notes`, `problems`, `command`, `layout`, `version` for the template.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -33,6 +40,6 @@ def render(source: str, facts: dict[str, Any], thumbnails: Sequence[tuple[str, n
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    pictures = [(caption, data_uri(picture)) for caption, picture in thumbnails]
+    pictures, both = ([(words, data_uri(picture)) for words, picture in shown] for shown in (thumbnails, pairs))
     template = environment.get_template("scan.html.j2")
-    return template.render(source=source, facts=facts, thumbnails=pictures, mark=MARK, **parts)
+    return template.render(source=source, facts=facts, thumbnails=pictures, pairs=both, mark=MARK, **parts)

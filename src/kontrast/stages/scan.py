@@ -14,10 +14,13 @@ from kontrast.types import Outcome, counted
 
 if TYPE_CHECKING:
     from kontrast.data.layouts import Layout, Records
-    from kontrast.data.survey import Pixels, Problem
+    from kontrast.data.survey import Copies, Pixels, Problem
 
-LOOK = 5000
-THUMBNAILS = 24
+LOOK, SECONDS = 2000, 10.0
+"""Files opened, and seconds taken for it, where --limit leaves that open."""
+HEADERS = 1000
+"""DICOM headers read before that, likewise: a large export has hundreds of thousands."""
+THUMBNAILS, PAIRS = 24, 6
 WIDTH = 79
 
 
@@ -35,7 +38,8 @@ class ScanConfig:
     html: Path | None = None
     """Also write a small page with thumbnails to this file; nothing else is ever written."""
     limit: int | None = None
-    """Open at most so many images, evenly spread; 5000 unless given (all files are listed in any case)."""
+    """Open so many images, however long it takes; 2000 or what 10 seconds allow unless given (all files are listed and
+    compared in any case)."""
     show_names: bool = False
     """Show file names in full; they may hold patients' ids and names, so numbers become N and words X unless asked."""
 
@@ -66,6 +70,7 @@ def scan(
     from kontrast.data import survey
     from kontrast.data.columns import parse_overrides
     from kontrast.data.layouts import detect
+    from kontrast.data.layouts.records import spread
     from kontrast.data.remote import address, shown
 
     for path in (src, *config.labels):
@@ -79,26 +84,34 @@ def scan(
         _check_page(html)
     labels = [Path(path) for path in config.labels]
     layout = detect(src, labels, config.layout)
-    records = layout.records(src, labels, parse_overrides(config.column))
+    records = layout.records(src, labels, parse_overrides(config.column), headers=config.limit or HEADERS)
     sources = list(records.table["source"])
-    chosen = [sources[row] for row in survey.spread(len(sources), config.limit or LOOK)]
+    chosen = [sources[row] for row in spread(len(sources), config.limit or LOOK)]
     if dry_run:
         console.say(f"Would open {len(chosen):,} of {len(sources):,} images, and write {html or 'nothing'}.")
         return Outcome("scan", html, "planned", {"images": len(sources), "layout": layout.name})
+    seconds = SECONDS if config.limit is None else None
     with console.progress("opening", len(chosen), "images") as line:
-        pixels = survey.look(src, chosen, thumbnails=THUMBNAILS if html else 0, tell=line.update)
-    found = survey.problems(records, pixels, show_names=config.show_names)
+        pixels = survey.look(src, chosen, thumbnails=THUMBNAILS if html else 0, seconds=seconds, tell=line.update)
+    twice = survey.copies(src, sources, pixels, seconds)
+    found = survey.problems(records, pixels, twice, show_names=config.show_names)
     if layout.doubt:
         found.insert(0, survey.Problem(f"{layout.doubt}: --layout folder takes them", len(layout.doubtful), ()))
-    summary = _summary(src, config, layout, records, pixels, found)
+    summary = _summary(src, config, layout, records, pixels, twice, found)
     _print(layout, summary, found)
     if html is not None:
-        _write_page(html, src, summary, found, pixels, config.show_names)
+        _write_page(html, src, summary, found, pixels, twice, config.show_names)
     return Outcome("scan", html, "done", summary)
 
 
 def _summary(
-    src: Path, config: ScanConfig, layout: "Layout", records: "Records", pixels: "Pixels", found: Sequence["Problem"]
+    src: Path,
+    config: ScanConfig,
+    layout: "Layout",
+    records: "Records",
+    pixels: "Pixels",
+    twice: "Copies",
+    found: Sequence["Problem"],
 ) -> dict[str, Any]:
     """All that was found, ready for JSON."""
     from kontrast.data import survey
@@ -106,7 +119,7 @@ def _summary(
     patients, images = survey.overlap(records)
     return {
         "layout": layout.name,
-        **survey.facts(records, pixels),
+        **survey.facts(records, pixels, twice),
         "problems": [{"reason": p.reason, "count": p.count, "examples": list(p.examples)} for p in found],
         "overlap": {"patients": patients, "images": images},
         "notes": _notes(records, len(records.table), pixels, patients, images),
@@ -123,7 +136,10 @@ def _notes(records: "Records", total: int, pixels: "Pixels", patients: int, imag
             "prepare refuses that, or moves these images into train with --repair-splits"
         )
     if pixels.looked < total:
-        notes.append(f"opened {pixels.looked:,} of {total:,} images; --limit {total} opens all")
+        notes.append(
+            f"opened {pixels.looked:,} of {total:,} images, drawn evenly: formats, sizes, bits, polarity and likeness "
+            f"are of those; --limit {total} opens all"
+        )
     return notes
 
 
@@ -162,6 +178,8 @@ def _print(layout: "Layout", facts: dict[str, Any], found: Sequence["Problem"]) 
     row("layout", f"{layout.name} ({layout.reason})")
     row("images", f"{facts['images']:,}, {facts['looked_at']:,} of them opened")
     row("formats", _listed(facts["formats"]) + "; " + _listed({f"{n} bits:": c for n, c in facts["bits"].items()}))
+    if set(facts["polarities"]) - {"not said"}:
+        row("polarity", f"{_listed(facts['polarities'])} (bone is bright in every Pack)")
     if facts["modalities"]:
         row("modality", f"{_listed(facts['modalities'])} (DICOM)")
     if sizes:
@@ -178,6 +196,12 @@ def _print(layout: "Layout", facts: dict[str, Any], found: Sequence["Problem"]) 
         + ("unknown" if age is None else "{0:.0f} to {2:.0f}, median {1:.0f}".format(*age)),
     )
     row("splits", _listed(facts["splits"]))
+    twice = facts["copies"]
+    row(
+        "copies",
+        f"{twice['bytes']:,} by their bytes among {twice['compared']:,} files, {twice['similar']:,} more by their "
+        f"looks among {facts['looked_at']:,}",
+    )
     if facts["findings"]:
         rows = [[name, *(f"{n:,}" for n in counts.values())] for name, counts in facts["findings"].items()]
         console.table("", ["finding", "1", "0", "-1", "blank"], rows)
@@ -208,17 +232,28 @@ def _check_page(path: Path) -> None:
 
 
 def _write_page(
-    path: Path, src: Path, facts: dict[str, Any], found: Sequence["Problem"], pixels: "Pixels", show_names: bool
+    path: Path,
+    src: Path,
+    facts: dict[str, Any],
+    found: Sequence["Problem"],
+    pixels: "Pixels",
+    twice: "Copies",
+    show_names: bool,
 ) -> None:
     from kontrast.artifacts.disk import atomic, disk_errors
     from kontrast.data.layouts import masked
     from kontrast.pages.scan import render
 
-    pictures = [(name if show_names else masked(name), picture) for name, picture in pixels.thumbnails]
+    alike = [(name, pixels.small[name]) for pair in twice.similar[:PAIRS] for name in pair]
+    pictures, pairs = (
+        [(name if show_names else masked(name), picture) for name, picture in shown]
+        for shown in (pixels.thumbnails, alike)
+    )
     page = render(
         src.resolve().name,
         facts,
         pictures,
+        pairs,
         layout=facts["layout"],
         notes=facts["notes"],
         problems=found,

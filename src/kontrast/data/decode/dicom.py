@@ -220,7 +220,10 @@ def _to_image(dataset: Any) -> Image:
     signed = int(number(dataset, "PixelRepresentation", 0)) == 1
     bits = min(16, _bits(dataset, 8 * pixels.dtype.itemsize)[0])
     grey, display = render(dataset, pixels, bits=bits, signed=signed, padding=_padding(dataset, pixels, bits, signed))
-    return Image(grey, max(8, bits), header, display=display, doubts=_doubts(dataset, colour))
+    polarity = (
+        colour if colour in ("MONOCHROME1", "MONOCHROME2") else ""
+    )  # other words of a header are nobody's business
+    return Image(grey, max(8, bits), header, display=display, doubts=_doubts(dataset, colour), polarity=polarity)
 
 
 def _from_colour(pixels: np.ndarray, header: dict[str, Any], *, palette: bool) -> Image:
@@ -229,7 +232,7 @@ def _from_colour(pixels: np.ndarray, header: dict[str, Any], *, palette: bool) -
     grey = luma(pixels)
     if palette and grey.dtype == np.uint16 and grey.max() < 256:  # tables of 16-bit words that hold 8-bit values
         grey = grey.astype(np.uint8)
-    return Image(grey, 8 * grey.dtype.itemsize, header)
+    return Image(grey, 8 * grey.dtype.itemsize, header, polarity="colour")
 
 
 def _doubts(dataset: Dataset, colour: str) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ class Image:
             (maker and model) and `burned_in` (`yes`, `no`: text in the pixels), None where absent.
         display: the range 0 … 2**bits - 1 is what a viewer shows from black to white (8-bit files; DICOM with a
             window). Otherwise the numbers have no agreed black and white, and `intensity` stretches them.
+        polarity: what the file says of its greys: `MONOCHROME1`, `MONOCHROME2`, `MinIsWhite`, `colour`; "" for nothing.
         doubts: what the file does not say, or says twice and differently; in words without anything of its header.
     """
 
@@ -30,6 +31,7 @@ class Image:
     header: dict[str, str | float | None] = field(default_factory=dict)
     display: bool = True
     doubts: tuple[str, ...] = ()
+    polarity: str = ""
 
 
 class DecodeError(DataError):

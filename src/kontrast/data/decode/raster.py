@@ -179,7 +179,8 @@ def decode_tiff(data: bytes) -> Image:
             raise DecodeError("damaged or truncated TIFF") from None
         image = _grey(pixels, bits)
         if photometric == 0:
-            image = Image(np.iinfo(pixels.dtype).max - image.pixels, bits, display=bits == 8)
+            turned = np.iinfo(pixels.dtype).max - image.pixels
+            image = Image(turned, bits, display=bits == 8, polarity="MinIsWhite")
         return image
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None:

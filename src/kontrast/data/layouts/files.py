@@ -77,8 +77,9 @@ def locate(src: Path, values: Sequence[str], images: Sequence[Path], table_name:
     index = _Index(images)
     uses = Counter(stem(value) for value in clean)
     options: list[list[Path]] = []
+    prefix = src.as_posix() + "/"
     for value in clean:
-        inside = value.removeprefix(src.as_posix() + "/")
+        inside = value.removeprefix(prefix)
         options.append([existing[inside]] if inside in existing else index.candidates(value, uses[stem(value)] == 1))
     chosen, notes = _prefer_folder(options)
     problems = tuple(

@@ -1,0 +1,74 @@
+"""Files that hold the same bytes, among as many as there are: sizes first, then their ends, then all of them."""
+
+import hashlib
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from kontrast.data.decode import sha256_of
+from kontrast.data.decode.arrays import parted
+
+END = 4096
+"""Bytes compared at either end of files of one size, before whole files are read."""
+
+
+def byte_copies(src: Path, sources: Sequence[str], seconds: float | None = None) -> tuple[list[tuple[str, str]], int]:
+    """Which files repeat an earlier one, byte for byte.
+
+    Args:
+        src: the source folder.
+        sources: files below it.
+        seconds: stop after so long; None for never.
+
+    Returns:
+        (file, the earlier one) of each copy, and how many files were compared. Images in archives are not.
+    """
+    until = float("inf") if seconds is None else time.monotonic() + seconds
+    by_size = defaultdict[int, list[str]](list)
+    compared = 0
+    for source in sources:
+        if time.monotonic() > until or parted(Path(source)):
+            continue
+        compared += 1
+        try:
+            by_size[(src / source).stat().st_size].append(source)
+        except OSError:
+            continue
+    groups = [group for size, group in by_size.items() if size and len(group) > 1]
+    pairs: list[tuple[str, str]] = []
+    for group in sorted(groups, key=len):  # so that one large group of uncompressed files does not eat all the time
+        for alike in _grouped(group, lambda source: _ends(src / source)):
+            if time.monotonic() > until:
+                compared -= len(group)
+                break
+            for same in _grouped(alike, lambda source: _whole(src / source)):
+                pairs += [(source, same[0]) for source in same[1:]]
+    return sorted(pairs), compared
+
+
+def _grouped(sources: Iterable[str], key) -> list[list[str]]:  # type: ignore[no-untyped-def]
+    """Those of one key, where there are several."""
+    found = defaultdict[str, list[str]](list)
+    for source in sources:
+        if word := key(source):
+            found[word].append(source)
+    return [group for group in found.values() if len(group) > 1]
+
+
+def _ends(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            first = stream.read(END)
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - END))
+            return hashlib.sha256(first + stream.read(END)).hexdigest()
+    except OSError:
+        return ""
+
+
+def _whole(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""
