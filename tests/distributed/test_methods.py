@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from kontrast.methods import METHODS
-from ranks.methods import IN_GROUPS, STEPS, WITH_PATIENTS, compute
+from ranks.methods import IN_GROUPS, STEPS, WITH_PATIENTS, B, compute
 
 HERE = Path(__file__).parent
 
@@ -93,5 +93,5 @@ def test_keys_are_dealt_over_processes_and_come_back(results: list[dict]) -> Non
     one, *parts = results
     W = len(parts)
     for r, part in enumerate(parts):
-        assert part["seen"].tolist() == list(range(r, 8, W))
+        assert part["seen"].tolist() == list(range(r, B, W))
         assert torch.equal(part["dealt"], one["dealt"])

@@ -17,7 +17,7 @@ from kontrast.nn.sinkhorn import sinkhorn
 from kontrast.nn.syncbatchnorm import synchronise
 from toys import about_for, pictures, small_config, toy_encoder, two_views, without_norm
 
-B, STEPS = 8, 4
+B, STEPS = 12, 4
 
 
 class Loss(nn.Module):
@@ -55,7 +55,7 @@ def run(name: str, device: torch.device) -> dict[str, Tensor]:
     torch.manual_seed(7)
     cls: Any = METHODS[(WITH_PATIENTS | IN_GROUPS).get(name, name)]
     groups = GROUPS // d.world_size() if name in IN_GROUPS else 1
-    # KoLeo's groups of four lie across processes that hold two images
+    # KoLeo's groups of four lie across processes, which hold six images or three
     config = small_config(cls, bn_groups=groups, local_views=1, queue_length=16, koleo_group=4)
     method = cls(toy_encoder(cls, norm=cls.sync_batchnorm or name in IN_GROUPS), config).double()
     if not cls.sync_batchnorm and name not in IN_GROUPS:
