@@ -9,7 +9,8 @@ from kontrast.artifacts.card import read_card
 from kontrast.pages.conclusion import conclusion
 
 HEADINGS = (
-    "What to conclude", "Scores", "Data", "Pretraining", "Fine-tuning", "Where it looks", "Audit", "Provenance",
+    "What to conclude", "Scores", "Data", "Pretraining", "Fine-tuning", "Where it looks", "Audit", "Limits",
+    "Provenance",
 )  # fmt: skip
 
 
@@ -29,5 +30,6 @@ def test_the_whole_flow_ends_with_a_page(tmp_path) -> None:
             assert value == pytest.approx(np.mean(values))
         assert row["value"] == pytest.approx(row["first"] - row["second"])
     assert "How far labels go" in page
+    assert (tmp_path / "demo/cards/model-card.md").read_text().startswith("# Model card: moco-finetuned")
     assert conclusion(card.content) in " ".join(html.unescape(page).split())
     assert kontrast.demo(out=tmp_path / "demo", patients=40).status in ("done", "already done")

@@ -57,7 +57,8 @@ def demo(*, out: Path = Path("kontrast-demo"), patients: int = 300, seed: int = 
     concluded = _conclude(cells, out / "conclusion", seed)
     scored = [*cells.values(), out / "scores/moco-finetuned"]  # in this order on the page, the baseline first
     others = [out / name for name in ("conclusion", "pack", "encoders", "classifiers", "explanation", "audit")]
-    page = kontrast.report(*scored, *others, out=out / "report.html", title="kontrast demo: generated radiographs")
+    title = "kontrast demo: generated radiographs"
+    page = kontrast.report(*scored, *others, out=out / "report.html", title=title, cards=out / "cards")
     console.say(f"\n{concluded}\n\nDone in {console.clock(time.monotonic() - begun)}. Open the report in a browser:")
     return Outcome("demo", Path(page), "done", {"seconds": round(time.monotonic() - begun, 1)})
 
