@@ -43,7 +43,11 @@ SIZE, PIXELS, LEAST = 64, 32, 30
 """Side of the images; of those that stand for pixels alone; positive test patients that a finding needs."""
 
 TRANSFORMERS = ("mae", "dinov2")
-PRETRAINING = {"grid": {"size": 32, "lr": 2e-3, "epochs": 20}, "resnet18": {"epochs": 30}, "vit_small": {"epochs": 30}}
+PRETRAINING: dict[str, dict[str, Any]] = {
+    "grid": {"size": 32, "lr": 2e-3, "epochs": 20},
+    "resnet18": {"epochs": 30},
+    "vit_small": {"epochs": 30},
+}
 """How each architecture is pretrained, where not as `kontrast pretrain` chooses."""
 
 FRACTIONS = {"0.1": 5, "1.0": 1}
