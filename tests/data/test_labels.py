@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kontrast.data.labels import parse_uncertain, targets
+from kontrast.data.labels import (
+    described,
+    for_scoring,
+    left_open,
+    only,
+    parse_uncertain,
+    targets,
+    untaught,
+)
 from kontrast.errors import UsageError
 
 NAN = np.nan
@@ -65,3 +73,40 @@ def test_certain_cells_never_change_and_the_table_stays(table, uncertain):
     certain = (table == 0) | (table == 1)
     assert np.array_equal(found[certain], table[certain]) and weights[certain].all()
     assert np.array_equal(table, before, equal_nan=True)
+
+
+def test_chexperts_published_best_by_finding_and_exceptions_over_it():
+    names = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion", "Fracture")
+    # Irvin et al. 2019, table 3: U-Ones .858, U-MultiClass .854, U-SelfTrained .939, U-Ones .941, U-MultiClass .936
+    best = ["ones", "multiclass", "selftrained", "ones", "multiclass", "zeros"]
+    assert parse_uncertain("chexpert-best", names) == dict(zip(names, best, strict=True))
+    assert parse_uncertain("chexpert-best, Edema=ignore", names)["Edema"] == "ignore"
+    assert described("chexpert-best", names[3:]) == "chexpert-best (zeros, Edema=ones, Pleural Effusion=multiclass)"
+    assert described("ones,Edema=soft", names) == "ones,Edema=soft"
+    with pytest.raises(UsageError, match="of which there is none here"):
+        parse_uncertain("chexpert-best", ("Mass",))
+    with pytest.raises(UsageError, match="chexpert-best"):
+        parse_uncertain("chexpert-bst", names)
+
+
+def test_scores_ignore_what_only_training_can_use():
+    assert for_scoring("soft", FINDINGS) == "ignore" and for_scoring("ones,Mass=zeros", FINDINGS) == "ones,Mass=zeros"
+    assert for_scoring("multiclass, Mass=selftrained,Edema=ones", FINDINGS) == "ignore,Mass=ignore,Edema=ones"
+    assert for_scoring("chexpert-best,Edema=soft", ("Edema", "Cardiomegaly")) == (
+        "zeros,Cardiomegaly=ignore,Edema=ones,Edema=ignore"
+    )
+    assert for_scoring("zeros,Soft tissue=ones", ("Soft tissue",)) == "zeros,Soft tissue=ones"  # a name is no policy
+    assert only("ones,Mass=zeros,Edema=ignore", ("Edema",)) == "ones,Edema=ignore" and only("Mass=ones", ()) == "zeros"
+    for policy in ("multiclass", "selftrained"):
+        with pytest.raises(UsageError, match="for training"):
+            targets(np.zeros((1, 3)), FINDINGS, policy)
+
+
+def test_cells_left_to_a_third_class_or_another_model_weigh_nothing():
+    table = np.array([[1, -1, NAN], [-1, -1, -1], [0, 0, 1]], float)
+    spec = "multiclass,Atelectasis=selftrained,Mass=ones"
+    found, weights = targets(table, FINDINGS, spec, rng=np.random.default_rng(0))
+    assert weights.tolist() == [[1, 0, 1], [0, 0, 1], [1, 1, 1]] and found[1, 2] == 1
+    assert left_open(table, FINDINGS, spec, "multiclass").tolist() == [[False] * 3, [True, False, False], [False] * 3]
+    assert left_open(table, FINDINGS, spec, "selftrained")[:, 1].tolist() == [True, True, False]
+    assert untaught(spec, FINDINGS) == "Edema=multiclass,Atelectasis=ignore,Mass=ones"

@@ -41,7 +41,7 @@ def test_a_probed_head_fits_a_random_encoder_in_training_mode_too(task) -> None:
     settle_statistics(classifier, task, CPU, 24)
     features = embed(classifier.encoder, classifier.spec, task.pack, task.train)
     head = fit_path(features, task.targets[task.train], task.weights[task.train], penalties=(0.1,))[0]
-    start_head(classifier, head.weight, head.bias)
+    start_head(classifier.head, head.weight, head.bias)
     assert loss_in_training(classifier, task) < 0.5 < np.log(2)
 
 

@@ -65,6 +65,27 @@ def test_every_choice_trains(pack, tmp_path, option) -> None:
     assert 0 <= made.summary["val"]["macro_auroc"] <= 1
 
 
+def test_a_model_that_ignores_uncertain_labels_fills_them(tmp_path, capsys) -> None:
+    pack = make_pack(tmp_path / "pack", n=60, size=16, unclear=0.25)
+    policy = "selftrained,Bar=multiclass"
+    made = kontrast.finetune("random", pack, out=tmp_path / "c", encoder="resnet18", epochs=1, uncertain=policy)
+    _, card, _ = load_classifier(made)
+    _, teacher, _ = load_classifier(made.out / "teacher")
+    assert card.content["label_policy"]["uncertain"] == policy
+    assert teacher.config["uncertain"] == "Disc=ignore,Bar=multiclass"
+    again = {**card.config, "uncertain": "ignore,Bar=multiclass"}
+    assert {k: v for k, v in teacher.config.items() if k not in ("uncertain", "findings")} == {
+        k: v for k, v in again.items() if k not in ("uncertain", "findings")
+    }
+    assert made.summary["positives"]["Disc"] != teacher.content["summary"]["positives"]["Disc"]
+    capsys.readouterr()
+    scores = kontrast.evaluate(made, pack, out=tmp_path / "e", uncertain="ignore", replicates=20)
+    assert f"uncertain = ignore, blank = negative; trained with uncertain = {policy}." in capsys.readouterr().out
+    assert json.loads((scores.out / "scores.json").read_text())["trained_with"]["uncertain"] == policy
+    with pytest.raises(UsageError, match="selftrained is for training"):
+        kontrast.evaluate(made, pack, out=tmp_path / "f", uncertain="selftrained")
+
+
 @pytest.mark.slow
 def test_a_small_fraction_still_gets_steps(pack, tmp_path) -> None:
     made = kontrast.finetune("random", pack, out=tmp_path / "c", encoder="resnet18", label_fraction=0.2)

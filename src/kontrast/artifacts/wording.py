@@ -43,13 +43,20 @@ def say_scores(scores: Mapping[str, Any]) -> None:
         ["finding", "n", "pos", "AUROC [95 %]", "AP", "F1", "kappa"],
         rows,
     )
-    console.say(f"Labels: {', '.join(f'{name} = {value}' for name, value in policy.items())}.")
+    console.say(f"Labels: {', '.join(f'{name} = {value}' for name, value in policy.items())}{trained_with(scores)}.")
     console.say(f"Intervals: {how['replicates']:,} bootstrap replicates of {how['resampled']}, seed {how['seed']}.")
     for text in [*cases(scores), *calibrated(scores), *remarks(scores)]:
         console.say(f"  {text}")
     if "against" in scores:
         rows = [[name, *cells.values()] for name, cells in differences(scores["against"]).items()]
         console.table("Less the other system, on the same cases", ["finding", *DIFFERENCES], rows)
+
+
+def trained_with(scores: Mapping[str, Any]) -> str:
+    """The label policy of training, where it is not that of scoring: `; trained with uncertain = ones`."""
+    policy = scores.get("trained_with") or {}
+    other = [f"{name} = {value}" for name, value in policy.items() if value != scores["label_policy"].get(name)]
+    return f"; trained with {', '.join(other)}" if other else ""
 
 
 def calibrated(scores: Mapping[str, Any]) -> list[str]:

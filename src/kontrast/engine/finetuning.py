@@ -15,6 +15,7 @@ from kontrast.engine.features import predict, to_input
 from kontrast.engine.loop import Hook
 from kontrast.engine.losses import balanced_pos_weight
 from kontrast.engine.supervision import Labelled, validate
+from kontrast.engine.threeclass import cross_entropy
 from kontrast.methods.method import Step
 from kontrast.nn.encoders import normalise
 from kontrast.views.params import ViewSpec
@@ -33,6 +34,10 @@ class Supervised(nn.Module):
         recipe: how the view is drawn.
         balance: weight positives by negatives over positives.
         head_lr_scale: learning rate of the head over the encoder's.
+        gamma: focus of the three-class loss, where findings are trained so; 0: plain cross-entropy.
+
+    Attributes:
+        unclear: the outputs "uncertain" of these findings, needed in training alone (`engine.threeclass`); or None.
     """
 
     def __init__(
@@ -44,11 +49,18 @@ class Supervised(nn.Module):
         *,
         balance: bool = False,
         head_lr_scale: float = 10.0,
+        gamma: float = 0.0,
     ) -> None:
         super().__init__()
         self.classifier, self._loss, self._recipe, self._scale = classifier, loss, recipe, head_lr_scale
         # Not buffers: they derive from the Pack and need no place in a checkpoint.
         self._targets, self._weights = torch.from_numpy(task.targets), torch.from_numpy(task.weights)
+        self._third, self._gamma = torch.from_numpy(task.third).float(), gamma
+        self._three = torch.from_numpy(task.three)
+        self._two = torch.tensor([i for i in range(len(task.findings)) if i not in task.three], dtype=torch.int64)
+        self.unclear = nn.Linear(classifier.encoder.feature_dim, len(self._three)) if len(self._three) else None
+        if self.unclear is not None:
+            start_head(self.unclear, *(np.zeros(tuple(p.shape)) for p in self.unclear.parameters()))
         train = torch.from_numpy(task.train)
         self._pos_weight = balanced_pos_weight(self._targets[train], self._weights[train]) if balance else None
 
@@ -62,9 +74,22 @@ class Supervised(nn.Module):
             )  # (b, 1, H, W) in [0, 1]
         features = self.classifier.encoder(normalise(view, self.classifier.spec))
         logits = self.classifier.head(features)
+        return Step(loss=self._cost(logits, features, rows, device), features=features.detach())
+
+    def _cost(self, logits: Tensor, features: Tensor, rows: Tensor, device: torch.device) -> Tensor:
+        """The mean over all cells that count, of two classes and of three."""
+        y, w, third = (a[rows].to(device) for a in (self._targets, self._weights, self._third))
         scale = None if self._pos_weight is None else self._pos_weight.to(device)
-        loss = self._loss(logits, self._targets[rows].to(device), self._weights[rows].to(device), scale)
-        return Step(loss=loss, features=features.detach())
+        if self.unclear is None:
+            return self._loss(logits, y, w, scale)
+        two, three = self._two.to(device), self._three.to(device)
+        parts = [None if scale is None else scale[columns] for columns in (two, three)]
+        binary = self._loss(logits[:, two], y[:, two], w[:, two], parts[0])
+        other = cross_entropy(
+            logits[:, three], self.unclear(features), y[:, three], w[:, three], third[:, three], parts[1], self._gamma
+        )
+        counts = w[:, two].sum(), (w + third)[:, three].sum()
+        return (binary * counts[0] + other * counts[1]) / (counts[0] + counts[1]).clamp_min(1e-8)
 
     def after_backward(self, step: int, progress: float) -> None:
         """Nothing to do."""
@@ -74,9 +99,10 @@ class Supervised(nn.Module):
 
     def parameter_groups(self) -> Sequence[Mapping[str, Any]]:
         """The encoder at the learning rate, the head at a multiple of it."""
+        heads = [*self.classifier.head.parameters(), *(self.unclear.parameters() if self.unclear else ())]
         return [
             {"params": list(self.classifier.encoder.parameters())},
-            {"params": list(self.classifier.head.parameters()), "lr_scale": self._scale},
+            {"params": heads, "lr_scale": self._scale},
         ]
 
 
@@ -134,11 +160,11 @@ def restore_best(classifier: Classifier, hook: BestOnValidation) -> None:
     distributed.barrier()
 
 
-def start_head(classifier: Classifier, weight: np.ndarray, bias: np.ndarray) -> None:
-    """Put a fitted linear probe in place of the head (Kumar et al. 2022, arXiv:2202.10054: probe, then fine-tune)."""
+def start_head(head: nn.Linear, weight: np.ndarray, bias: np.ndarray) -> None:
+    """Put a fitted linear probe in place of a head (Kumar et al. 2022, arXiv:2202.10054: probe, then fine-tune)."""
     with torch.no_grad():
-        classifier.head.weight.copy_(torch.from_numpy(weight))
-        classifier.head.bias.copy_(torch.from_numpy(bias))
+        head.weight.copy_(torch.from_numpy(weight))
+        head.bias.copy_(torch.from_numpy(bias))
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from kontrast.artifacts.card import parent
 from kontrast.artifacts.encoder import load_encoder
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen
+from kontrast.data.labels import for_scoring
 from kontrast.data.labels import targets as make_targets
 from kontrast.data.splits import folds as make_folds
 from kontrast.engine.features import embed
@@ -49,7 +50,7 @@ def crossvalidate(
         baseline: the arm that the others are compared with.
         folds: number of folds.
         findings: which; all with both classes when empty.
-        uncertain: label policy of training and scoring (soft: ignored).
+        uncertain: label policy of training and scoring; what only training can use is ignored in both.
         blank: likewise.
         seed: of the folds, and the first of random weights.
         replicates: bootstrap replicates.
@@ -61,7 +62,7 @@ def crossvalidate(
     loaded = {arm: _load(source, architectures[arm], seed, pack) for arm, source in encoders.items()}
     rows = _unseen(pack, [seen for runs in loaded.values() for _, _, seen in runs])
     patients = pack.table["patient_id"].to_numpy()[rows]
-    policy = {"uncertain": uncertain.replace("soft", "ignore"), "blank": blank}
+    policy = {"uncertain": for_scoring(uncertain, pack.findings), "blank": blank}
     names, y, w = _targets(pack, rows, list(findings) or list(pack.findings), policy)
     truth = np.where(w > 0, y, np.nan)
     fold = make_folds(patients, folds, seed)

@@ -6,7 +6,8 @@ from typing import Any
 
 from kontrast import console
 from kontrast.config import choose, require
-from kontrast.types import counted
+from kontrast.data.labels import for_scoring
+from kontrast.types import FINDINGS, counted
 
 PROTOCOLS = ("probe", "finetune")
 
@@ -148,4 +149,6 @@ def say_table(table: Any, differences: Any, plan: Study) -> None:
     console.table(
         "Macro AUROC on test (mean ± SD over seeds)", ["arm", "protocol", "labels", "AUROC", "less baseline"], rows
     )
-    console.say(f"Labels: uncertain = {plan.uncertain.replace('soft', 'ignore')}, blank = {plan.blank}.")
+    scored = for_scoring(plan.uncertain, FINDINGS)
+    trained = f"; trained with uncertain = {plan.uncertain}" if scored != plan.uncertain else ""
+    console.say(f"Labels: uncertain = {scored}, blank = {plan.blank}{trained}.")

@@ -38,6 +38,13 @@ class Linear:
         return expit(features.astype(np.float64) @ self.weight.T + self.bias)
 
 
+def standardise(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(N, D) features at mean 0 and standard deviation 1, and the (D,) means and deviations that they had."""
+    mean, std = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
+    std = np.where(std > 1e-6 * max(std.max(initial=0), 1e-12), std, 1.0)  # a dead feature stays dead
+    return (features - mean) / std, mean, std
+
+
 def fit_path(
     features: np.ndarray, targets: np.ndarray, weights: np.ndarray, penalties: Sequence[float] = PENALTIES
 ) -> list[Linear]:
@@ -52,9 +59,7 @@ def fit_path(
         weights: (N, F), 0 = ignored.
         penalties: strongest first.
     """
-    mean, std = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
-    std = np.where(std > 1e-6 * max(std.max(initial=0), 1e-12), std, 1.0)  # a dead feature stays dead
-    x = (features - mean) / std
+    x, mean, std = standardise(features)
     count, width = targets.shape[1], x.shape[1]
     share = weights / np.maximum(weights.sum(0), 1e-12)  # (N, F), columns sum to one
 

@@ -8,6 +8,7 @@ import torch
 
 from kontrast import console
 from kontrast.artifacts.classifier import Classifier
+from kontrast.engine import threeclass
 from kontrast.engine.features import embed
 from kontrast.engine.finetuning import start_head
 from kontrast.engine.linear import Linear, fit_path, knn
@@ -54,12 +55,13 @@ def fit_probe(
         name: embed(encoder, spec, task.pack, rows, device, batch_size)
         for name, rows in (("train", task.train), ("val", task.val))
     }
+    task = self_trained(features["train"], features["val"], task)
     targets, weights = task.targets[task.train], task.weights[task.train]
-    linear = best_of(fit_path(features["train"], targets, weights), features["val"], task)
+    linear, _ = best_of(probes(features["train"], task), features["val"], task)
     probabilities = linear.probabilities(features["val"])
     near = knn(features["train"], targets, weights, features["val"], neighbours)
     classifier = Classifier(encoder, spec, task.findings)
-    start_head(classifier, linear.weight, linear.bias)
+    start_head(classifier.head, linear.weight, linear.bias)
     summary = {
         "penalty": linear.penalty,
         "val": validate(task, probabilities),
@@ -69,16 +71,55 @@ def fit_probe(
     return Probe(classifier, frozen(task, probabilities, rule, calibrate), summary)
 
 
-def best_of(path: list[Linear], features: np.ndarray, task: Labelled) -> Linear:
-    """The regression with the best macro AUROC on validation; of equals the strongest penalty.
+def probes(features: np.ndarray, task: Labelled) -> list[tuple[Linear, Linear | None]]:
+    """Regressions of every penalty on the features of `task.train` (n, D), for all findings by their policy.
+
+    Returns:
+        For each penalty the logits of the findings, and of "uncertain" for those trained with three classes (or None).
+    """
+    y, w, third = (a[task.train] for a in (task.targets, task.weights, task.third))
+    three = task.three
+    if not len(three):
+        return [(linear, None) for linear in fit_path(features, y, w)]
+    two = np.setdiff1d(np.arange(len(task.findings)), three)
+    binary = fit_path(features, y[:, two], w[:, two])
+    others = threeclass.fit_path(features, y[:, three], w[:, three], third[:, three].astype(float))
+    path: list[tuple[Linear, Linear | None]] = []
+    for first, (positive, unclear) in zip(binary, others, strict=True):
+        weight, bias = np.empty((len(task.findings), features.shape[1])), np.empty(len(task.findings))
+        for columns, part in ((two, first), (three, positive)):
+            weight[columns], bias[columns] = part.weight, part.bias
+        path.append((Linear(weight, bias, first.penalty), unclear))
+    return path
+
+
+def self_trained(train: np.ndarray, val: np.ndarray, task: Labelled) -> Labelled:
+    """The labels with the cells that are left to another model filled by a probe that ignored them.
+
+    Args:
+        train: features of `task.train`, (n, D).
+        val: of `task.val`.
+        task: labels.
+    """
+    if not task.untold.any():
+        return task
+    console.say(f"  Self-training: a probe without them fills {int(task.untold.sum()):,} uncertain labels.")
+    teacher, _ = best_of(probes(train, task), val, task)
+    return task.filled(teacher.probabilities(train))
+
+
+def best_of(
+    path: list[tuple[Linear, Linear | None]], features: np.ndarray, task: Labelled
+) -> tuple[Linear, Linear | None]:
+    """The regressions with the best macro AUROC on validation; of equals the strongest penalty.
 
     One penalty for all findings: chosen for each, rare ones would follow the noise of a few positives.
     """
-    scores = [validate(task, linear.probabilities(features))["macro_auroc"] for linear in path]
+    scores = [validate(task, linear.probabilities(features))["macro_auroc"] for linear, _ in path]
     if any(score is None for score in scores):
-        near = min(path, key=lambda linear: abs(np.log(linear.penalty / DEFAULT_PENALTY)))
-        console.decided("L2 penalty", near.penalty, "validation has no finding with both classes")
+        near = min(path, key=lambda pair: abs(np.log(pair[0].penalty / DEFAULT_PENALTY)))
+        console.decided("L2 penalty", near[0].penalty, "validation has no finding with both classes")
         return near
     best = int(np.argmax(scores))
-    console.decided("L2 penalty", path[best].penalty, f"best macro AUROC on validation, {scores[best]:.3f}")
+    console.decided("L2 penalty", path[best][0].penalty, f"best macro AUROC on validation, {scores[best]:.3f}")
     return path[best]

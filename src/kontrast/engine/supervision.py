@@ -1,6 +1,6 @@
 """Labels made ready for training: which patients, findings and cells count; and what came out on validation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -9,6 +9,7 @@ from kontrast import console
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen
 from kontrast.config import choose
+from kontrast.data.labels import described, for_scoring, left_open
 from kontrast.data.labels import targets as make_targets
 from kontrast.data.splits import draw_patients
 from kontrast.errors import TrainingError, UsageError
@@ -30,6 +31,10 @@ class Labelled:
         val: rows of the validation split, all of them: choosing is done on it, training never.
         targets: (N, F) float32 in [0, 1], for every row of the Pack; read at `train` and `val` only.
         weights: (N, F) float32, 0 = ignored.
+        third: (N, F) bool, the uncertain cells of `train` that are a class of their own (policy `multiclass`); their
+            weight is 0.
+        untold: (N, F) bool, those that a model trained without them is to fill (policy `selftrained`); their weight
+            is 0 until it has.
         policy: the label policy, printed beside every figure.
         fraction: share of training patients drawn.
         earlier: images whose labels made or chose the encoder before; `fraction` does not count them.
@@ -42,6 +47,8 @@ class Labelled:
     val: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
+    third: np.ndarray
+    untold: np.ndarray
     policy: dict[str, str]
     fraction: float
     earlier: int = 0
@@ -79,6 +86,23 @@ class Labelled:
         for finding, reason in self.dropped.items():
             console.warn(f"{finding} is left out: {reason}.")
 
+    @property
+    def three(self) -> np.ndarray:
+        """The columns of findings that are trained with three classes: (M,) int, empty where no label is uncertain."""
+        return np.flatnonzero(self.third.any(axis=0))
+
+    def filled(self, probabilities: np.ndarray) -> "Labelled":
+        """The same labels with soft targets where a model was to fill them (U-SelfTrained, Irvin et al. 2019).
+
+        Args:
+            probabilities: (len(self.train), F) of the training images, by a model that ignored these cells.
+        """
+        targets, weights = self.targets.copy(), self.weights.copy()
+        cells = self.untold[self.train]
+        targets[self.train] = np.where(cells, probabilities, targets[self.train])
+        weights[self.train] = np.where(cells, 1, weights[self.train])
+        return replace(self, targets=targets, weights=weights, untold=np.zeros_like(self.untold))
+
     def seen(self) -> Seen:
         """What the classifier's weights and choices were made with."""
         return Seen.of(self.pack, self.train, "train") + Seen.of(self.pack, self.val, "val")
@@ -110,6 +134,7 @@ def labelled(
     drawn = draw_patients(pack.table["patient_id"].to_numpy()[train], label_fraction, seed)
     train, val = train[drawn], pack.rows("val")
     targets, weights = _targets(pack, train, val, uncertain, blank, seed)
+    third, untold = (_left_open(pack, train, uncertain, policy) for policy in ("multiclass", "selftrained"))
     kept, dropped = _scorable(targets, weights, train, pack.findings, chosen)
     if not kept:
         raise TrainingError(
@@ -125,7 +150,9 @@ def labelled(
         val=val,
         targets=targets[:, columns],
         weights=weights[:, columns],
-        policy={"uncertain": uncertain, "blank": blank},
+        third=third[:, columns],
+        untold=untold[:, columns],
+        policy={"uncertain": described(uncertain, pack.findings), "blank": blank},
         fraction=label_fraction,
     )
 
@@ -137,9 +164,15 @@ def _targets(
     targets, weights = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     rng = np.random.default_rng([seed, 1])
     # Soft labels are a way to train. Where something is chosen, an uncertain label counts for nothing instead.
-    for rows, policy in ((train, uncertain), (val, uncertain.replace("soft", "ignore"))):
+    for rows, policy in ((train, uncertain), (val, for_scoring(uncertain, pack.findings))):
         targets[rows], weights[rows] = make_targets(pack.labels(rows), pack.findings, policy, blank, rng)
     return targets, weights
+
+
+def _left_open(pack: Pack, train: np.ndarray, uncertain: str, policy: str) -> np.ndarray:
+    cells = np.zeros((len(pack), len(pack.findings)), dtype=bool)
+    cells[train] = left_open(pack.labels(train), pack.findings, uncertain, policy)
+    return cells
 
 
 def _scorable(

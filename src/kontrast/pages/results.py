@@ -4,7 +4,18 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from kontrast.artifacts.evaluation import SCORES
-from kontrast.artifacts.wording import MARK, MORE, SHOWN, calibrated, cases, decimal, differences, means, remarks
+from kontrast.artifacts.wording import (
+    MARK,
+    MORE,
+    SHOWN,
+    calibrated,
+    cases,
+    decimal,
+    differences,
+    means,
+    remarks,
+    trained_with,
+)
 from kontrast.metrics.evaluation import mixed
 from kontrast.pages import figures
 from kontrast.pages.curves import curve_section
@@ -68,6 +79,7 @@ def _table(one: Found, classifiers: Mapping[str, Found]) -> dict[str, Any]:
         "overlap": overlap.get("text") if isinstance(overlap, Mapping) else overlap,
         "note": scores.get("note"),
         "trained": _trained(one, classifiers),
+        "trained_with": trained_with(scores),
         "thresholds": any(entry.get("threshold") is not None for entry in scores["findings"].values()),
     }
 

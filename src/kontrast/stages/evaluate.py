@@ -151,8 +151,9 @@ def _truth(pack: "Pack", rows: "np.ndarray", findings: tuple[str, ...], config: 
             fix="Prepare the Pack from a table with these columns; `--column` renames them.",
         )
     columns = [pack.findings.index(name) for name in findings]
-    y, w = targets(pack.labels(rows)[:, columns], findings, config.uncertain, config.blank)
-    return np.where(w > 0, y, np.nan)
+    # By the Pack's findings: a policy may name one that this Classifier could not learn.
+    y, w = targets(pack.labels(rows), pack.findings, config.uncertain, config.blank)
+    return np.where(w > 0, y, np.nan)[:, columns]
 
 
 def _overlap(seen: "Seen", card: "Card", pack: "Pack", rows: "np.ndarray", config: EvaluateConfig) -> dict[str, Any]:
@@ -239,13 +240,15 @@ def _score(
     config: EvaluateConfig,
 ) -> dict[str, Any]:
     """The table, and in `not_learnt` the findings that the Classifier was to learn and could not, with the reason."""
+    from kontrast.data.labels import only
     from kontrast.engine.scoring import score_rows
 
     scores = score_rows(
         pack.table.iloc[rows], truth, probabilities, card.content["findings"], patients_known=pack.patients_known,
         by=config.by, over_views=config.over_views, prevalence=config.prevalence, method=config.interval,
         thresholds=card.content["thresholds"], split=config.split, replicates=config.replicates, seed=config.seed,
-        label_policy={"uncertain": config.uncertain, "blank": config.blank},
+        label_policy={"uncertain": only(config.uncertain, card.content["findings"]), "blank": config.blank},
     )  # fmt: skip
+    scores |= {"trained_with": card.content["label_policy"]} if "label_policy" in card.content else {}
     absent = (card.content.get("summary") or {}).get("dropped")
     return scores | ({"not_learnt": absent} if absent else {})

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from kontrast.engine.starting import Start
     from kontrast.engine.supervision import Labelled
 
+TEACHER = "teacher"
+"""Folder within the Classifier's, of the Classifier that filled labels for it."""
+
 LEAST_STEPS = 200
 """A tenth of the labels is a tenth of the steps in an epoch; below this many in all, more epochs are run."""
 
@@ -39,7 +42,8 @@ class FinetuneConfig:
     sampler: Literal["uniform", "weighted"] = "uniform"
     """weighted: images with rare findings are drawn more often. It shifts the learnt priors."""
     uncertain: str = "zeros"
-    """What -1 means: zeros, ones, ignore or soft; per finding as `zeros,Edema=ones`."""
+    """What -1 means: zeros, ones, ignore, soft, multiclass (a third class in training) or selftrained (a model that
+    ignores such labels fills them); per finding as `zeros,Edema=ones`; or `chexpert-best`."""
     blank: Literal["negative", "ignore"] = "negative"
     """What a blank label means: the finding is absent, or nothing is known."""
     findings: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
@@ -134,31 +138,60 @@ def finetune(
     if distributed.is_main() and begun.state == "new":
         claim(folder, "classifier", config=begun.asked, parents=begun.parents)
     with locked(folder) if distributed.is_main() else contextlib.nullcontext():
-        classifier = Classifier(begun.encoder, begun.spec, begun.task.findings)
+        begun = _self_trained(begun, encoder, pack, config, folder, allow_changes=allow_changes)
+        model = _model(Classifier(begun.encoder, begun.spec, begun.task.findings), begun.task, config)
         if config.start_head == "probe":
-            _probe_first(classifier, begun.task, begun.device, min(config.batch_size, len(begun.task.train)))
-        result, best = _train(classifier, begun, config, folder, allow_changes=allow_changes)
-        summary = _close(classifier, begun, result, best, config, folder)
+            _probe_first(model, begun.task, begun.device, min(config.batch_size, len(begun.task.train)))
+        result, best = _train(model, begun, config, folder, allow_changes=allow_changes)
+        summary = _close(model.classifier, begun, result, best, config, folder)
     distributed.barrier()
     return Outcome("finetune", Path(out), "done", summary)
 
 
-def _probe_first(classifier: "Classifier", task: "Labelled", device: "torch.device", batch_size: int) -> None:
+def _self_trained(
+    begun: "Start", encoder: Path, pack: Path, config: FinetuneConfig, folder: Path, *, allow_changes: bool
+) -> "Start":
+    """What to train on, with the labels that are left to another model filled by it (U-SelfTrained).
+
+    The other is trained by this very command with these labels ignored, and stays in `teacher`: an artifact like any
+    other, which resumes and is done like any other.
+    """
+    from dataclasses import replace
+
+    from kontrast.artifacts.classifier import load_classifier
+    from kontrast.data.labels import untaught
+    from kontrast.engine.features import predict
+
+    task = begun.task
+    if not task.untold.any():
+        return begun
+    console.say(f"Self-training: a model without them fills {int(task.untold.sum()):,} uncertain labels.")
+    without = replace(config, uncertain=untaught(config.uncertain, task.pack.findings), findings=task.findings)
+    made = finetune(encoder, pack, out=folder / TEACHER, config=without, allow_changes=allow_changes)
+    teacher, _, _ = load_classifier(made)
+    columns = [teacher.findings.index(name) for name in task.findings]
+    filled = predict(teacher, task.pack, task.train, begun.device, raw=True)[:, columns]
+    return replace(begun, task=task.filled(filled))
+
+
+def _probe_first(model: "Supervised", task: "Labelled", device: "torch.device", batch_size: int) -> None:
     from kontrast.engine.features import embed
     from kontrast.engine.finetuning import settle_statistics, start_head
-    from kontrast.engine.linear import fit_path
-    from kontrast.engine.probing import best_of
+    from kontrast.engine.probing import best_of, probes
 
+    classifier = model.classifier
     settle_statistics(classifier, task, device, batch_size)
     train, val = (
         embed(classifier.encoder, classifier.spec, task.pack, rows, device) for rows in (task.train, task.val)
     )
-    head = best_of(fit_path(train, task.targets[task.train], task.weights[task.train]), val, task)
-    start_head(classifier, head.weight, head.bias)
+    head, unclear = best_of(probes(train, task), val, task)
+    start_head(classifier.head, head.weight, head.bias)
+    if model.unclear is not None and unclear is not None:
+        start_head(model.unclear, unclear.weight, unclear.bias)
 
 
 def _train(
-    classifier: "Classifier", begun: "Start", config: FinetuneConfig, folder: Path, *, allow_changes: bool
+    model: "Supervised", begun: "Start", config: FinetuneConfig, folder: Path, *, allow_changes: bool
 ) -> "tuple[FitResult, BestOnValidation]":
     from kontrast.artifacts.card import claim
     from kontrast.artifacts.seen import keep_seen
@@ -172,7 +205,7 @@ def _train(
         keep_seen(folder, begun.seen)
         claim(folder, "classifier", config=begun.asked, parents=begun.parents, allow_changes=allow_changes)
 
-    spec, task, device = classifier.spec, begun.task, begun.device
+    spec, task, device = begun.spec, begun.task, begun.device
     drawing = None
     if config.sampler == "weighted":
         drawing = balanced_sampling_weights(task.targets[task.train], task.weights[task.train])
@@ -189,11 +222,11 @@ def _train(
         schedule=config.schedule, warmup=steps / 20, clip=config.clip, precision=config.precision,
     )  # fmt: skip
     result = fit(
-        _model(classifier, task, config), batches, loop, out=folder, device=device, hooks=[best], title="finetune",
+        model, batches, loop, out=folder, device=device, hooks=[best], title="finetune",
         settings=described(begun.asked, begun.parents, encoder=spec.name, findings=list(task.findings)),
         allow_changes=allow_changes, settled=take,
     )  # fmt: skip
-    restore_best(classifier, best)
+    restore_best(model.classifier, best)
     return result, best
 
 
@@ -209,6 +242,7 @@ def _model(classifier: "Classifier", task: "Labelled", config: FinetuneConfig) -
     return Supervised(
         classifier, task, loss, FINETUNE[config.recipe].at(classifier.spec.size),
         balance=config.pos_weight == "balanced", head_lr_scale=config.head_lr_scale,
+        gamma=config.focal_gamma if config.loss == "focal" else 0.0,
     )  # fmt: skip
 
 

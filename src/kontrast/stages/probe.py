@@ -18,7 +18,8 @@ class ProbeConfig:
     label_fraction: float = 1.0
     """Share of the training patients whose labels are used, in (0, 1]; smaller shares lie within larger ones."""
     uncertain: str = "zeros"
-    """What -1 means: zeros, ones, ignore or soft; per finding as `zeros,Edema=ones`."""
+    """What -1 means: zeros, ones, ignore, soft, multiclass (a third class in training) or selftrained (a probe that
+    ignores such labels fills them); per finding as `zeros,Edema=ones`; or `chexpert-best`."""
     blank: Literal["negative", "ignore"] = "negative"
     """What a blank label means: the finding is absent, or nothing is known."""
     findings: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()

@@ -219,6 +219,8 @@ def _weights_exist(arm: "Arm", plan: "Study") -> None:
 def run_cell(plan: "Study", cell: "Cell", pack: Path, encoder: str, out: Path) -> None:
     """Train one Classifier and score it on the test split; both resume, or are done."""
     import kontrast
+    from kontrast.artifacts.card import read_card
+    from kontrast.data.labels import for_scoring
 
     train = getattr(kontrast, cell.protocol)
     options: dict[str, Any] = {"uncertain": plan.uncertain, "blank": plan.blank, "findings": plan.findings}
@@ -229,8 +231,8 @@ def run_cell(plan: "Study", cell: "Cell", pack: Path, encoder: str, out: Path) -
     classifier = train(
         encoder, pack, out=out / "classifiers" / cell.name, label_fraction=cell.fraction, seed=cell.seed, **options
     )
-    # Uncertain labels cannot be scored softly: they count for nothing there, and the figure says so.
-    policy = plan.uncertain.replace("soft", "ignore")
+    # Scores need targets that are not drawn or learnt: such labels count for nothing there, and the figure says so.
+    policy = for_scoring(plan.uncertain, read_card(pack).content["findings"])
     kontrast.evaluate(
         classifier, pack, out=out / "evaluations" / cell.name, uncertain=policy, blank=plan.blank,
         replicates=plan.replicates,
