@@ -174,5 +174,5 @@ def test_a_flipped_bit_is_seen(made, tmp_path):
 
 def test_seen_is_a_plain_table(made, pack):
     table = pd.read_csv(made[0] / "seen.csv", dtype=str)
-    assert list(table.columns) == ["key_id", "patient_id", "sha256", "role"]
+    assert list(table.columns) == ["key_id", "patient_id", "sha256", "role", "look"]
     assert set(table["patient_id"]) <= set(pack.table["patient_id"])

@@ -76,7 +76,7 @@ def test_adding_keeps_roles_and_drops_repeats(pack):
 def test_saving_and_loading(pack, tmp_path):
     seen = Seen.of(pack, pack.rows("train"), "train")
     seen.save(tmp_path)
-    assert (tmp_path / "seen.csv").read_text().startswith("key_id,patient_id,sha256,role\n")
+    assert (tmp_path / "seen.csv").read_text().startswith("key_id,patient_id,sha256,role,look\n")
     assert Seen.load(tmp_path).table.equals(seen.table)
     Seen.nothing().save(tmp_path)
     assert len(Seen.load(tmp_path)) == 0
@@ -92,3 +92,22 @@ def test_a_damaged_file_is_refused(tmp_path, content):
         (tmp_path / "seen.csv").write_bytes(content)
     with pytest.raises(ArtifactError, match=r"seen\.csv is (missing|damaged)"):
         Seen.load(tmp_path)
+
+
+def test_a_copy_under_another_checksum_is_found_by_its_look(pack, tmp_path):
+    seen = Seen.of(pack, pack.rows("train"), "pretrain")
+    rows = pack.rows("train")[:5]
+    converted = with_table(pack, sha256="0" * 64, patient_id=[f"other{i}" for i in range(len(pack))])
+    overlap = seen.overlap(converted, rows)
+    assert (overlap.patients, overlap.images, overlap.near) == (0, 0, 5) and overlap.shared
+    assert "5 other images nearly the same as one of it" in overlap.text
+    assert not seen.overlap(converted, pack.rows("test")).shared
+    assert seen.overlap(pack, rows).near == 0, "those found by checksum are not counted again"
+
+
+def test_what_an_older_version_saw_has_no_look_and_is_unknown(pack, tmp_path):
+    seen = Seen.of(pack, pack.rows("train"), "train")
+    (tmp_path / "seen.csv").write_text(seen.table.drop(columns="look").to_csv(index=False))
+    overlap = Seen.load(tmp_path).overlap(pack, pack.rows("test"))
+    assert overlap.near is None and "nearly the same images are among it is unknown" in overlap.text
+    assert not overlap.shared

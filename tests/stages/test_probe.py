@@ -6,12 +6,13 @@ import pytest
 
 import kontrast
 from helpers import make_pack
-from kontrast.artifacts.card import sha256_file
+from kontrast.artifacts.card import claim, sha256_file
 from kontrast.artifacts.classifier import load_classifier
-from kontrast.artifacts.encoder import load_encoder
+from kontrast.artifacts.encoder import load_encoder, save_encoder
 from kontrast.artifacts.pack import Pack
+from kontrast.artifacts.seen import Seen
 from kontrast.engine.features import embed, predict
-from kontrast.errors import OutputError, TrainingError, UsageError
+from kontrast.errors import LeakageError, OutputError, TrainingError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,31 @@ def test_again_it_is_done_and_with_other_settings_refused(pack, tmp_path) -> Non
     assert kontrast.probe("random", pack, out=tmp_path / "c", encoder="resnet18").status == "already done"
     with pytest.raises(OutputError, match="seed was 0, is 1"):
         kontrast.probe("random", pack, out=tmp_path / "c", encoder="resnet18", seed=1)
+
+
+@pytest.mark.parametrize(("split", "kept"), [("test", "test"), ("val", "val")])
+def test_weights_that_met_a_held_out_split_are_refused_unless_allowed_and_marked(pack, tmp_path, split, kept) -> None:
+    data = Pack.open(pack)
+    encoder, spec, _ = load_encoder("random", encoder="resnet18", pack=data)
+    met = Seen.of(data, data.rows("train"), "pretrain") + Seen.of(data, data.rows(split), "pretrain")
+    claim(tmp_path / "e", "encoder", config={})
+    save_encoder(tmp_path / "e", encoder, spec, config={}, seen=met)
+    with pytest.raises(LeakageError, match=f"The {kept} split of this Pack is not held out"):
+        kontrast.probe(tmp_path / "e", pack, out=tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+    made = kontrast.probe(tmp_path / "e", pack, out=tmp_path / "c", allow_overlap=True)
+    asked = {"allow_overlap": True, "replicates": 20}
+    scores = json.loads((kontrast.evaluate(made, pack, out=tmp_path / "s", **asked).out / "scores.json").read_text())
+    assert f"{kept} is not held out" in scores["note"]
+
+
+def test_labels_of_val_may_have_chosen_the_weights_before(pack, tmp_path) -> None:
+    data = Pack.open(pack)
+    encoder, spec, _ = load_encoder("random", encoder="resnet18", pack=data)
+    claim(tmp_path / "e", "encoder", config={})
+    save_encoder(tmp_path / "e", encoder, spec, config={}, seen=Seen.of(data, data.rows("val"), "val"))
+    made = kontrast.probe(tmp_path / "e", pack, out=tmp_path / "c")
+    assert made.summary["earlier_labels"] == len(data.rows("val"))
 
 
 def test_validation_says_how_many_images_it_rests_on(tmp_path, capsys) -> None:

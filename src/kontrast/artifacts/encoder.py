@@ -27,7 +27,7 @@ WEIGHTS = "encoder.safetensors"
 WORDS = ("random", "imagenet")
 DEFAULT_SIZE = 224
 
-SEEN_UNKNOWN = Seen(pd.DataFrame([["", "", "", "pretrain"]], columns=COLUMNS))
+SEEN_UNKNOWN = Seen(pd.DataFrame([["", "", "", "pretrain", ""]], columns=COLUMNS))
 """Of weights from a bare file: they have met somebody, under no key, so an overlap is unknown and never none."""
 
 

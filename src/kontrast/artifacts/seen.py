@@ -1,8 +1,9 @@
 """Which patients and images a set of weights was made with, so that a test on them can be called what it is.
 
-Travels beside the weights as `seen.csv`: one row per image, with `key_id, patient_id, sha256, role`. Patients compare
-only under the same key; images compare by the SHA-256 of their files under any key, but a file that was converted or
-resized before it came here has another one. So "none found" is never more than that.
+Travels beside the weights as `seen.csv`: one row per image, with `key_id, patient_id, sha256, role, look`. Patients
+compare only under the same key; images compare by the SHA-256 of their files under any key, and where a file was
+converted or resized before it came here, by its fingerprint (`data.likeness`). One that was cropped or mirrored is not
+found, so "none found" is never more than that.
 """
 
 from dataclasses import dataclass
@@ -14,12 +15,23 @@ import pandas as pd
 
 from kontrast.artifacts.disk import atomic
 from kontrast.artifacts.pack import Pack
+from kontrast.data.likeness import NEAR, fingerprints, nearest
 from kontrast.errors import ArtifactError
 from kontrast.types import PathLike
 
 SEEN = "seen.csv"
-COLUMNS = ["key_id", "patient_id", "sha256", "role"]
+LOOK = "look"
+COLUMNS = ["key_id", "patient_id", "sha256", "role", LOOK]
 Role = Literal["pretrain", "train", "val"]
+
+AT_A_TIME = 1024
+"""Images in memory while fingerprints are taken."""
+
+
+def looks(pack: Pack, rows: np.ndarray) -> np.ndarray:
+    """Fingerprints of a Pack's images: (n, 32) uint8, see `data.likeness`."""
+    parts = [fingerprints(pack.images(rows[i : i + AT_A_TIME])) for i in range(0, len(rows), AT_A_TIME)]
+    return np.concatenate([np.empty((0, 32), np.uint8), *parts])
 
 
 @dataclass(frozen=True)
@@ -30,12 +42,20 @@ class Overlap:
         patients: how many of the rows' patients are among them; None when none was found but not all could be
             compared (another key, or patients unknown): the overlap is unknown, not none.
         images: how many of the rows' images are among them, by checksum.
-        text: both in a sentence, with what could not be compared.
+        near: how many others are near-copies of images among them; None where none was found but not all that were
+            seen have a fingerprint (weights of an older version).
+        text: all in a sentence, with what could not be compared.
     """
 
     patients: int | None
     images: int
+    near: int | None
     text: str
+
+    @property
+    def shared(self) -> bool:
+        """Whether anything is known to be shared."""
+        return bool(self.patients or self.images or self.near)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +63,8 @@ class Seen:
     """The images that weights were made with.
 
     Attributes:
-        table: `key_id, patient_id ("" where unknown), sha256 (first 16 hexadecimal digits), role`, all str.
+        table: `key_id, patient_id ("" where unknown), sha256 (first 16 hexadecimal digits), role, look (fingerprint, 64
+            hexadecimal digits; "" where unknown)`, all str.
     """
 
     table: pd.DataFrame
@@ -56,7 +77,8 @@ class Seen:
     @classmethod
     def of(cls, pack: Pack, rows: np.ndarray, role: Role) -> "Seen":
         """The images `rows` of a Pack, in the role that they played."""
-        part = pack.table.iloc[np.asarray(rows, dtype=np.int64)]
+        rows = np.asarray(rows, dtype=np.int64)
+        part = pack.table.iloc[rows]
         return cls(
             pd.DataFrame(
                 {
@@ -65,6 +87,7 @@ class Seen:
                     "patient_id": part["patient_id"].to_numpy() if pack.patients_known else "",
                     "sha256": part["sha256"].str[:16].to_numpy(),
                     "role": role,
+                    LOOK: [one.tobytes().hex() for one in looks(pack, rows)],
                 },
                 columns=COLUMNS,
             )
@@ -100,6 +123,8 @@ class Seen:
             raise ArtifactError(f"{path} is missing.", fix="Restore it, or make the artifact again.") from None
         except ValueError:
             table = pd.DataFrame()
+        if list(table.columns) == COLUMNS[:-1]:  # of version 0.1.0, which took no fingerprints
+            table[LOOK] = ""
         if list(table.columns) != COLUMNS:
             raise ArtifactError(
                 f"{path} is damaged: expected the columns {', '.join(COLUMNS)}.",
@@ -107,17 +132,32 @@ class Seen:
             )
         return cls(table)
 
+    def of_roles(self, *roles: Role) -> "Seen":
+        """Those of these roles alone."""
+        return Seen(self.table[self.table["role"].isin(roles)].reset_index(drop=True))
+
     def overlap(self, pack: Pack, rows: np.ndarray) -> Overlap:
         """Compare some rows of a Pack with what was seen."""
-        part = pack.table.iloc[np.asarray(rows, dtype=np.int64)]
-        images = int(part["sha256"].str[:16].isin(set(self.table["sha256"])).sum())
+        rows = np.asarray(rows, dtype=np.int64)
+        part = pack.table.iloc[rows]
+        same = part["sha256"].str[:16].isin(set(self.table["sha256"])).to_numpy()
         comparable = (self.table["key_id"] == pack.key_id) & (self.table["patient_id"] != "")
         found = 0
         if pack.patients_known:
             known = set(self.table.loc[comparable, "patient_id"])
             found = len(known & set(part["patient_id"]))
         why = self._unknown_because(pack) if len(part) else ""
-        return Overlap(None if why and not found else found, images, _sentence(found, images, why, bool(len(self))))
+        patients, near = None if why and not found else found, self._near(pack, rows[~same])
+        return Overlap(patients, int(same.sum()), near, _sentence(found, int(same.sum()), near, why, bool(len(self))))
+
+    def _near(self, pack: Pack, rows: np.ndarray) -> int | None:
+        """How many of the rows are near-copies of what was seen, None if none is but some have no fingerprint."""
+        if not len(rows) or not len(self):
+            return 0
+        told = self.table.loc[self.table[LOOK] != "", LOOK].drop_duplicates()
+        prints = np.frombuffer(bytes.fromhex("".join(told)), np.uint8).reshape(-1, 32)
+        found = int((nearest(looks(pack, rows), prints) <= NEAR).sum()) if len(told) else 0
+        return found if found or (self.table[LOOK] != "").all() else None
 
     def _unknown_because(self, pack: Pack) -> str:
         """Why some patients cannot be compared, or "" when all can."""
@@ -142,12 +182,15 @@ def keep_seen(folder: PathLike, seen: Seen) -> None:
     (before + seen).save(folder)
 
 
-def _sentence(found: int, images: int, why: str, any_seen: bool) -> str:
+def _sentence(found: int, images: int, near: int | None, why: str, any_seen: bool) -> str:
     if not any_seen:
         return "the weights were made without any Pack's images"
     count = f"{images:,} image{'' if images == 1 else 's'}"
+    copies = "; whether nearly the same images are among it is unknown" if near is None else ""
+    if near:
+        copies = f"; {near:,} other image{'' if near == 1 else 's'} nearly the same as one of it"
     patients = f"{found:,} patient{'' if found == 1 else 's'}"
     if why and not found:
-        return f"overlap of patients with the training data is unknown ({why}); {count} shared by checksum"
+        return f"overlap of patients with the training data is unknown ({why}); {count} shared by checksum{copies}"
     least = "at least " if why else ""
-    return f"{least}{patients} and {count} shared with the training data" + (f" ({why})" if why else "")
+    return f"{least}{patients} and {count} shared with the training data" + (f" ({why})" if why else "") + copies

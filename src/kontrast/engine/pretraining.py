@@ -163,7 +163,7 @@ def _warn_of_leaks(found: Sequence[tuple[Pack, np.ndarray]]) -> None:
                 continue
             kept = np.concatenate([other.rows("val"), other.rows("test")])
             overlap = trained.overlap(other, kept)
-            if overlap.patients or overlap.images:
+            if overlap.shared:
                 console.warn(
                     f"training images of {pack.path} and held-out images of {other.path}: {overlap.text}. "
                     "Scores on those will be too good; `kontrast audit` shows which."

@@ -16,6 +16,7 @@ from kontrast.config import to_dict
 from kontrast.engine.checkpoint import remove_checkpoints
 from kontrast.engine.precision import resolve_device
 from kontrast.engine.supervision import Labelled, labelled
+from kontrast.errors import LeakageError
 from kontrast.nn.encoders import Encoder, EncoderSpec
 from kontrast.types import Outcome, PathLike
 
@@ -33,6 +34,8 @@ class Start:
         asked: the resolved configuration, for the claim and the card.
         parents: the artifacts it is made from.
         state: of the claim, `new`, `resume` or `changed`.
+        note: what was allowed though the split meant to choose or test shares patients or images with what trains;
+            empty where nothing was found. It follows the Classifier to every figure.
     """
 
     task: Labelled
@@ -43,6 +46,11 @@ class Start:
     asked: dict[str, Any]
     parents: list[Parent]
     state: str
+    note: str
+
+    def marks(self) -> dict[str, str]:
+        """For the card."""
+        return {"overlap_note": self.note} if self.note else {}
 
 
 def start(
@@ -54,6 +62,7 @@ def start(
     *,
     dry_run: bool,
     allow_changes: bool | None = None,
+    allow_overlap: bool = False,
 ) -> Start | Outcome:
     """Open Pack and encoder, draw the labels and say them; or the outcome, when done already or only planned.
 
@@ -65,8 +74,10 @@ def start(
         config: with `encoder`, `size`, `seed`, `device` and what `labelled` takes.
         dry_run: end with what was found.
         allow_changes: as `claim` takes it.
+        allow_overlap: train although held-out splits share patients or images with what trains.
 
     Raises:
+        LeakageError: they do, and it was not allowed.
         UsageError, ArtifactError: an input that is missing, damaged or does not fit.
         TrainingError: no finding has both classes among the labels drawn.
         OutputError: `out` holds something else.
@@ -90,6 +101,38 @@ def start(
     )  # fmt: skip
     task = replace(task, earlier=int((seen.table["role"] != "pretrain").sum()))
     task.describe()
+    mine = task.seen()
+    note = _held_out(seen, mine, data, allow=allow_overlap)
     if dry_run:
         return Outcome(verb, Path(out), "planned", task.counts() | {"encoder": spec.name, "size": spec.size})
-    return Start(task, network, spec, seen + task.seen(), device, asked, parents, look.state)
+    return Start(task, network, spec, seen + mine, device, asked, parents, look.state, note)
+
+
+def _held_out(before: Seen, mine: Seen, pack: Pack, *, allow: bool) -> str:
+    """Refuse to train where `val` or `test` is held out in name only, or say what is shared.
+
+    `test` must be new to the weights, to what chose them and to this training; `val` to what trained them (labels of
+    `val` may have chosen an encoder already, which is said as `earlier`).
+
+    Raises:
+        LeakageError: patients, images or near-copies are shared, and that was not allowed.
+    """
+    trained = before.of_roles("pretrain", "train") + mine.of_roles("train")
+    notes = []
+    for split, met in (("test", trained + before.of_roles("val")), ("val", trained)):
+        rows = pack.rows(split)
+        if not len(rows):
+            continue
+        found = met.overlap(pack, rows)
+        if found.shared and not allow:
+            raise LeakageError(
+                f"The {split} split of this Pack is not held out: {found.text}.",
+                fix="Use weights that have not met it (`kontrast audit` shows what is shared), or prepare the Pack "
+                "with other splits; --allow-overlap trains all the same, and marks every figure.",
+            )
+        if found.shared:
+            notes.append(f"{split} is not held out: {found.text}")
+            console.warn(f"{notes[-1]}.")
+        elif found.patients is None:
+            console.warn(f"whether the weights have met patients of {split} is unknown, which is not the same as no.")
+    return "; ".join(notes)

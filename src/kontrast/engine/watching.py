@@ -66,7 +66,7 @@ def watch_task(pack: Pack, seen: Seen, seed: int) -> tuple[Labelled, str]:
     task = labelled(pack, label_fraction=1.0, uncertain="zeros", blank="negative", findings=(), seed=seed)
     task = replace(task, train=_some(pack, task.train, seed), val=_some(pack, task.val, seed))
     found = seen.overlap(pack, task.val)
-    if found.patients or found.images:
+    if found.shared:
         raise LeakageError(
             f"--watch {pack.path} can't be scored on its val split: {found.text}.",
             fix="Watch with a Pack whose val patients pretraining does not meet; `kontrast audit` shows which it does.",

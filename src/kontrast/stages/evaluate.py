@@ -166,8 +166,7 @@ def _overlap(seen: "Seen", card: "Card", pack: "Pack", rows: "np.ndarray", confi
 
     found = seen.overlap(pack, rows)
     own = bool(hashes_of(pack.path) & {p.sha256 for p in card.parents}) and config.split != "test"
-    shared = bool(found.patients or found.images)
-    if shared and not own and not config.allow_overlap:
+    if found.shared and not own and not config.allow_overlap:
         raise LeakageError(
             f"The split {config.split!r} is no test of this Classifier: {found.text}.",
             fix="Score patients that training has not met; --allow-overlap scores these and marks every figure.",
@@ -177,15 +176,19 @@ def _overlap(seen: "Seen", card: "Card", pack: "Pack", rows: "np.ndarray", confi
         notes.append("val chose the thresholds, calibration and settings of this Classifier: these figures flatter")
     if config.split == "train":
         notes.append("train made the weights of this Classifier: these figures flatter")
-    if shared:
+    if found.shared:
         notes.append(f"not independent of training: {found.text}")
     earlier = (card.content.get("summary") or {}).get("earlier_labels")
+    if card.content.get("overlap_note"):
+        notes.append(card.content["overlap_note"])
     if earlier:
         notes.append(f"the labels of {earlier:,} images made or chose the encoder, beside those of the label fraction")
     if not pack.patients_known:
         notes.append("this Pack names no patients: each image counts as its own, and intervals are too narrow")
     patients = "unknown" if found.patients is None else found.patients
-    marks: dict[str, Any] = {"overlap": {"patients": patients, "images": found.images, "text": found.text}}
+    near = "unknown" if found.near is None else found.near
+    overlap = {"patients": patients, "images": found.images, "near_copies": near, "text": found.text}
+    marks: dict[str, Any] = {"overlap": overlap}
     return marks | ({"note": "; ".join(notes)} if notes else {})
 
 

@@ -105,6 +105,7 @@ def finetune(
     config: Annotated[FinetuneConfig, Parameter(name="*")] = FinetuneConfig(),
     dry_run: bool = False,
     allow_changes: bool = False,
+    allow_overlap: bool = False,
 ) -> Outcome:
     """Train encoder and classifier together on labelled images.
 
@@ -119,8 +120,10 @@ def finetune(
         config: how to train.
         dry_run: say what would be done, write nothing.
         allow_changes: go on with an unfinished run although settings or the Pack are others now; the card keeps which.
+        allow_overlap: train though val or test share patients or images with what trains; every figure is marked.
 
     Raises:
+        LeakageError: they do, and it was not allowed.
         TrainingError: no finding has both classes among the labels used, or the loss is not finite.
     """
     import contextlib
@@ -131,14 +134,15 @@ def finetune(
     from kontrast.artifacts.lock import locked
     from kontrast.engine.starting import Start, start
 
-    begun = start("finetune", encoder, pack, out, config, dry_run=dry_run, allow_changes=allow_changes)
+    allowed = {"allow_changes": allow_changes, "allow_overlap": allow_overlap}
+    begun = start("finetune", encoder, pack, out, config, dry_run=dry_run, **allowed)
     if not isinstance(begun, Start):
         return begun
     folder = Path(out)
     if distributed.is_main() and begun.state == "new":
         claim(folder, "classifier", config=begun.asked, parents=begun.parents)
     with locked(folder) if distributed.is_main() else contextlib.nullcontext():
-        begun = _self_trained(begun, encoder, pack, config, folder, allow_changes=allow_changes)
+        begun = _self_trained(begun, encoder, pack, config, folder, allowed)
         model = _model(Classifier(begun.encoder, begun.spec, begun.task.findings), begun.task, config)
         if config.start_head == "probe":
             _probe_first(model, begun.task, begun.device, min(config.batch_size, len(begun.task.train)))
@@ -149,7 +153,7 @@ def finetune(
 
 
 def _self_trained(
-    begun: "Start", encoder: Path, pack: Path, config: FinetuneConfig, folder: Path, *, allow_changes: bool
+    begun: "Start", encoder: Path, pack: Path, config: FinetuneConfig, folder: Path, allowed: dict[str, bool]
 ) -> "Start":
     """What to train on, with the labels that are left to another model filled by it (U-SelfTrained).
 
@@ -167,7 +171,7 @@ def _self_trained(
         return begun
     console.say(f"Self-training: a model without them fills {int(task.untold.sum()):,} uncertain labels.")
     without = replace(config, uncertain=untaught(config.uncertain, task.pack.findings), findings=task.findings)
-    made = finetune(encoder, pack, out=folder / TEACHER, config=without, allow_changes=allow_changes)
+    made = finetune(encoder, pack, out=folder / TEACHER, config=without, **allowed)
     teacher, _, _ = load_classifier(made)
     columns = [teacher.findings.index(name) for name in task.findings]
     filled = predict(teacher, task.pack, task.train, begun.device, raw=True)[:, columns]
@@ -277,6 +281,7 @@ def _close(
     if distributed.is_main():
         say_validation(scores, {})
         content = {"summary": summary, "protocol": "finetune", "label_policy": task.policy, **result.provenance()}
+        content |= begun.marks()
         save_classifier(
             folder, classifier, **frozen(task, probabilities, config.threshold_rule, config.calibrate),
             config=begun.asked, parents=begun.parents, content=content, seen=Seen.load(folder),

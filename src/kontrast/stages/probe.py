@@ -57,6 +57,7 @@ def probe(
     out: Path,
     config: Annotated[ProbeConfig, Parameter(name="*")] = ProbeConfig(),
     dry_run: bool = False,
+    allow_overlap: bool = False,
 ) -> Outcome:
     """Train a linear classifier on frozen features (kNN beside it).
 
@@ -69,8 +70,10 @@ def probe(
         out: folder for the Classifier.
         config: how to train.
         dry_run: say what would be done, write nothing.
+        allow_overlap: train though val or test share patients or images with what trains; every figure is marked.
 
     Raises:
+        LeakageError: they do, and it was not allowed.
         TrainingError: no finding has both classes among the labels used.
     """
     from kontrast.artifacts.card import claim
@@ -80,7 +83,7 @@ def probe(
     from kontrast.engine.starting import Start, start
     from kontrast.engine.supervision import say_validation
 
-    begun = start("probe", encoder, pack, out, config, dry_run=dry_run)
+    begun = start("probe", encoder, pack, out, config, dry_run=dry_run, allow_overlap=allow_overlap)
     if not isinstance(begun, Start):
         return begun
     folder = claim(out, "classifier", config=begun.asked, parents=begun.parents).folder
@@ -92,6 +95,7 @@ def probe(
         say_validation(fitted.summary["val"], {"kNN": fitted.summary["val_knn"]})
         summary = begun.task.counts() | fitted.summary
         content = {"summary": summary, "protocol": "probe", "label_policy": begun.task.policy}
+        content |= begun.marks()
         save_classifier(
             folder, fitted.classifier, **fitted.frozen, config=begun.asked, parents=begun.parents,
             content=content, seen=begun.seen,
