@@ -3,7 +3,8 @@
 A perceptual hash (after Zauner 2010, "Implementation and benchmarking of perceptual image hash functions"): the signs
 of an image's low frequencies about their median. Saving again, another size, contrast or brightness change few of them.
 More frequencies than the usual 8 × 8 are kept, since radiographs of one view are much alike: how far apart copies and
-different patients lie is measured in `benchmarks/near_duplicates.py`.
+different patients lie is measured in `benchmarks/fingerprints.py`. A fingerprint decides alone, because weights carry
+those of the images that they have met, not the images (`data.similar` compares pictures that are both at hand).
 """
 
 import cv2
@@ -16,7 +17,7 @@ BITS = KEPT * KEPT
 
 NEAR = 30
 """Fingerprints that differ in at most so many of their 256 bits are taken to be of one picture. Among 11.2 million
-pairs of radiographs of different patients the nearest differed in 42 (`benchmarks/results/near_duplicates.json`)."""
+pairs of radiographs of different patients the nearest differed in 42 (`benchmarks/results/fingerprints.json`)."""
 
 FLAT = 1.0
 """Images whose grey values (0 to 255) vary by less show nothing, and have no fingerprint."""
