@@ -10,6 +10,7 @@ import kontrast
 from helpers import make_pack
 from kontrast.artifacts.card import write_card
 from kontrast.errors import ArtifactError
+from kontrast.pages import audit as audit_page
 from kontrast.pages import sections
 from pages.conftest import add_encoder, add_evaluation, found
 
@@ -114,7 +115,7 @@ def test_an_audit_says_what_is_shared_and_what_is_unknown(tmp_path):
     same = make_pack(tmp_path / "a", n=60, size=16)
     other = make_pack(tmp_path / "b", n=60, size=16, seed=1, patients_known=False)
     kontrast.audit(same, other, out=tmp_path / "audit", replicates=20)
-    section = sections.audit_section(found(tmp_path / "audit"))
+    section = audit_page.audit_section(found(tmp_path / "audit"))
     audit = json.loads((tmp_path / "audit" / "audit.json").read_text())
     assert len(section["shared"]) == 6 + 9
     within = {row["where"]: row for row in section["shared"]}
@@ -128,7 +129,7 @@ def test_an_audit_says_what_is_shared_and_what_is_unknown(tmp_path):
 def test_subgroups_and_those_too_small():
     scored = {"rows": 80, "macro": {"auroc": {"value": 0.7, "low": 0.6, "high": 0.8}}}
     small = {"rows": 3, "reason": "fewer than 50 images: not scored"}
-    rows, left_out = sections._subgroups("", {"sex": {"F": scored, "M": small}, "view": {"AP": small}})
+    rows, left_out = audit_page._subgroups("", {"sex": {"F": scored, "M": small}, "view": {"AP": small}})
     assert rows == [{"group": "sex: F", "n": 80, "auroc": {"text": ".700", "range": "[.600, .800]"}}]
     assert left_out == {"fewer than 50 images: not scored": ["sex: M (3)", "view: AP (3)"]}
 

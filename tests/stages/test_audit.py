@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from kontrast.artifacts.classifier import Classifier, save_classifier
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen
 from kontrast.data.identity import Key
+from kontrast.engine.auditing import Audited, between
 from kontrast.errors import UsageError
 from kontrast.nn.encoders import EncoderSpec, build_encoder
 
+UNITS = ("patients", "studies", "images", "near_copies")
 QUICK = {"replicates": 20, "device": "cpu"}
 
 
@@ -29,8 +32,8 @@ def test_a_clean_pack_shares_nothing_and_has_a_floor(pack, tmp_path, capsys) -> 
     out = kontrast.audit(pack, out=tmp_path / "a", **QUICK)
     found = read(out)["packs"]["p"]
     assert [row["splits"] for row in found["between_splits"]] == [["train", "val"], ["train", "test"], ["val", "test"]]
-    assert all(row[unit] == 0 for row in found["between_splits"] for unit in ("patients", "studies", "images"))
-    assert out.summary["shared"] == {"patients": 0, "studies": 0, "images": 0} and not out.summary["unknown"]
+    assert all(row[unit] == 0 for row in found["between_splits"] for unit in UNITS)
+    assert out.summary["shared"] == dict.fromkeys(UNITS, 0) and not out.summary["unknown"]
     assert 0 <= out.summary["metadata_auroc"]["p"]["view, age, sex"] <= 1
     assert "uncertain = zeros" in capsys.readouterr().out
 
@@ -44,6 +47,17 @@ def test_packs_that_share_are_found(pack, tmp_path, capsys) -> None:
     assert rows["test", "test"]["patients"] == 8 and rows["test", "train"]["patients"] == 0
     assert out.summary["shared"]["patients"] > 0
     assert "too easy" in capsys.readouterr().err
+
+
+def test_copies_under_other_checksums_are_found_between_splits(tmp_path) -> None:
+    data = Pack.open(make_pack(tmp_path / "p", n=40))
+    other = dataclasses.replace(data, table=data.table.assign(sha256=[f"{i:064d}" for i in range(len(data))]))
+    rows = {tuple(row["splits"]): row for row in between(Audited(data), Audited(other))}
+    assert rows["train", "train"]["images"] == 0
+    assert (
+        rows["train", "train"]["near_copies"] == len(data.rows("train")) and rows["train", "test"]["near_copies"] == 0
+    )
+    assert all(row["near_copies"] == 0 for row in between(Audited(data), Audited(data))), "the same files are no copies"
 
 
 def test_other_keys_and_missing_patients_are_unknown(pack, tmp_path, capsys) -> None:
@@ -70,6 +84,10 @@ def test_a_classifier_s_past_and_subgroups(pack, tmp_path) -> None:
     assert found["p"]["overlap"]["train"]["patients"] == 24 and found["p"]["overlap"]["test"]["patients"] == 0
     views = found["big"]["subgroups"]["view"]
     assert set(views) <= {"AP", "PA"}
+    assert {"sex and age", "sex and view", "age and view"} <= set(found["big"]["subgroups"])
+    assert set(found["big"]["rates"]) == set(found["big"]["subgroups"])
+    assert found["big"]["alterations"]["borders cropped"]["n"] == len(Pack.open(big).rows("test"))
+    assert "no masks of lungs" in found["big"]["alterations"]["lungs masked out"]["reason"]
     small = [entry for groups in found["p"]["subgroups"].values() for entry in groups.values()]
     assert all("fewer than 50" in entry["reason"] for entry in small if entry["rows"] < 50)
 

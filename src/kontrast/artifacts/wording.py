@@ -45,7 +45,7 @@ def say_scores(scores: Mapping[str, Any]) -> None:
     )
     console.say(f"Labels: {', '.join(f'{name} = {value}' for name, value in policy.items())}{trained_with(scores)}.")
     console.say(f"Intervals: {how['replicates']:,} bootstrap replicates of {how['resampled']}, seed {how['seed']}.")
-    for text in [*cases(scores), *calibrated(scores), *remarks(scores)]:
+    for text in [*cases(scores), *calibrated(scores), *remarks(scores), *beneath(scores)]:
         console.say(f"  {text}")
     if "against" in scores:
         rows = [[name, *cells.values()] for name, cells in differences(scores["against"]).items()]
@@ -57,6 +57,14 @@ def trained_with(scores: Mapping[str, Any]) -> str:
     policy = scores.get("trained_with") or {}
     other = [f"{name} = {value}" for name, value in policy.items() if value != scores["label_policy"].get(name)]
     return f"; trained with {', '.join(other)}" if other else ""
+
+
+def beneath(scores: Mapping[str, Any]) -> list[str]:
+    """What metadata alone reach on the same cases."""
+    floor = scores.get("floor")
+    if not floor or "reason" in floor:
+        return [f"No floor of metadata: {floor['reason']}."] if floor else []
+    return [f"Metadata alone ({', '.join(floor['columns'])}): macro AUROC {with_ends(floor['macro'])} on these cases."]
 
 
 def calibrated(scores: Mapping[str, Any]) -> list[str]:
@@ -92,7 +100,12 @@ def differences(against: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         name: dict(
             zip(
                 DIFFERENCES,
-                (_text(e["auroc"]), decimal(e["auroc"]["p"]), decimal(e["auroc"].get("p_holm")), _text(e["ap"])),
+                (
+                    with_ends(e["auroc"]),
+                    decimal(e["auroc"]["p"]),
+                    decimal(e["auroc"].get("p_holm")),
+                    with_ends(e["ap"]),
+                ),
                 strict=True,
             )
         )
@@ -109,7 +122,7 @@ def cases(scores: Mapping[str, Any]) -> list[str]:
             "images', it is positive where one of them is; thresholds are those of images."
         ]
     return [
-        f"{name} ({table['rows']:,} images): macro AUROC {_text(table['macro']['auroc'])}, over "
+        f"{name} ({table['rows']:,} images): macro AUROC {with_ends(table['macro']['auroc'])}, over "
         f"{len(table['macro']['auroc']['findings'])} findings."
         for name, table in scores.get("views", {}).items()
     ]
@@ -205,12 +218,12 @@ def decimal(value: float | None) -> str:
 
 
 def _row(name: str, entry: Mapping[str, Any], marked: bool = False) -> list[str]:
-    area = _text(entry["auroc"]) + (MARK if marked and entry["auroc"]["low"] is not None else "")
+    area = with_ends(entry["auroc"]) + (MARK if marked and entry["auroc"]["low"] is not None else "")
     counts = [str(entry.get("n", "")), str(entry.get("positives", ""))]
     return [name, *counts, area, *(decimal(entry[score]["value"]) for score in ("ap", "f1", "kappa"))]
 
 
-def _text(found: Mapping[str, Any]) -> str:
+def with_ends(found: Mapping[str, Any]) -> str:
     """A score with its interval, where it has one: `.874 [.812, .921]`."""
     ends = f" [{decimal(found['low'])}, {decimal(found['high'])}]" if found["low"] is not None else ""
     return decimal(found["value"]) + ends

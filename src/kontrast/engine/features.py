@@ -6,7 +6,7 @@ Nothing here draws at random. Networks run in evaluation mode and, unless asked 
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,9 @@ from kontrast.artifacts.classifier import Classifier
 from kontrast.artifacts.files import write_npy
 from kontrast.artifacts.pack import Pack
 from kontrast.nn.encoders import Encoder, EncoderSpec, normalise
+
+Change = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Images (n, H, W) of a Pack and their rows (n,) → images to look at in their place."""
 
 FEATURES, PART_ROWS = "features.npy", 4096
 """Rows in a part: what an interruption may cost, a few minutes of a ResNet-50 on a CPU."""
@@ -86,13 +89,17 @@ def predict(
     *,
     bf16: bool = False,
     raw: bool = False,
+    change: Change | None = None,
 ) -> np.ndarray:
     """Probabilities of findings, 1 / (1 + exp(−logit)) in double precision, so that ties stay as rare as in the logits.
 
     Args and Returns as `embed`, but (n, F) float64, corrected by the classifier's calibration unless `raw`.
+    `change` alters images before they are predicted.
     """
     width = len(classifier.findings)
-    logits = _run(classifier, classifier.spec, pack, rows, width, torch.device(device), batch_size, bf16, "predictions")
+    logits = _run(
+        classifier, classifier.spec, pack, rows, width, torch.device(device), batch_size, bf16, "predictions", change
+    )
     probabilities = torch.from_numpy(logits).double().sigmoid().numpy()
     return probabilities if raw else classifier.calibrated(probabilities)
 
@@ -119,6 +126,7 @@ def _run(
     batch_size: int,
     bf16: bool,
     title: str,
+    change: Change | None = None,
 ) -> np.ndarray:
     if pack.size != spec.size:
         console.say(f"  Images of {pack.size} px are resized to the encoder's {spec.size} px.")
@@ -131,7 +139,8 @@ def _run(
     ):
         for start in range(0, len(rows), batch_size):
             part = rows[start : start + batch_size]
-            y = network(to_input(pack.images(part), spec, device))
+            images = pack.images(part)
+            y = network(to_input(images if change is None else change(images, part), spec, device))
             out[start : start + len(part)] = y.float().cpu().numpy()
             line.update(len(part))
     return out

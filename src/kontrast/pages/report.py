@@ -7,7 +7,7 @@ from kontrast import __version__
 from kontrast.artifacts.card import CARD, CLAIM, Card, card_hash, read_card
 from kontrast.artifacts.encoder import WORDS
 from kontrast.errors import UsageError
-from kontrast.pages import cohort, drawing, results, sections, study
+from kontrast.pages import audit, cohort, drawing, results, sections, study
 from kontrast.pages.conclusion import conclusion_section
 from kontrast.pages.limits import limits
 from kontrast.pages.provenance import provenance
@@ -107,7 +107,7 @@ def render(found: Sequence[Found], title: str) -> str:
             evaluations, brief, {one.sha: one for one in of["classifier"]}, looks(evaluations), _explained(of)
         ),
         explanations=[explanation_section(one, {c.sha: c.name for c in of["classifier"]}) for one in of["explanation"]],
-        audits=[sections.audit_section(one) for one in of["audit"]],
+        audits=[audit.audit_section(one) for one in of["audit"]],
         limits=limits(of),
         provenance=provenance(found),
         by_group=[drawn for one in of["audit"] for drawn in subgroup_forests(one)],

@@ -8,6 +8,7 @@ from kontrast.artifacts.wording import (
     MARK,
     MORE,
     SHOWN,
+    beneath,
     calibrated,
     cases,
     decimal,
@@ -73,13 +74,14 @@ def _table(one: Found, classifiers: Mapping[str, Found]) -> dict[str, Any]:
         "scores": scores,
         "rows": _score_rows(scores),
         "more": _more(scores),
-        "remarks": [*cases(scores), *calibrated(scores), *remarks(scores)],
+        "remarks": [*cases(scores), *calibrated(scores), *remarks(scores), *beneath(scores)],
         "against": differences(scores["against"]) if "against" in scores else {},
         "reliability": figures.reliability(_reliability(scores)) if scores.get("reliability") else None,
         "overlap": overlap.get("text") if isinstance(overlap, Mapping) else overlap,
         "note": scores.get("note"),
         "trained": _trained(one, classifiers),
         "trained_with": trained_with(scores),
+        "floor": "findings" in scores.get("floor", {}),
         "thresholds": any(entry.get("threshold") is not None for entry in scores["findings"].values()),
     }
 
@@ -88,6 +90,8 @@ def _score_rows(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The findings, then the means, each with its scores and their intervals."""
     replicates = (scores.get("interval") or {}).get("replicates", 0)
     entries = [(name, entry, False) for name, entry in scores["findings"].items()]
+    floor = scores.get("floor", {})
+    under = floor.get("findings", {}) | {next(iter(means(scores)), ""): floor.get("macro")}
     entries += [(name, entry, True) for name, entry in means(scores).items()]
     return [
         {
@@ -97,6 +101,7 @@ def _score_rows(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
             "positives": entry.get("positives"),
             "prevalence": decimal(entry.get("prevalence")),
             "threshold": decimal(entry.get("threshold")),
+            "floor": with_interval(under.get(name)),
             "of": len(entry["auroc"].get("findings", [])),
             **{score: _marked(entry.get(score), total, replicates) for score in (*SHOWN, *MORE)},
         }

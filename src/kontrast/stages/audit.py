@@ -59,10 +59,11 @@ def audit(
 ) -> Outcome:
     """Look for leaks between splits and for shortcuts in the metadata.
 
-    Counts the patients, studies and images (by checksum) that splits and Packs share with one another and with what
-    a Classifier has met; says how well view, age, sex and the image's size alone tell each finding (a floor beside
-    every AUROC); and scores a Classifier by sex, age, view and their crossing. Writes audit.json. Finding leaks is no
-    error here: `probe`, `finetune` and `evaluate` refuse them.
+    Counts the patients, studies, images (by checksum) and near-copies that splits and Packs share with one another and
+    with what a Classifier has met; says how well metadata alone tell each finding (a floor beneath every AUROC); and
+    scores a Classifier by sex, age, view and their crossings, with the rates of its calls and of missed illness, and
+    on images without lungs and without borders. Writes audit.json. Finding leaks is no error here: `probe`, `finetune`
+    and `evaluate` refuse them.
 
     Args:
         packs: one or more Packs.
@@ -76,6 +77,7 @@ def audit(
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.data.labels import targets
+    from kontrast.engine.audit_words import say_audit
     from kontrast.engine.precision import resolve_device
 
     if not packs:
@@ -102,25 +104,25 @@ def audit(
         write_json(taken.folder / AUDIT, found)
         summary = _summary(found)
         write_card(taken.folder, "audit", config=asked, parents=parents, content={"summary": summary}, files=[AUDIT])
-    _say(found, summary)
+    say_audit(found, summary)
     return Outcome("audit", Path(out), "done", summary)
 
 
 def _found(names: list[str], packs: "list[Pack]", judged: "_Judged | None", config: AuditConfig) -> dict[str, Any]:
     """All that the audit finds, as audit.json has it."""
-    from kontrast.engine.auditing import between, repeated_images, within
+    from itertools import combinations
 
+    from kontrast.engine.auditing import Audited, between, repeated_images, within
+
+    audited = {name: Audited(pack) for name, pack in zip(names, packs, strict=True)}
     return {
         "label_policy": {"uncertain": config.uncertain, "blank": config.blank},
         "packs": {
-            name: _describe(pack) | {"repeated_images": repeated_images(pack), "between_splits": within(pack)}
-            for name, pack in zip(names, packs, strict=True)
+            name: _describe(one.pack) | {"repeated_images": repeated_images(one.pack), "between_splits": within(one)}
+            for name, one in audited.items()
         },
         "between_packs": [
-            {"packs": [names[i], names[j]]} | row
-            for i in range(len(packs))
-            for j in range(i + 1, len(packs))
-            for row in between(packs[i], packs[j])
+            {"packs": [a, b]} | row for a, b in combinations(names, 2) for row in between(audited[a], audited[b])
         ],
         "metadata": {name: _baseline(pack, config) for name, pack in zip(names, packs, strict=True)},
         "classifier": judged and {n: _judge(judged, pack, config) for n, pack in zip(names, packs, strict=True)},
@@ -128,7 +130,7 @@ def _found(names: list[str], packs: "list[Pack]", judged: "_Judged | None", conf
 
 
 def _baseline(pack: "Pack", config: AuditConfig) -> dict[str, Any]:
-    from kontrast.engine.auditing import metadata_baseline
+    from kontrast.engine.floors import metadata_baseline
 
     found: dict[str, Any] = metadata_baseline(
         pack, config.uncertain, config.blank, replicates=config.replicates, seed=config.seed
@@ -159,29 +161,36 @@ def _judge(judged: _Judged, pack: "Pack", config: AuditConfig) -> dict[str, Any]
     import numpy as np
 
     from kontrast.data.labels import targets
-    from kontrast.engine.auditing import score_subgroups
+    from kontrast.engine.alterations import score_alterations
     from kontrast.engine.features import predict
+    from kontrast.engine.subgroups import rates_by_group, score_subgroups
 
     overlaps, findings = {}, judged.model.findings
     for split in SPLITS:
         if len(rows := pack.rows(split)):
             met = judged.seen.overlap(pack, rows)
             patients = "unknown" if met.patients is None else met.patients
-            overlaps[split] = {"patients": patients, "images": met.images, "text": met.text}
+            near = "unknown" if met.near is None else met.near
+            overlaps[split] = {"patients": patients, "images": met.images, "near_copies": near, "text": met.text}
     missing, rows = [f for f in findings if f not in pack.findings], pack.rows("test")
     if missing or not len(rows):
         reason = f"the Pack has no labels of {', '.join(missing)}" if missing else "the Pack has no test images"
         return {"overlap": overlaps, "subgroups": {"reason": reason}}
-    labels = pack.labels(rows)[:, [pack.findings.index(f) for f in findings]]
-    y, w = targets(labels, findings, config.uncertain, config.blank)
-    scores = score_subgroups(
-        pack.table.iloc[rows], np.where(w > 0, y, np.nan),
-        predict(judged.model, pack, rows, judged.device, config.batch_size), findings,
-        patients_known=pack.patients_known, thresholds=judged.card.content["thresholds"],
-        label_policy={"uncertain": config.uncertain, "blank": config.blank},
-        replicates=config.replicates, seed=config.seed,
-    )  # fmt: skip
-    return {"overlap": overlaps, "subgroups": scores}
+    y, w = targets(pack.labels(rows), pack.findings, config.uncertain, config.blank)
+    truth = np.where(w > 0, y, np.nan)[:, [pack.findings.index(f) for f in findings]]
+    p = predict(judged.model, pack, rows, judged.device, config.batch_size)
+    drawn = {"replicates": config.replicates, "seed": config.seed}
+    shared: dict[str, Any] = {
+        "patients_known": pack.patients_known, "thresholds": judged.card.content["thresholds"], **drawn
+    }  # fmt: skip
+    policy = {"uncertain": config.uncertain, "blank": config.blank}
+    table = pack.table.iloc[rows]
+    return {
+        "overlap": overlaps,
+        "subgroups": score_subgroups(table, truth, p, findings, label_policy=policy, **shared),
+        "rates": rates_by_group(table, truth, p, findings, **shared),
+        "alterations": score_alterations(judged.model, pack, rows, truth, p, judged.device, config.batch_size, **drawn),
+    }
 
 
 def _summary(found: dict[str, Any]) -> dict[str, Any]:
@@ -190,85 +199,10 @@ def _summary(found: dict[str, Any]) -> dict[str, Any]:
         # Two training splits may share: that is how pretraining on several Packs is meant.
         row for row in found["between_packs"] if row["splits"] != ["train", "train"]
     ]  # fmt: skip
-    shared = {unit: sum(row[unit] or 0 for row in pairs) for unit in ("patients", "studies", "images")}
+    shared = {unit: sum(row[unit] or 0 for row in pairs) for unit in ("patients", "studies", "images", "near_copies")}
     floors = {
         pack: {name: entry["scores"]["macro"]["auroc"]["value"] for name, entry in baselines.items()}
         for pack, baselines in found["metadata"].items()
         if "reason" not in baselines
     }
     return {"shared": shared, "unknown": any(row["patients"] is None for row in pairs), "metadata_auroc": floors}
-
-
-def _say(found: dict[str, Any], summary: dict[str, Any]) -> None:
-    from kontrast.artifacts.wording import decimal
-
-    _say_shared(found)
-    for name, entry in found["packs"].items():
-        if entry["repeated_images"]:
-            console.warn(f"{name}: of {counted(entry['repeated_images'], 'image')} there are copies.")
-        if not entry["patients_known"]:
-            console.warn(f"{name} names no patients: what its splits share of them is unknown.")
-    if any(summary["shared"].values()):
-        console.warn("what splits share makes a test too easy: train or test without it, or prepare the Packs anew.")
-    for name, baselines in found["metadata"].items():
-        if "reason" in baselines:
-            console.say(f"{name}: no metadata baseline ({baselines['reason']}).")
-            continue
-        findings = next(iter(baselines.values()))["scores"]["findings"]
-        table = [
-            [
-                f,
-                str(e["positives"]),
-                *(decimal(b["scores"]["findings"][f]["auroc"]["value"]) for b in baselines.values()),
-            ]
-            for f, e in findings.items()
-        ]
-        table.append(["macro", "", *(decimal(b["scores"]["macro"]["auroc"]["value"]) for b in baselines.values())])
-        console.table(f"{name}: AUROC on test without looking at the image", ["finding", "pos", *baselines], table)
-    policy = found["label_policy"]
-    console.say(f"Labels: uncertain = {policy['uncertain']}, blank = {policy['blank']}.")
-    for name, entry in (found["classifier"] or {}).items():
-        _say_classifier(name, entry)
-
-
-def _say_shared(found: dict[str, Any]) -> None:
-    """What splits share: every pair within a Pack, and between Packs those that share or may share something."""
-    units = ("patients", "studies", "images")
-    rows = [
-        (f"{name}: {' / '.join(row['splits'])}", row)
-        for name, pack in found["packs"].items()
-        for row in pack["between_splits"]
-    ]
-    apart = 0
-    for row in found["between_packs"]:
-        if any(row[unit] != 0 for unit in units):
-            pair = zip(row["packs"], row["splits"], strict=True)
-            rows.append((" / ".join(f"{pack} {split}" for pack, split in pair), row))
-        else:
-            apart += 1
-    table = [[title, *("?" if row[unit] is None else str(row[unit]) for unit in units)] for title, row in rows]
-    console.table("Shared between splits (? = cannot be known)", ["", *units], table)
-    if apart:
-        console.say(f"Of different Packs, {counted(apart, 'pair')} of splits share nothing.")
-
-
-def _say_classifier(name: str, entry: dict[str, Any]) -> None:
-    from kontrast.artifacts.wording import decimal
-
-    for split, met in entry["overlap"].items():
-        (console.warn if split == "test" and met["patients"] != 0 else console.say)(f"{name} {split}: {met['text']}.")
-    if "reason" in entry["subgroups"]:
-        console.say(f"{name}: no scores by subgroup ({entry['subgroups']['reason']}).")
-        return
-    table, small = [], 0
-    for kind, groups in entry["subgroups"].items():
-        for word, scores in groups.items():
-            if "macro" not in scores:
-                small += 1
-                continue
-            area = scores["macro"]["auroc"]
-            bounds = "" if area["low"] is None else f" [{decimal(area['low'])}, {decimal(area['high'])}]"
-            table.append([f"{kind}: {word}", str(scores["rows"]), decimal(area["value"]) + bounds])
-    console.table(f"{name}: macro AUROC on test by subgroup", ["subgroup", "images", "AUROC [95 %]"], table)
-    if small:
-        console.say(f"Too small to be scored: {counted(small, 'subgroup')}.")

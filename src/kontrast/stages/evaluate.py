@@ -252,6 +252,21 @@ def _score(
         thresholds=card.content["thresholds"], split=config.split, replicates=config.replicates, seed=config.seed,
         label_policy={"uncertain": only(config.uncertain, card.content["findings"]), "blank": config.blank},
     )  # fmt: skip
+    if config.split != "train":
+        scores |= {"floor": _floor(pack, rows, truth, card.content["findings"], config)}
     scores |= {"trained_with": card.content["label_policy"]} if "label_policy" in card.content else {}
     absent = (card.content.get("summary") or {}).get("dropped")
     return scores | ({"not_learnt": absent} if absent else {})
+
+
+def _floor(
+    pack: "Pack", rows: "np.ndarray", truth: "np.ndarray", findings: list[str], config: EvaluateConfig
+) -> dict[str, Any]:
+    """What metadata alone reach on the same images, to stand beneath the AUROCs."""
+    from kontrast.engine.floors import floor
+
+    policy = {"uncertain": config.uncertain, "blank": config.blank}
+    return floor(
+        pack, rows, truth, findings, policy, over_views=config.over_views if config.by == "study" else None,
+        replicates=config.replicates, seed=config.seed,
+    )  # fmt: skip

@@ -1,0 +1,122 @@
+"""What an audit found, in words for the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kontrast import console
+from kontrast.artifacts.wording import decimal, with_ends
+from kontrast.engine.auditing import NEAR_COPIES, UNITS
+from kontrast.types import counted
+
+
+def say_audit(found: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    """Print it, 80 columns wide."""
+    _say_shared(found)
+    for name, entry in found["packs"].items():
+        if entry["repeated_images"]:
+            console.warn(f"{name}: of {counted(entry['repeated_images'], 'image')} there are copies.")
+        if not entry["patients_known"]:
+            console.warn(f"{name} names no patients: what its splits share of them is unknown.")
+    if any(summary["shared"].values()):
+        console.warn("what splits share makes a test too easy: train or test without it, or prepare the Packs anew.")
+    for name, baselines in found["metadata"].items():
+        if "reason" in baselines:
+            console.say(f"{name}: no metadata baseline ({baselines['reason']}).")
+            continue
+        findings = next(iter(baselines.values()))["scores"]["findings"]
+        table = [
+            [
+                f,
+                str(e["positives"]),
+                *(decimal(b["scores"]["findings"][f]["auroc"]["value"]) for b in baselines.values()),
+            ]
+            for f, e in findings.items()
+        ]
+        table.append(["macro", "", *(decimal(b["scores"]["macro"]["auroc"]["value"]) for b in baselines.values())])
+        console.table(f"{name}: AUROC on test without looking at the image", ["finding", "pos", *baselines], table)
+    policy = found["label_policy"]
+    console.say(f"Labels: uncertain = {policy['uncertain']}, blank = {policy['blank']}.")
+    for name, entry in (found["classifier"] or {}).items():
+        _say_classifier(name, entry)
+
+
+def _say_shared(found: Mapping[str, Any]) -> None:
+    """What splits share: every pair within a Pack, and between Packs those that share or may share something."""
+    units = (*UNITS, NEAR_COPIES)
+    rows = [
+        (f"{name}: {' / '.join(row['splits'])}", row)
+        for name, pack in found["packs"].items()
+        for row in pack["between_splits"]
+    ]
+    apart = 0
+    for row in found["between_packs"]:
+        if any(row[unit] != 0 for unit in units):
+            pair = zip(row["packs"], row["splits"], strict=True)
+            rows.append((" / ".join(f"{pack} {split}" for pack, split in pair), row))
+        else:
+            apart += 1
+    table = [[title, *("?" if row[unit] is None else str(row[unit]) for unit in units)] for title, row in rows]
+    console.table("Shared between splits (? = cannot be known)", ["", *UNITS, "near-copies"], table)
+    if apart:
+        console.say(f"Of different Packs, {counted(apart, 'pair')} of splits share nothing.")
+
+
+def _say_classifier(name: str, entry: Mapping[str, Any]) -> None:
+    for split, met in entry["overlap"].items():
+        (console.warn if split == "test" and met["patients"] != 0 else console.say)(f"{name} {split}: {met['text']}.")
+    if "reason" in entry["subgroups"]:
+        console.say(f"{name}: no scores by subgroup ({entry['subgroups']['reason']}).")
+        return
+    table, small = [], 0
+    for kind, groups in entry["subgroups"].items():
+        for word, scores in groups.items():
+            if "macro" not in scores:
+                small += 1
+                continue
+            table.append([f"{kind}: {word}", str(scores["rows"]), with_ends(scores["macro"]["auroc"])])
+    console.table(f"{name}: macro AUROC on test by subgroup", ["subgroup", "images", "AUROC [95 %]"], table)
+    if small:
+        console.say(f"Too small to be scored: {counted(small, 'subgroup')}.")
+    _say_rates(name, entry["rates"])
+    _say_alterations(name, entry["alterations"])
+
+
+def _say_rates(name: str, rates: Mapping[str, Any]) -> None:
+    """The under-diagnosis rate of each group, and the gaps between groups that an interval sets apart from none."""
+    table, clear = [], []
+    for kind, found in rates.items():
+        if "reason" in found:
+            continue
+        under = found["underdiagnosis"]
+        for group, entry in under.get("groups", {}).items():
+            table.append([f"{kind}: {group}", str(entry["n"]), with_ends(entry)])
+        for rate in ("tpr", "fpr"):
+            for finding, one in found[rate].items():
+                gap = one["gap"]
+                if gap["low"] is not None and gap["low"] > 0:
+                    groups = " over ".join(gap["between"])
+                    clear.append(f"{rate.upper()} of {finding} by {kind}: {with_ends(gap)} ({groups})")
+    if table:
+        means = next(f["underdiagnosis"]["means"] for f in rates.values() if "means" in f.get("underdiagnosis", {}))
+        console.table(f"{name}: under-diagnosis rate ({means})", ["group", "n", "rate [95 %]"], table)
+    for text in clear[:MOST]:
+        console.warn(f"{name}: {text}.")
+    if len(clear) > MOST:
+        console.say(f"{name}: {len(clear) - MOST} more gaps in audit.json.")
+
+
+MOST = 8
+"""Gaps named on the terminal; with many findings and groups some are clear by chance."""
+
+
+def _say_alterations(name: str, found: Mapping[str, Any]) -> None:
+    table = [
+        [word, str(one["n"]), with_ends(one["intact"]), with_ends(one["altered"]), with_ends(one["difference"])]
+        for word, one in found.items()
+        if "reason" not in one
+    ]
+    if table:
+        console.table(f"{name}: macro AUROC of altered images", ["", "n", "intact", "altered", "difference"], table)
+    for word, one in found.items():
+        if "reason" in one:
+            console.say(f"{name}, {word}: {one['reason']}.")

@@ -1,0 +1,122 @@
+"""The part of a report about an audit: leaks, floors, groups of patients, and altered images."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kontrast.pages import figures
+from kontrast.pages.drawing import COLOURS, MARKERS
+from kontrast.pages.sections import Found, read_json, with_interval
+
+UNITS = ("patients", "studies", "images", "near_copies")
+
+
+def audit_section(found: Found) -> dict[str, Any]:
+    """What splits share, what is unknown, what metadata alone score; a Classifier's groups and altered images."""
+    audit = read_json(found.path, "audit.json")
+    shared = [
+        {"where": f"{name}: {' / '.join(row['splits'])}", **_units(row), "allowed": False}
+        for name, pack in audit["packs"].items()
+        for row in pack["between_splits"]
+    ]
+    for row in audit["between_packs"]:
+        where = " / ".join(f"{p} {s}" for p, s in zip(row["packs"], row["splits"], strict=True))
+        shared.append({"where": where, **_units(row), "allowed": row["splits"] == ["train", "train"]})
+    floors = [
+        {"pack": pack, "from": name, "auroc": with_interval(entry["scores"]["macro"]["auroc"])}
+        for pack, baselines in audit["metadata"].items()
+        if "reason" not in baselines
+        for name, entry in baselines.items()
+    ]
+    classifier = audit["classifier"] or {}
+    notes = [
+        f"{name}: {pack['repeated_images']:,} images are copies of others"
+        for name, pack in audit["packs"].items()
+        if pack["repeated_images"]
+    ]
+    notes += [f"{pack}: no floor ({b['reason']})" for pack, b in audit["metadata"].items() if "reason" in b]
+    groups: list[dict[str, Any]] = []
+    rates: list[dict[str, Any]] = []
+    altered: list[dict[str, Any]] = []
+    forests: list[Any] = []
+    for pack, entry in classifier.items():
+        notes += [f"{pack}, {split}: {met['text']} of the Classifier" for split, met in entry["overlap"].items()]
+        if "reason" in entry["subgroups"]:
+            notes.append(f"{pack}: no scores by subgroup ({entry['subgroups']['reason']})")
+            continue
+        scored, left_out = _subgroups(pack if len(classifier) > 1 else "", entry["subgroups"])
+        groups += scored
+        notes += [f"{reason.capitalize()}: {', '.join(names)}" for reason, names in left_out.items()]
+        where = f"{pack}: " if len(classifier) > 1 else ""
+        rates += _rates(where, entry.get("rates") or {})
+        altered += _altered(where, entry.get("alterations") or {})
+        forests += _forests(pack, entry["subgroups"])
+    return {
+        "name": found.name, "shared": shared, "floors": floors, "groups": groups, "notes": notes,
+        "policy": audit["label_policy"], "rates": rates, "altered": altered, "forests": forests,
+    }  # fmt: skip
+
+
+def _units(row: Mapping[str, Any]) -> dict[str, int | None]:
+    return {unit: row.get(unit) for unit in UNITS}  # version 0.1.0 did not look for near-copies
+
+
+def _subgroups(pack: str, found: Mapping[str, Mapping[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
+    """The subgroups that were scored, and the others by the reason why not."""
+    rows: list[dict[str, Any]] = []
+    left_out: dict[str, list[str]] = {}
+    for attribute, groups in found.items():
+        for group, scores in groups.items():
+            name = f"{pack + ', ' if pack else ''}{attribute}: {group}"
+            if "macro" in scores:
+                rows.append({"group": name, "n": scores["rows"], "auroc": with_interval(scores["macro"]["auroc"])})
+            else:
+                left_out.setdefault(scores["reason"], []).append(f"{name} ({scores['rows']})")
+    return rows, left_out
+
+
+def _forests(pack: str, found: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+    """Macro AUROC of the groups that were scored, one figure for each way of parting them."""
+    drawn = []
+    for kind, groups in found.items():
+        scored = {group: scores["macro"]["auroc"] for group, scores in groups.items() if "macro" in scores}
+        if len(scored) > 1:
+            seen = {pack: (COLOURS[0], MARKERS[0])}
+            drawn.append(figures.forest({pack: scored}, seen, f"macro AUROC by {kind}, 95 % interval"))
+    return drawn
+
+
+def _rates(where: str, found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each way of parting: the under-diagnosis rate of each group, and the gaps of every rate."""
+    tables = []
+    for kind, rates in found.items():
+        if "reason" in rates:
+            continue
+        under = rates["underdiagnosis"]
+        gaps = [
+            {"rate": rate.upper(), "finding": finding, "gap": with_interval(one["gap"])}
+            | {"between": " over ".join(one["gap"]["between"]), "clear": (one["gap"]["low"] or 0) > 0}
+            for rate in ("tpr", "fpr")
+            for finding, one in rates[rate].items()
+            if one["gap"]["value"] is not None
+        ]
+        tables.append(
+            {
+                "kind": f"{where}{kind}",
+                "groups": [
+                    {"group": group, "n": one["n"], "rate": with_interval(one)}
+                    for group, one in under.get("groups", {}).items()
+                ],
+                "means": under.get("means"),
+                "gap": with_interval(under.get("gap")),
+                "gaps": gaps,
+            }
+        )
+    return tables
+
+
+def _altered(where: str, found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"name": f"{where}{name}", "reason": one.get("reason"), "n": one.get("n")}
+        | {key: with_interval(one.get(key)) for key in ("intact", "altered", "difference")}
+        for name, one in found.items()
+    ]
