@@ -7,9 +7,18 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from kontrast.data.layouts import chexpert
-from kontrast.data.splits import assign, check_disjoint, complete, draw_patients, folds, repair_overlap
+from kontrast.data.splits import (
+    assign,
+    check_disjoint,
+    complete,
+    draw_patients,
+    folds,
+    repair_overlap,
+    stratified_order,
+)
 from kontrast.errors import DataError, LeakageError, UsageError
 
 SEED = Path(__file__).parents[3] / "shared" / "data" / "chexpert_labels" / "seed"
@@ -129,3 +138,39 @@ def test_folds_group_patients_and_are_even(ids, k, seed):
     largest = max(ids.count(person) for person in set(ids))
     counts = np.bincount(found, minlength=k)
     assert counts.max() - counts.min() <= largest
+
+
+@given(
+    st.integers(0, 10**6),
+    arrays(bool, st.tuples(st.integers(2, 60), st.integers(1, 4)), elements=st.booleans()),
+    st.floats(0.02, 1.0),
+)
+def test_every_beginning_of_a_stratified_order_holds_each_stratum_in_its_share(seed, positive, fraction) -> None:
+    order = stratified_order(positive, np.random.default_rng(seed))
+    assert sorted(order) == list(range(len(positive)))
+    rarest = np.argsort(positive.sum(0), kind="stable")
+    stratum = [next((f for f in rarest if row[f]), -1) for row in positive]
+    count = max(1, round(fraction * len(positive)))
+    for kind in set(stratum):
+        members = [p for p in range(len(positive)) if stratum[p] == kind]
+        drawn = sum(p in members for p in order[:count])
+        # the cut lies where `count` are below it, which is within a few places of `fraction`
+        assert abs(drawn - len(members) * count / len(positive)) <= 1 + len(set(stratum)) * len(members) / len(positive)
+
+
+def test_stratified_draws_are_nested_by_patient_and_keep_what_a_plain_draw_may_lose() -> None:
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(400), rng.integers(1, 4, 400))
+    rare = (np.arange(400) < 20)[patients] & (rng.random(len(patients)) < 0.9)  # of 5 % of the patients, some images
+    common = (np.arange(400) % 3 == 0)[patients]
+    positive = np.stack([rare, common], axis=1)
+    lost, shares = 0, []
+    for seed in range(40):
+        ten, half = (draw_patients(patients, share, seed, positive) for share in (0.1, 0.5))
+        assert not (ten & ~half).any()
+        assert len(set(patients[ten])) == 40 and set(patients[ten]).isdisjoint(patients[~ten])
+        assert rare[ten].any() and 1 <= len(set(patients[ten & rare])) <= 3
+        shares.append(len(set(patients[ten & rare])))
+        lost += not rare[draw_patients(patients, 0.1, seed)].any()
+    assert lost > 0, "a plain draw loses the rare finding now and then"
+    assert np.mean(shares) == pytest.approx(0.1 * len(set(patients[rare])), abs=0.25), "and none is favoured"

@@ -18,29 +18,40 @@ from kontrast.artifacts.seen import SEEN, Seen
 from kontrast.errors import ArtifactError
 from kontrast.metrics.calibration import corrected
 from kontrast.nn.encoders import Encoder, EncoderSpec, build_encoder
+from kontrast.nn.neighbours import Neighbours
 from kontrast.types import PathLike
 
 WEIGHTS = "classifier.safetensors"
 
 
 class Classifier(nn.Module):
-    """An encoder and a linear head: findings that exclude nothing, one logit each.
+    """An encoder and a head: findings that exclude nothing, one logit each.
 
     Args:
         encoder: the encoder; shared, not copied.
         spec: its description.
         findings: names, in the order of the logits.
+        head: features → logits; a new linear one when left out.
 
     Attributes:
         calibration: what `engine.supervision.frozen` fitted on validation, from the card; empty: nothing. It corrects
             probabilities, never logits.
     """
 
-    def __init__(self, encoder: Encoder, spec: EncoderSpec, findings: Sequence[str]) -> None:
+    def __init__(
+        self, encoder: Encoder, spec: EncoderSpec, findings: Sequence[str], head: Neighbours | None = None
+    ) -> None:
         super().__init__()
         self.encoder, self.spec, self.findings = encoder, spec, tuple(findings)
-        self.head = nn.Linear(encoder.feature_dim, len(self.findings))
+        self.head: nn.Module = nn.Linear(encoder.feature_dim, len(self.findings)) if head is None else head
         self.calibration: Mapping[str, Any] = {}
+
+    @property
+    def linear(self) -> nn.Linear:
+        """The head, where it is linear."""
+        if not isinstance(self.head, nn.Linear):
+            raise TypeError("the head of this classifier is kNN, which has no weights of its own")
+        return self.head
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, H, W) normalised → (B, F) logits."""
@@ -94,9 +105,17 @@ def save_classifier(
         "findings": list(classifier.findings),
         "thresholds": {name: dict(thresholds[name]) for name in classifier.findings},
         "calibration": dict(calibration or {}),
+        **_kept_images(classifier),
         **(content or {}),
     }
     return write_card(folder, "classifier", config=config, parents=parents, content=described, files=[WEIGHTS, SEEN])
+
+
+def _kept_images(classifier: Classifier) -> dict[str, Any]:
+    """What a card says of a kNN head: the sizes that its weights need."""
+    if not isinstance(classifier.head, Neighbours):
+        return {}
+    return {"neighbours": {"k": classifier.head.k, "images": len(classifier.head.get_buffer("bank"))}}
 
 
 def load_classifier(path: PathLike) -> tuple[Classifier, Card, Seen]:
@@ -109,7 +128,10 @@ def load_classifier(path: PathLike) -> tuple[Classifier, Card, Seen]:
     card = read_card(folder, "classifier")
     verify_files(folder, [WEIGHTS, SEEN])
     spec = EncoderSpec(**card.content["encoder"])
-    classifier = Classifier(build_encoder(spec), spec, card.content["findings"])
+    network, findings = build_encoder(spec), card.content["findings"]
+    near = card.content.get("neighbours")
+    head = Neighbours.empty(near["images"], network.feature_dim, len(findings), near["k"]) if near else None
+    classifier = Classifier(network, spec, findings, head)
     try:
         classifier.load_state_dict(open_weights(folder / WEIGHTS))
     except RuntimeError:

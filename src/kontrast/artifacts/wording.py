@@ -217,6 +217,23 @@ def decimal(value: float | None) -> str:
     return text.replace("0.", ".", 1) if abs(value) < 0.9995 else text[:-1]
 
 
+def labels_needed(one: Mapping[str, Any]) -> tuple[str, str]:
+    """The share of labels that reaches a goal and what it saves: `12 % [8 %, more]`, `88 %`.
+
+    Args:
+        one: a row of `labels_saved.csv`, values as numbers or as the file has them.
+    """
+
+    def percent(value: Any) -> str:
+        return "more" if value in (None, "") or float(value) != float(value) else f"{100 * float(value):.0f} %"
+
+    if percent(one["fraction"]) == "more":
+        return "not reached" if one["censored"] == "above" else "–", "–"
+    less = one["censored"] == "below"
+    share = f"{percent(one['fraction'])}{' or less' if less else ''} [{percent(one['low'])}, {percent(one['high'])}]"
+    return share, f"{'at least ' if less else ''}{percent(one['saved'])}"
+
+
 def _row(name: str, entry: Mapping[str, Any], marked: bool = False) -> list[str]:
     area = with_ends(entry["auroc"]) + (MARK if marked and entry["auroc"]["low"] is not None else "")
     counts = [str(entry.get("n", "")), str(entry.get("positives", ""))]

@@ -118,7 +118,9 @@ def repair_overlap(table: pd.DataFrame, mode: str = "refuse") -> tuple[pd.DataFr
     return repaired, moved.reset_index(drop=True)
 
 
-def draw_patients(patient_ids: Sequence[str], fraction: float, seed: int) -> np.ndarray:
+def draw_patients(
+    patient_ids: Sequence[str], fraction: float, seed: int, positive: np.ndarray | None = None
+) -> np.ndarray:
     """The rows of a share of the patients, nested: a smaller share with the same seed lies within a larger one.
 
     Patients are numbered by first appearance and permuted with the seed, so the draw does not depend on how ids are
@@ -128,6 +130,7 @@ def draw_patients(patient_ids: Sequence[str], fraction: float, seed: int) -> np.
         patient_ids: one per row, in table order.
         fraction: in (0, 1]; at least one patient is drawn.
         seed: of the permutation.
+        positive: (N, F) bool; given, the draw is stratified: see `stratified_order`.
 
     Returns:
         (N,) bool.
@@ -137,9 +140,45 @@ def draw_patients(patient_ids: Sequence[str], fraction: float, seed: int) -> np.
     codes, names = pd.factorize(np.asarray(patient_ids, dtype=object))
     # Rounding first: 0.07 * 100 is 7.000000000000001, and a ceiling would draw 8.
     count = max(1, round(fraction * len(names)))
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(names))
+    if positive is not None:
+        order = stratified_order(_by_patient(codes, len(names), positive), generator)
     chosen = np.zeros(len(names), dtype=bool)
-    chosen[np.random.default_rng(seed).permutation(len(names))[:count]] = True
+    chosen[order[:count]] = True
     return chosen[codes]
+
+
+def _by_patient(codes: np.ndarray, count: int, positive: np.ndarray) -> np.ndarray:
+    """Which findings a patient has in any image: (count, F) bool."""
+    found = np.zeros((count, positive.shape[1]), dtype=bool)
+    np.logical_or.at(found, codes, np.asarray(positive, dtype=bool))
+    return found
+
+
+def stratified_order(positive: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """An order of patients of which every beginning holds each stratum in its share, to within two patients.
+
+    A patient's stratum is the rarest finding that the patient has (or none): systematic sampling, each stratum in an
+    order of its own and spread evenly from a start of its own. So a share q of the patients holds about q of each
+    finding's positives, where a plain draw of few may hold none. A finding with fewer than 1/q positive patients can
+    still be missing: nothing is drawn more often than its share, which would change the prevalences.
+
+    Args:
+        positive: (P, F) bool, by patient.
+        generator: draws the orders and starts.
+
+    Returns:
+        (P,) a permutation; smaller beginnings lie within larger ones.
+    """
+    rarest = np.argsort(positive.sum(axis=0), kind="stable")
+    ranked = positive[:, rarest]
+    stratum = np.where(ranked.any(axis=1), ranked.argmax(axis=1), positive.shape[1])
+    place = np.empty(len(positive))
+    for number in np.unique(stratum):
+        members = np.flatnonzero(stratum == number)
+        place[generator.permutation(members)] = (np.arange(len(members)) + generator.random()) / len(members)
+    return np.argsort(place, kind="stable")
 
 
 def folds(patient_ids: Sequence[str], k: int, seed: int) -> np.ndarray:

@@ -16,8 +16,11 @@ from kontrast.metrics.scores import macro_auroc
 SCORED = ("auroc", "ap", "f1", "kappa")
 
 
-Cells = Mapping[tuple[str, str, float, int], Path]
-"""(arm, protocol, fraction, seed) → the folder of its evaluation."""
+Run = int | tuple[int, int]
+"""The seed of a training; or, where patients are drawn several times, the draw and the seed."""
+
+Cells = Mapping[tuple[str, str, float, Any], Path]
+"""(arm, protocol, fraction, `Run`) → the folder of its evaluation."""
 
 
 def common_findings(evaluations: Cells) -> list[str]:
@@ -55,9 +58,12 @@ def gather(evaluations: Cells) -> pd.DataFrame:
     """
     rows = []
     names = common_findings(evaluations)
-    for (arm, protocol, fraction, seed), folder in evaluations.items():
+    several = any(isinstance(run, tuple) for *_, run in evaluations)
+    for (arm, protocol, fraction, run), folder in evaluations.items():
         found = read_evaluation(folder)
-        row: dict[str, Any] = {"arm": arm, "protocol": protocol, "fraction": fraction, "seed": seed}
+        draw, seed = run if isinstance(run, tuple) else ("", run)
+        row: dict[str, Any] = {"arm": arm, "protocol": protocol, "fraction": fraction}
+        row |= {"draw": draw, "seed": seed} if several else {"seed": seed}
         row |= {"findings": len(found.findings), "common": len(names)}
         for score in SCORED:
             values = [found.scores["findings"][name][score]["value"] for name in names]

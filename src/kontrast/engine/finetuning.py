@@ -167,6 +167,13 @@ def start_head(head: nn.Linear, weight: np.ndarray, bias: np.ndarray) -> None:
         head.bias.copy_(torch.from_numpy(bias))
 
 
+def reset_head(head: nn.Linear, seed: int) -> None:
+    """Random weights that the seed alone decides."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head.reset_parameters()
+
+
 @torch.no_grad()
 def settle_statistics(classifier: Classifier, task: Labelled, device: torch.device, batch_size: int) -> None:
     """Give batch-norm the statistics that fine-tuning will have: of batches of the training images, averaged.

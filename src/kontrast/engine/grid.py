@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 from kontrast import console
@@ -9,7 +10,19 @@ from kontrast.config import choose, require
 from kontrast.data.labels import for_scoring
 from kontrast.types import FINDINGS, counted
 
-PROTOCOLS = ("probe", "finetune")
+VERBS: dict[str, tuple[str, dict[str, Any]]] = {
+    "knn": ("probe", {"head": "knn"}),
+    "probe": ("probe", {}),
+    "finetune": ("finetune", {}),
+    "full": ("finetune", {"start_head": "random"}),
+    "lp-ft": ("finetune", {"start_head": "probe"}),
+}
+"""How labels are used: the command of each protocol, and what it adds to the study's options of that command."""
+
+PROTOCOLS = tuple(VERBS)
+
+FEW = 0.1
+"""Fractions up to this are drawn several times, where a study asks for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +38,7 @@ class Arm:
     encoder: str | None = None
     """Architecture; the study's when left out."""
     protocols: tuple[str, ...] | None = None
-    """`probe`, `finetune`; the study's when left out."""
+    """Of the study's protocols; all of them when left out."""
     pretrain: dict[str, Any] = field(default_factory=dict)
     """Options of `kontrast pretrain` for this arm, over the study's."""
     optional: bool = False
@@ -48,12 +61,20 @@ class Study:
     """Architecture of every arm that names none."""
     baseline: str = "random"
     """The arm that every other is compared with, on the same test cases."""
-    protocols: tuple[str, ...] = PROTOCOLS
-    """How labels are used: `probe` (frozen features), `finetune` (all weights)."""
+    protocols: tuple[str, ...] = ("probe", "finetune")
+    """How labels are used: `knn`, `probe` (frozen features), `finetune` (all weights, as `finetune:` says), `full`
+    (from a random head), `lp-ft` (from the probe's head)."""
     fractions: tuple[float, ...] = (0.1, 1.0)
     """Shares of the training patients whose labels are used."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One draw of patients, and one training, for each."""
+    draws: int | None = None
+    """Draws of patients at fractions of 0.1 and below, each trained with every seed; left out: one draw a seed."""
+    stratify: bool | None = None
+    """Draw patients so that each finding keeps its share of positives."""
+    search: dict[str, dict[str, list[Any]]] | None = None
+    """Options that are tried for every arm, by command: `finetune: {lr: [0.0001, 0.001]}`. For each arm, protocol and
+    fraction validation chooses once, in the first run; all its runs use what was chosen."""
     folds: int = 0
     """Also compare frozen features in so many patient-grouped folds of all that pretraining has not seen; 0: not."""
     findings: tuple[str, ...] = ()
@@ -79,6 +100,9 @@ class Study:
                 choose(protocol, PROTOCOLS, f"arms: {name}: protocols:")
         for fraction in self.fractions:
             require(0 < fraction <= 1, f"fractions: {fraction} is no share.", "Write shares above 0, at most 1.")
+        require(self.draws is None or self.draws >= 1, f"draws: {self.draws} is too few.", "Write 5, or leave it out.")
+        for verb in self.search or {}:
+            choose(verb, ("probe", "finetune"), "search:")
         require(self.folds == 0 or self.folds >= 2, f"folds: {self.folds} is too few.", "Write 5, or 0 for none.")
 
 
@@ -90,29 +114,48 @@ class Cell:
     protocol: str
     fraction: float
     seed: int
+    draw: int | None = None
 
     @property
     def name(self) -> str:
         """Folder of its Classifier and its evaluation."""
-        return f"{self.arm}/{self.protocol}-{100 * self.fraction:g}pc-seed{self.seed}"
+        drawn = "" if self.draw is None else f"-draw{self.draw}"
+        return f"{self.arm}/{self.protocol}-{100 * self.fraction:g}pc{drawn}-seed{self.seed}"
+
+    @property
+    def key(self) -> tuple[str, str, float, int | tuple[int, int]]:
+        """Its place in the tables: as `engine.comparison.Cells`."""
+        return self.arm, self.protocol, self.fraction, self.seed if self.draw is None else (self.draw, self.seed)
 
 
 def cells_of(plan: Study) -> list[Cell]:
     """The grid, in the order in which it is run: a whole row of arms before the next seed."""
     return [
-        Cell(name, protocol, fraction, seed)
+        Cell(name, protocol, fraction, seed, draw)
         for seed in plan.seeds
         for fraction in plan.fractions
+        for draw in (range(plan.draws) if plan.draws and fraction <= FEW else (None,))
         for name, arm in plan.arms.items()
         for protocol in (arm.protocols or plan.protocols)
     ]
+
+
+def candidates(plan: Study, protocol: str) -> list[dict[str, Any]]:
+    """Every combination of the options that a protocol searches, the first first; one empty where it searches none.
+
+    What the protocol itself fixes is not searched.
+    """
+    verb, fixed = VERBS[protocol]
+    asked = {name: values for name, values in (plan.search or {}).get(verb, {}).items() if name not in fixed}
+    return [dict(zip(asked, values, strict=True)) for values in product(*asked.values())]
 
 
 def described(plan: Study) -> str:
     """The grid in a line."""
     size = f"{counted(len(plan.arms), 'arm')}, {counted(len(cells_of(plan)), 'training')}"
     shares = ", ".join(f"{100 * fraction:g} %" for fraction in plan.fractions)
-    return f"{size}; labels: {shares}; seeds: {', '.join(map(str, plan.seeds))}"
+    text = f"{size}; labels: {shares}; seeds: {', '.join(map(str, plan.seeds))}"
+    return text + (f"; {plan.draws} draws of patients at {100 * FEW:g} % and below" if plan.draws else "")
 
 
 def with_seed(plan: Study, seed: int) -> Study:
@@ -146,9 +189,9 @@ def say_table(table: Any, differences: Any, plan: Study) -> None:
         gain = "" if found.empty or found["value"].isna().all() else "{value:+.3f}"
         gain += " [{low:+.3f}, {high:+.3f}]" if gain and found["low"].notna().all() else ""
         rows.append([arm, protocol, f"{100 * fraction:g} %", spread, gain.format(**found.iloc[0]) if gain else ""])
-    console.table(
-        "Macro AUROC on test (mean ± SD over seeds)", ["arm", "protocol", "labels", "AUROC", "less baseline"], rows
-    )
+    over = "draws and seeds" if plan.draws else "seeds"
+    columns = ["arm", "protocol", "labels", "AUROC", "less baseline"]
+    console.table(f"Macro AUROC on test (mean ± SD over {over})", columns, rows)
     scored = for_scoring(plan.uncertain, FINDINGS)
     trained = f"; trained with uncertain = {plan.uncertain}" if scored != plan.uncertain else ""
     console.say(f"Labels: uncertain = {scored}, blank = {plan.blank}{trained}.")

@@ -14,6 +14,7 @@ from kontrast.engine.finetuning import start_head
 from kontrast.engine.linear import Linear, fit_path, knn
 from kontrast.engine.supervision import Labelled, frozen, validate
 from kontrast.nn.encoders import Encoder, EncoderSpec
+from kontrast.nn.neighbours import Neighbours
 
 DEFAULT_PENALTY = 0.1
 """Where validation cannot choose: no image, or one class only."""
@@ -21,11 +22,15 @@ DEFAULT_PENALTY = 0.1
 
 @dataclass(frozen=True)
 class Probe:
-    """A fitted probe: the classifier, its thresholds and calibration (`frozen`), and what to say about it."""
+    """A fitted probe: the classifier, its thresholds and calibration (`frozen`), and what to say about it.
+
+    `other` is the one that is scored beside it, `kNN` or `linear`: its scores are `val_knn` or `val_linear`.
+    """
 
     classifier: Classifier
     frozen: dict[str, dict[str, Any]]
     summary: dict[str, Any]
+    other: str
 
 
 def fit_probe(
@@ -38,8 +43,9 @@ def fit_probe(
     neighbours: int = 20,
     rule: str = "f1",
     calibrate: str = "none",
+    near: bool = False,
 ) -> Probe:
-    """Fit a linear head on frozen features; kNN is scored beside it.
+    """Fit a linear head on frozen features; kNN is scored beside it, or the other way round.
 
     Args:
         encoder: not changed.
@@ -50,6 +56,7 @@ def fit_probe(
         neighbours: of the kNN.
         rule: of the thresholds.
         calibrate: how probabilities are corrected.
+        near: whether the classifier is the kNN.
     """
     features = {
         name: embed(encoder, spec, task.pack, rows, device, batch_size)
@@ -58,17 +65,22 @@ def fit_probe(
     task = self_trained(features["train"], features["val"], task)
     targets, weights = task.targets[task.train], task.weights[task.train]
     linear, _ = best_of(probes(features["train"], task), features["val"], task)
-    probabilities = linear.probabilities(features["val"])
-    near = knn(features["train"], targets, weights, features["val"], neighbours)
-    classifier = Classifier(encoder, spec, task.findings)
-    start_head(classifier.head, linear.weight, linear.bias)
+    votes = knn(features["train"], targets, weights, features["val"], neighbours)
+    scored = {"linear": linear.probabilities(features["val"]), "kNN": votes}
+    if near:
+        head = Neighbours(features["train"], targets, weights, neighbours)
+        classifier = Classifier(encoder, spec, task.findings, head=head)
+    else:
+        classifier = Classifier(encoder, spec, task.findings)
+        start_head(classifier.linear, linear.weight, linear.bias)
+    mine, other = ("kNN", "linear") if near else ("linear", "kNN")
     summary = {
         "penalty": linear.penalty,
-        "val": validate(task, probabilities),
-        "val_knn": validate(task, near),
+        "val": validate(task, scored[mine]),
+        f"val_{other.lower()}": validate(task, scored[other]),
         "neighbours": min(neighbours, len(task.train)),
     }
-    return Probe(classifier, frozen(task, probabilities, rule, calibrate), summary)
+    return Probe(classifier, frozen(task, scored[mine], rule, calibrate), summary, other)
 
 
 def probes(features: np.ndarray, task: Labelled) -> list[tuple[Linear, Linear | None]]:

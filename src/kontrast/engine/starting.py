@@ -97,7 +97,7 @@ def start(
     network, spec, seen = load_encoder(encoder, encoder=config.encoder, size=config.size, seed=config.seed, pack=data)
     task = labelled(
         data, label_fraction=config.label_fraction, uncertain=config.uncertain, blank=config.blank,
-        findings=config.findings, seed=config.seed,
+        findings=config.findings, seed=config.seed, draw=config.draw, stratify=bool(config.stratify),
     )  # fmt: skip
     task = replace(task, earlier=int((seen.table["role"] != "pretrain").sum()))
     task.describe()

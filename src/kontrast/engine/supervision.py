@@ -116,10 +116,13 @@ def labelled(
     blank: Literal["negative", "ignore"],
     findings: tuple[str, ...],
     seed: int,
+    draw: int | None = None,
+    stratify: bool = False,
 ) -> Labelled:
     """Draw the training patients and turn their labels into targets.
 
-    Patients are drawn in an order that the seed fixes, so that a smaller fraction lies within a larger one.
+    Patients are drawn in an order that the seed fixes, so that a smaller fraction lies within a larger one; `draw` is
+    a seed of its own for that order, and with `stratify` each finding keeps its share (`data.splits.stratified_order`).
 
     Raises:
         UsageError: the Pack has no labels, or not that finding.
@@ -131,7 +134,9 @@ def labelled(
     train = pack.rows("train")
     if len(train) == 0:
         raise UsageError("This Pack has no training images.", fix="Prepare it with a smaller --test-fraction.")
-    drawn = draw_patients(pack.table["patient_id"].to_numpy()[train], label_fraction, seed)
+    positive = pack.labels(train) == 1 if stratify else None
+    order = seed if draw is None else draw
+    drawn = draw_patients(pack.table["patient_id"].to_numpy()[train], label_fraction, order, positive)
     train, val = train[drawn], pack.rows("val")
     targets, weights = _targets(pack, train, val, uncertain, blank, seed)
     third, untold = (_left_open(pack, train, uncertain, policy) for policy in ("multiclass", "selftrained"))

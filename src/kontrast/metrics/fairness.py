@@ -90,11 +90,11 @@ def call_rates(
     Returns:
         `tpr` and `fpr` by finding, and `underdiagnosis` (with `means`, what it counts), each as `compare_rates` gives.
     """
-    usable = [name for name in findings if thresholds.get(name) is not None]
+    limits = {name: value for name in findings if (value := thresholds.get(name)) is not None}
     column = {name: list(findings).index(name) for name in findings}
-    called = {name: probabilities[:, column[name]] >= thresholds[name] for name in usable}
+    called = {name: probabilities[:, column[name]] >= value for name, value in limits.items()}
     found: dict[str, Any] = {"tpr": {}, "fpr": {}}
-    for name in usable:
+    for name in called:
         y = truth[:, column[name]]
         for rate, wanted in (("tpr", 1), ("fpr", 0)):
             found[rate][name] = compare_rates(called[name], y == wanted, groups, **options)
@@ -111,6 +111,7 @@ def _underdiagnosis(
     groups: Mapping[str, NDArray[np.bool_]],
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
+    ill: NDArray[np.bool_]
     if HEALTHY in called:
         ill, missed = truth[:, column[HEALTHY]] == 0, called[HEALTHY]
         means = 'images that are not "No Finding" and are called so'
@@ -118,7 +119,7 @@ def _underdiagnosis(
         names = [name for name in called if name not in NO_ILLNESS]
         if not names:
             return {"reason": "no finding that is an illness has a threshold"}
-        ill = (truth[:, [column[name] for name in names]] == 1).any(axis=1)
-        missed = ~np.stack([called[name] for name in names]).any(axis=0)
+        ill = np.any(truth[:, [column[name] for name in names]] == 1, axis=1)
+        missed = np.logical_not(np.stack([called[name] for name in names]).any(axis=0))
         means = f"images with one of {len(names)} findings, of which none is called"
     return compare_rates(missed, ill, groups, **options) | {"means": means}

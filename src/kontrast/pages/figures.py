@@ -95,13 +95,15 @@ def efficiency(
     curves: Mapping[str, Mapping[str, Sequence[tuple[float, float, float, float]]]],
     seen: Mapping[str, Look],
     baseline: str,
+    bands: Mapping[str, Mapping[str, Mapping[float, tuple[float, float]]]] | None = None,
 ) -> Markup:
     """Label-efficiency curves, one panel a protocol on one scale.
 
     Args:
-        curves: protocol → arm → (fraction, mean, lowest, highest over seeds).
+        curves: protocol → arm → (fraction, mean, lowest, highest over draws and seeds).
         seen: from `looks`.
         baseline: drawn dashed.
+        bands: protocol → arm → fraction → interval of the mean over test samples, shaded.
     """
     figure, panels = canvas(FULL if len(curves) > 1 else HALF, 3.4, len(curves), sharey=True)
     arms = dict.fromkeys(arm for by_arm in curves.values() for arm in by_arm)
@@ -110,6 +112,10 @@ def efficiency(
             x, mean, low, high = (np.array(part) for part in zip(*points, strict=True))
             # a little apart, so that the bars of several arms can be told
             at = 100 * x * 1.025 ** (number - (len(by_arm) - 1) / 2)
+            ends = (bands or {}).get(protocol, {}).get(arm, {})
+            if len(x) > 1 and all(fraction in ends for fraction in x):
+                edges = np.array([ends[fraction] for fraction in x]).T
+                axes.fill_between(at, *edges, color=seen[arm][0], alpha=0.13, lw=0)
             axes.errorbar(at, mean, (mean - low, high - mean), color=seen[arm][0], marker=seen[arm][1], ms=4.5, lw=1.5,
                           label=clean(arm), capsize=2.5, ls="--" if arm == baseline else "-")  # fmt: skip
         axes.set_xscale("log")

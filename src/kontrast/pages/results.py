@@ -23,7 +23,13 @@ from kontrast.pages.curves import curve_section
 from kontrast.pages.drawing import Look
 from kontrast.pages.sections import Found, read_json, with_interval
 
-PROTOCOLS = {"probe": "linear probe on frozen features", "finetune": "fine-tuning of all weights"}
+PROTOCOLS = {
+    "knn": "kNN on frozen features",
+    "probe": "linear probe on frozen features",
+    "finetune": "fine-tuning of all weights",
+    "full": "fine-tuning of all weights from a random head",
+    "lp-ft": "linear probe, then fine-tuning (LP-FT)",
+}
 
 UNFOLDED = 2
 """Evaluations whose curves are all seen at once."""

@@ -11,7 +11,7 @@ from kontrast.artifacts.card import CARD, verify_files
 from kontrast.artifacts.evaluation import SCORES
 from kontrast.artifacts.wording import MARK, decimal
 from kontrast.metrics.evaluation import mixed
-from kontrast.pages import figures
+from kontrast.pages import efficiency, figures
 from kontrast.pages.drawing import Look
 from kontrast.pages.results import PROTOCOLS
 from kontrast.pages.sections import Found, read_json, with_interval
@@ -29,10 +29,13 @@ def study_section(found: Found, seen: Mapping[str, Look]) -> dict[str, Any]:
     arms = [arm for arm in config["arms"] if any(cell["arm"] == arm for cell in cells)]
     tables, curves = _grid(cells, _read_csv(found.path, "differences.csv"), arms)
     folds = read_json(found.path, "folds.json") if "folds.json" in found.card.files else None
+    shaded = efficiency.bands(found, PROTOCOLS)
     section = {
         "name": found.name, "baseline": config["baseline"], "tables": tables,
         "seeds": len(config["seeds"]), "policy": {k: config[k] for k in ("uncertain", "blank")},
-        "curves": figures.efficiency(curves, seen, config["baseline"]) if curves else None,
+        "curves": figures.efficiency(curves, seen, config["baseline"], shaded) if curves else None,
+        "saved": efficiency.saved_rows(found, PROTOCOLS), "unlearnt": efficiency.unlearnt(found),
+        "searched": efficiency.searched(found, PROTOCOLS), "draws": config.get("draws"),
         "findings": _by_finding(found, cells, arms, seen), "folds": _folds(folds, config["arms"], seen),
         "left_out": content["summary"].get("left_out", []), "means": content.get("means"),
     }  # fmt: skip
@@ -94,7 +97,7 @@ def _by_finding(
         scores: dict[str, dict[str, dict[str, Any]]] = {}
         for arm in arms:
             places = [
-                found.path / "evaluations" / arm / f"{protocol}-{100 * most:g}pc-seed{cell['seed']}"
+                found.path / "evaluations" / _folder(cell)
                 for cell in cells
                 if (cell["arm"], cell["protocol"], float(cell["fraction"])) == (arm, protocol, most)
             ]
@@ -108,6 +111,12 @@ def _by_finding(
             figure = figures.forest(scores, seen, "AUROC, mean and range over seeds")
             drawn.append({"words": PROTOCOLS.get(protocol, protocol), "labels": f"{100 * most:g} %", "forest": figure})
     return drawn
+
+
+def _folder(cell: Mapping[str, str]) -> str:
+    """Where the evaluation of a cell is, as `engine.grid.Cell.name` says."""
+    drawn = f"-draw{cell['draw']}" if cell.get("draw") else ""
+    return f"{cell['arm']}/{cell['protocol']}-{100 * float(cell['fraction']):g}pc{drawn}-seed{cell['seed']}"
 
 
 def _range(values: Sequence[float | None]) -> dict[str, float | None]:

@@ -33,7 +33,7 @@ class Explainable(Protocol):
     """What a classifier must have to be explained."""
 
     encoder: Encoder
-    head: nn.Linear
+    head: nn.Module
     training: bool
 
 

@@ -33,6 +33,10 @@ class FinetuneConfig:
 
     label_fraction: float = 1.0
     """Share of the training patients whose labels are used, in (0, 1]; smaller shares lie within larger ones."""
+    draw: int | None = None
+    """Seed of the draw of patients alone; --seed when left out."""
+    stratify: bool | None = None
+    """Draw patients so that each finding keeps its share of positives, as far as there are enough."""
     loss: Literal["bce", "focal"] = "bce"
     """bce: binary cross-entropy; focal: the same, each cell weighted (1 - p)^gamma."""
     focal_gamma: float = 2.0
@@ -132,6 +136,7 @@ def finetune(
     from kontrast.artifacts.card import claim
     from kontrast.artifacts.classifier import Classifier
     from kontrast.artifacts.lock import locked
+    from kontrast.engine.finetuning import reset_head
     from kontrast.engine.starting import Start, start
 
     allowed = {"allow_changes": allow_changes, "allow_overlap": allow_overlap}
@@ -144,7 +149,9 @@ def finetune(
     with locked(folder) if distributed.is_main() else contextlib.nullcontext():
         begun = _self_trained(begun, encoder, pack, config, folder, allowed)
         model = _model(Classifier(begun.encoder, begun.spec, begun.task.findings), begun.task, config)
-        if config.start_head == "probe":
+        if config.start_head == "random":
+            reset_head(model.classifier.linear, config.seed)
+        else:
             _probe_first(model, begun.task, begun.device, min(config.batch_size, len(begun.task.train)))
         result, best = _train(model, begun, config, folder, allow_changes=allow_changes)
         summary = _close(model.classifier, begun, result, best, config, folder)
@@ -189,7 +196,7 @@ def _probe_first(model: "Supervised", task: "Labelled", device: "torch.device", 
         embed(classifier.encoder, classifier.spec, task.pack, rows, device) for rows in (task.train, task.val)
     )
     head, unclear = best_of(probes(train, task), val, task)
-    start_head(classifier.head, head.weight, head.bias)
+    start_head(classifier.linear, head.weight, head.bias)
     if model.unclear is not None and unclear is not None:
         start_head(model.unclear, unclear.weight, unclear.bias)
 

@@ -17,6 +17,10 @@ class ProbeConfig:
 
     label_fraction: float = 1.0
     """Share of the training patients whose labels are used, in (0, 1]; smaller shares lie within larger ones."""
+    draw: int | None = None
+    """Seed of the draw of patients alone; --seed when left out."""
+    stratify: bool | None = None
+    """Draw patients so that each finding keeps its share of positives, as far as there are enough."""
     uncertain: str = "zeros"
     """What -1 means: zeros, ones, ignore, soft, multiclass (a third class in training) or selftrained (a probe that
     ignores such labels fills them); per finding as `zeros,Edema=ones`; or `chexpert-best`."""
@@ -29,6 +33,8 @@ class ProbeConfig:
     calibrate: Calibrate = "platt"
     neighbours: int = 20
     """Neighbours of the kNN that is reported beside the linear probe."""
+    head: Literal["linear", "knn"] | None = None
+    """knn: the Classifier is kNN itself, which keeps the features of its training images; left out: linear."""
     encoder: str | None = None
     """Architecture, when ENCODER is `random`, `imagenet` or a file of weights."""
     size: int | None = None
@@ -91,10 +97,12 @@ def probe(
         fitted = fit_probe(
             begun.encoder, begun.spec, begun.task, device=begun.device, batch_size=config.batch_size,
             neighbours=config.neighbours, rule=config.threshold_rule, calibrate=config.calibrate,
+            near=config.head == "knn",
         )  # fmt: skip
-        say_validation(fitted.summary["val"], {"kNN": fitted.summary["val_knn"]})
+        say_validation(fitted.summary["val"], {fitted.other: fitted.summary[f"val_{fitted.other.lower()}"]})
         summary = begun.task.counts() | fitted.summary
-        content = {"summary": summary, "protocol": "probe", "label_policy": begun.task.policy}
+        protocol = "knn" if config.head == "knn" else "probe"
+        content = {"summary": summary, "protocol": protocol, "label_policy": begun.task.policy}
         content |= begun.marks()
         save_classifier(
             folder, fitted.classifier, **fitted.frozen, config=begun.asked, parents=begun.parents,

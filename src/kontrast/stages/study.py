@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kontrast import console
-from kontrast.config import choose, from_dict, load_yaml, require, to_dict, verb
+from kontrast.config import from_dict, load_yaml, require, to_dict, verb
 from kontrast.errors import DataError, KontrastError, UsageError
 from kontrast.types import Outcome
 
-FOLDS = "folds.json"
+FOLDS, SEARCH = "folds.json", "search.csv"
 
 if TYPE_CHECKING:
-    from kontrast.engine.grid import Arm, Cell, Study
+    from kontrast.engine.grid import Cell, Study
     from kontrast.engine.sharing import Each
 
 
@@ -45,6 +45,7 @@ def study(
     """
     from kontrast.artifacts.card import CARD, CLAIM, claim, read_card
     from kontrast.artifacts.lock import locked
+    from kontrast.engine.cells import check_pack
     from kontrast.engine.grid import Study, cells_of, described, with_seed
     from kontrast.engine.sharing import in_turn, sharing
 
@@ -80,12 +81,15 @@ def study(
                 (out / CLAIM).unlink(missing_ok=True)
             raise
         made = read_card(packs[plan.pack]).content
-        _check_pack(plan, made["findings"], {name: n["images"] for name, n in made["splits"].items()})
+        check_pack(plan, made["findings"], {name: n["images"] for name, n in made["splits"].items()})
         with sharing(jobs, cluster) as each:
             encoders = _pretrain(plan, packs, out, each if cluster else in_turn)
             cells = [cell for cell in cells if cell.arm in encoders]
+            used = packs[plan.pack]
+            chosen = _search(plan, cells, used, encoders, out, each)
+            calls = [(plan, c, used, encoders[c.arm], out, chosen.get(c.key[:3])) for c in cells]
             with console.progress("study", len(cells), "cells") as line:
-                for _ in each(run_cell, [(plan, cell, packs[plan.pack], encoders[cell.arm], out) for cell in cells]):
+                for _ in each(run_cell, calls):
                     line.update()
         _explain(plan, cells, packs[plan.pack], out)
         return _finish(plan, cells, packs, encoders, out, asked)
@@ -95,7 +99,7 @@ def _check_words(plan: "Study", where: str) -> None:
     """Refuse a wrong option before hours are spent: those of `finetune` are first used after all pretraining."""
     import kontrast
     from kontrast.config import check_options
-    from kontrast.engine.grid import PROTOCOLS
+    from kontrast.engine.grid import PROTOCOLS, VERBS, candidates
     from kontrast.engine.planning import check_encoder, choose_method
 
     for name, options in plan.prepare.items():
@@ -108,63 +112,47 @@ def _check_words(plan: "Study", where: str) -> None:
         encoder = options.get("encoder", arm.encoder or plan.encoder)
         if arm.method and "auto" not in (arm.method, encoder):
             check_encoder(choose_method(arm.method), encoder)
-    for verb_name in PROTOCOLS:
+    for verb_name in ("probe", "finetune"):
         check_options(getattr(kontrast, verb_name), getattr(plan, verb_name), where=f"{where}: {verb_name}")
+    for protocol in PROTOCOLS:
+        verb_name, fixed = VERBS[protocol]
+        for tried in candidates(plan, protocol):
+            options = getattr(plan, verb_name) | tried | fixed
+            check_options(getattr(kontrast, verb_name), options, where=f"{where}: search: {verb_name}")
 
 
 def _check_inputs(plan: "Study", out: Path) -> None:
     """Refuse what cannot be prepared, trained on or tested on, before the folder is claimed and hours are spent."""
     from kontrast import prepare
     from kontrast.artifacts.card import read_card
+    from kontrast.engine.cells import check_pack, source_of
     from kontrast.engine.grid import filled
 
     for name in plan.prepare:
-        source, options = _source(plan, name)
+        source, options = source_of(plan, name)
         require(source.exists(), f"prepare: {name}: {source} is not there.", "Name the folder with the images.")
         with console.silent(warnings=True):  # all of it is said again when the Pack is made
             planned = prepare(source, out=out / "packs" / name, dry_run=True, **options).summary
         if name == plan.pack:
             images = {split: n["images"] if isinstance(n, dict) else n for split, n in planned["splits"].items()}
-            _check_pack(plan, list(planned["findings"]), images)
+            check_pack(plan, list(planned["findings"]), images)
     for name in (plan.pack, *plan.pretrain_packs):
         if name not in plan.prepare:
             content = read_card(filled(name), "pack").content
             if name == plan.pack:
-                _check_pack(plan, content["findings"], {split: n["images"] for split, n in content["splits"].items()})
-
-
-def _check_pack(plan: "Study", findings: Sequence[str], images: Mapping[str, int]) -> None:
-    """Refuse a labelled Pack without the findings, or with a split that is empty."""
-    require(bool(findings), f"pack: {plan.pack} has no labels.", "Prepare it with `labels:`.")
-    for name in plan.findings:
-        choose(name, findings, "findings:")
-    for split, use in (("train", "learn from"), ("test", "test on")):
-        repaired = plan.prepare.get(plan.pack, {}).get("repair_splits")
-        why = " after repair_splits has moved every patient who stands in two splits to train" if repaired else ""
-        require(
-            images[split] > 0,
-            f"pack: {plan.pack} has no {split} images{why}: there is nothing to {use}.",
-            "Give other splits (`labels:`, `val_fraction:`, `test_fraction:` under `prepare:`), or another Pack.",
-        )
-
-
-def _source(plan: "Study", name: str) -> tuple[Path, dict[str, Any]]:
-    """The folder and the options from which a Pack of the study is prepared."""
-    from kontrast.engine.grid import filled
-
-    options = {option: filled(value) for option, value in plan.prepare[name].items()}
-    return Path(options.pop("source", name)), options
+                check_pack(plan, content["findings"], {split: n["images"] for split, n in content["splits"].items()})
 
 
 def _prepare(plan: "Study", out: Path, cluster: str | None) -> dict[str, Path]:
     """The Packs by the names under which the study knows them."""
     from kontrast import prepare
+    from kontrast.engine.cells import source_of
     from kontrast.engine.grid import filled
 
     packs = {}
     for name in plan.prepare:
         console.say(f"\n== prepare {name}")
-        source, options = _source(plan, name)
+        source, options = source_of(plan, name)
         there = {"cluster": cluster} if cluster else {}
         packs[name] = Path(prepare(source, out=out / "packs" / name, **options | there))
     for name in (plan.pack, *plan.pretrain_packs):
@@ -174,13 +162,14 @@ def _prepare(plan: "Study", out: Path, cluster: str | None) -> dict[str, Path]:
 
 def _pretrain(plan: "Study", packs: dict[str, Path], out: Path, each: "Each") -> dict[str, str]:
     """What each arm starts from, as `probe` and `finetune` take it. Arms whose weights are missing are left out."""
+    from kontrast.engine.cells import weights_exist
     from kontrast.engine.grid import filled
 
     sources = [packs[name] for name in plan.pretrain_packs or (plan.pack,)]
     encoders, calls = {}, []
     for name, arm in plan.arms.items():
         try:
-            _weights_exist(arm, plan)
+            weights_exist(arm, plan)
         except UsageError as error:
             # Missing weights alone make an optional arm disappear; any other error of its own must be seen.
             if not arm.optional:
@@ -205,32 +194,49 @@ def pretrain_arm(name: str, packs: Sequence[Path], out: str, options: dict[str, 
     pretrain(*packs, out=Path(out), **options)
 
 
-def _weights_exist(arm: "Arm", plan: "Study") -> None:
-    from kontrast.engine.grid import filled
-    from kontrast.nn.weights import find_imagenet
+def _search(
+    plan: "Study", cells: "list[Cell]", pack: Path, encoders: dict[str, str], out: Path, each: "Each"
+) -> dict[tuple[str, str, float], dict[str, Any]]:
+    """Try the same options for every arm; validation chooses, the test split is not looked at. Writes search.csv."""
+    from kontrast.artifacts.card import read_card
+    from kontrast.engine.cells import trials_of, write_tables
+    from kontrast.engine.efficiency import best_of_search
 
-    start = filled(arm.start)
-    if start == "imagenet":
-        find_imagenet(arm.encoder or plan.encoder)
-    elif start != "random":
-        require(Path(start).exists(), f"start: there is no {start}.", "Name weights, `random` or `imagenet`.")
+    trials = trials_of(plan, cells, out)
+    if not trials:
+        return {}
+    console.say(f"\n== search: {len(trials)} trainings, chosen on validation")
+    calls = [(plan, cell, pack, encoders[cell.arm], folder, tried) for cell, tried, folder in trials]
+    for _ in each(train_cell, calls):
+        pass
+    scores = [read_card(folder).content["summary"]["val"]["macro_auroc"] for *_, folder in trials]
+    table, chosen = best_of_search([(*trial[:2], score) for trial, score in zip(trials, scores, strict=True)])
+    write_tables(out, {SEARCH: table})
+    return chosen
 
 
-def run_cell(plan: "Study", cell: "Cell", pack: Path, encoder: str, out: Path) -> None:
+def train_cell(
+    plan: "Study", cell: "Cell", pack: Path, encoder: str, folder: Path, tried: Mapping[str, Any]
+) -> Outcome:
+    """Train one Classifier; it resumes, or is done."""
+    import kontrast
+    from kontrast.engine.cells import training_of
+
+    verb_name, options = training_of(plan, cell, encoder, tried)
+    made: Outcome = getattr(kontrast, verb_name)(encoder, pack, out=folder, **options)
+    return made
+
+
+def run_cell(
+    plan: "Study", cell: "Cell", pack: Path, encoder: str, out: Path, tried: Mapping[str, Any] | None = None
+) -> None:
     """Train one Classifier and score it on the test split; both resume, or are done."""
     import kontrast
     from kontrast.artifacts.card import read_card
     from kontrast.data.labels import for_scoring
 
-    train = getattr(kontrast, cell.protocol)
-    options: dict[str, Any] = {"uncertain": plan.uncertain, "blank": plan.blank, "findings": plan.findings}
-    if encoder in ("random", "imagenet") or Path(encoder).is_file():
-        options["encoder"] = plan.arms[cell.arm].encoder or plan.encoder
-    options |= plan.probe if cell.protocol == "probe" else plan.finetune
     console.say(f"\n== {cell.name}")
-    classifier = train(
-        encoder, pack, out=out / "classifiers" / cell.name, label_fraction=cell.fraction, seed=cell.seed, **options
-    )
+    classifier = train_cell(plan, cell, pack, encoder, out / "classifiers" / cell.name, tried or {})
     # Scores need targets that are not drawn or learnt: such labels count for nothing there, and the figure says so.
     policy = for_scoring(plan.uncertain, read_card(pack).content["findings"])
     kontrast.evaluate(
@@ -246,7 +252,8 @@ def _explain(plan: "Study", cells: "list[Cell]", pack: Path, out: Path) -> None:
     """
     from kontrast import explain
 
-    shown = max(cells, key=lambda c: (c.arm != plan.baseline, c.protocol == "finetune", c.fraction))
+    tuned = ("finetune", "full", "lp-ft")
+    shown = max(cells, key=lambda c: (c.arm != plan.baseline, c.protocol in tuned, c.protocol != "knn", c.fraction))
     console.say(f"\n== where {shown.name} looks")
     try:
         explain(out / "classifiers" / shown.name, pack, out=out / "explanations" / shown.name, images=4, limit=100)
@@ -264,17 +271,19 @@ def _finish(
 ) -> Outcome:
     """Gather the tables of the grid from the evaluations' files, and close the study."""
     from kontrast.artifacts.card import parents_of, write_card
-    from kontrast.artifacts.disk import atomic
+    from kontrast.engine.cells import write_tables
     from kontrast.engine.comparison import common_findings, compare, gather, left_out
+    from kontrast.engine.efficiency import curves, learnt, say_saved
     from kontrast.engine.grid import say_table
 
-    folders = {(c.arm, c.protocol, c.fraction, c.seed): out / "evaluations" / c.name for c in cells}
+    folders = {c.key: out / "evaluations" / c.name for c in cells}
     table = gather(folders)
     differences = compare(folders, plan.baseline, replicates=plan.replicates)
-    files = ["cells.csv", "differences.csv"]
-    for name, lines in zip(files, (table, differences), strict=True):
-        with atomic(out / name) as stream:
-            stream.write(lines.to_csv(index=False, lineterminator="\n").encode())
+    drawn, saved = curves(folders, plan.baseline, replicates=plan.replicates)
+    taught = learnt({c.key: out / "classifiers" / c.name for c in cells})
+    tables = {"cells.csv": table, "differences.csv": differences, "curves.csv": drawn, "labels_saved.csv": saved}
+    tables |= {"findings.csv": taught}
+    files = [*write_tables(out, tables), *([SEARCH] if (out / SEARCH).is_file() else [])]
     if plan.folds:
         files.append(_cross_validate(plan, packs[plan.pack], encoders, out))
     summary = {"cells": len(cells), "arms": list(encoders), "left_out": [a for a in plan.arms if a not in encoders]}
@@ -286,6 +295,7 @@ def _finish(
     content = {"summary": summary, "inputs": inputs, "means": means}
     write_card(out, "study", config=asked, content=content, files=files)
     say_table(table, differences, plan)
+    say_saved(saved)
     if absent:
         console.say(
             f"All means are over {len(means['findings'])} findings; not over "
