@@ -4,9 +4,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.metrics import f1_score, recall_score, roc_auc_score, roc_curve
 
 import kontrast
+from kontrast.artifacts.foreign import match
 from kontrast.errors import DataError, OutputError, UsageError
 
 CHEXPERT = Path(__file__).parents[3] / "shared" / "data" / "chexpert_labels" / "test"
@@ -166,3 +167,38 @@ def test_by_study_and_at_a_stated_prevalence(tmp_path, capsys) -> None:
     with pytest.raises(DataError, match="study_id"):
         kontrast.score(p, t, out=tmp_path / "n", by="study", replicates=5)
     assert not (tmp_path / "n").exists()
+
+
+@pytest.mark.skipif(not CHEXPERT.is_dir(), reason="needs ../shared/data/chexpert_labels")
+def test_the_majority_of_the_five_ground_truth_readers_is_the_truth() -> None:
+    readers = [match(p, CHEXPERT / "groundtruth.csv") for p in sorted((CHEXPERT / "radiologists").glob("*_gt.csv"))]
+    truth = readers[0].truth[list(readers[0].findings)].to_numpy()
+    assert len(readers) == 5 and truth.shape == (500, 14)
+    assert np.array_equal(sum(reader.scores for reader in readers) >= 3, truth == 1)
+
+
+@pytest.mark.skipif(not CHEXPERT.is_dir(), reason="needs ../shared/data/chexpert_labels")
+def test_radiologists_stand_on_the_roc_curves(tmp_path) -> None:
+    others = [CHEXPERT / "radiologists" / f"{name}.csv" for name in ("bc4", "bc6", "bc8")]  # not of the ground truth
+    system, truth = CHEXPERT / "predictions" / "hieupham_predictions.csv", CHEXPERT / "groundtruth.csv"
+    made = kontrast.score(system, truth, out=tmp_path / "s", readers=tuple(others), replicates=10)
+    found = scores_of(made)["readers"]
+    assert list(found) == ["bc4", "bc6", "bc8"]
+    table = pd.read_csv(truth).merge(pd.read_csv(system), on="Study", suffixes=("", "_p"))
+    for path in others:
+        called = table[["Study"]].merge(pd.read_csv(path), on="Study")
+        for finding, at in found[path.stem].items():
+            y, calls = table[finding] == 1, called[finding] == 1
+            assert at["sensitivity"] == pytest.approx(recall_score(y, calls), abs=1e-12)
+            assert at["specificity"] == pytest.approx(recall_score(~y, ~calls), abs=1e-12)
+            x, hit, _ = roc_curve(y, table[f"{finding}_p"], drop_intermediate=False)
+            assert at["system_sensitivity"] == pytest.approx(np.interp(1 - at["specificity"], x, hit), abs=1e-12)
+    page = Path(kontrast.report(made.out, out=tmp_path / "page.html")).read_text()
+    assert "Readers of the same cases" in page and "with readers&#39; operating points" in page
+
+
+def test_calls_that_are_none_are_refused(tmp_path) -> None:
+    p, t, _ = files(tmp_path)
+    with pytest.raises(DataError, match="neither 0 nor 1"):
+        kontrast.score(p, t, out=tmp_path / "s", readers=(p,), replicates=5)
+    assert not (tmp_path / "s").exists()

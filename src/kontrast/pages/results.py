@@ -21,6 +21,7 @@ from kontrast.metrics.evaluation import mixed
 from kontrast.pages import figures
 from kontrast.pages.curves import curve_section
 from kontrast.pages.drawing import Look
+from kontrast.pages.readers import readers_section
 from kontrast.pages.sections import Found, read_json, with_interval
 
 PROTOCOLS = {
@@ -83,6 +84,7 @@ def _table(one: Found, classifiers: Mapping[str, Found]) -> dict[str, Any]:
         "remarks": [*cases(scores), *calibrated(scores), *remarks(scores), *beneath(scores)],
         "against": differences(scores["against"]) if "against" in scores else {},
         "reliability": figures.reliability(_reliability(scores)) if scores.get("reliability") else None,
+        "readers": readers_section(one, scores),
         "overlap": overlap.get("text") if isinstance(overlap, Mapping) else overlap,
         "note": scores.get("note"),
         "trained": _trained(one, classifiers),

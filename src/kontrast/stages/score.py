@@ -35,6 +35,8 @@ class ScoreConfig:
     """JSON {finding: value}, CSV with finding,threshold, or a Classifier; without it F1, kappa and such are null."""
     against: Path | None = None
     """CSV of another system's scores of the same cases: paired differences, PREDICTIONS less these."""
+    readers: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] | None = None
+    """CSV files of readers' calls (1 or 0) of the same cases: their operating points, drawn on the ROC curves."""
     id: str | None = None
     """The column that both files share, recognised when left out (image_id, Study, Path …)."""
     patient: str | None = None
@@ -90,6 +92,7 @@ def score(
     matched = match(predictions, truth, id_column=config.id, patient=config.patient)
     targets, limits = _targets(matched, config)
     other = _other(matched, truth, config)
+    people = _readers(truth, config)
     check_request(matched.truth, matched.findings, config.by, config.prevalence)
     inputs = _inputs(predictions, truth, config)
     taken = claim(out, "evaluation", config=to_dict(config), parents=inputs, dry_run=dry_run)
@@ -103,6 +106,7 @@ def score(
         return Outcome("score", Path(out), "planned", {"rows": len(targets), "findings": list(matched.findings)})
     with locked(taken.folder):
         scores = _score(matched, targets, limits, config) | _against(matched, other, targets, config)
+        scores |= _points(matched, people, targets)
         done = write_evaluation(
             taken.folder, truth=matched.truth, predictions=matched.scores, findings=matched.findings, scores=scores,
             config=to_dict(config), parents=inputs,
@@ -147,6 +151,7 @@ def _inputs(predictions: Path, truth: Path, config: ScoreConfig) -> "list[Parent
     paths = {"predictions": predictions, "truth": truth}
     if config.against:
         paths["against"] = Path(config.against)
+    paths |= {f"reader {i + 1}": Path(path) for i, path in enumerate(config.readers or ())}
     if config.thresholds:
         given = Path(config.thresholds)
         paths["thresholds"] = given / CARD if given.is_dir() else given
@@ -181,6 +186,43 @@ def _against(matched: "Matched", other: "Matched | None", targets: "np.ndarray",
         replicates=config.replicates, seed=config.seed,
     )  # fmt: skip
     return {"against": found}
+
+
+def _readers(truth: Path, config: ScoreConfig) -> "dict[str, Matched]":
+    """Each reader's calls beside the same truth, by the name of the file."""
+    import numpy as np
+
+    from kontrast.artifacts.foreign import match
+    from kontrast.errors import DataError
+
+    found = {}
+    for path in map(Path, config.readers or ()):
+        reader = match(path, truth, id_column=config.id, patient=config.patient)
+        bad = int((~np.isin(reader.scores, (0, 1))).sum())
+        if bad:
+            raise DataError(
+                f"--readers {path} holds {bad:,} values that are neither 0 nor 1.",
+                fix="A reader calls a finding or does not; give scores between as PREDICTIONS or --against.",
+            )
+        if path.stem in found:
+            raise DataError(f"Two of --readers are called {path.stem}.", fix="Name the files apart.")
+        found[path.stem] = reader
+    return found
+
+
+def _points(matched: "Matched", readers: "dict[str, Matched]", targets: "np.ndarray") -> dict[str, Any]:
+    """Where each reader stands for each finding, and the system at the same specificity."""
+    from kontrast.metrics.roc import reader_point
+
+    found = {
+        name: {
+            finding: reader_point(targets[:, f], matched.scores[:, f], reader.scores[:, reader.findings.index(finding)])
+            for f, finding in enumerate(matched.findings)
+            if finding in reader.findings
+        }
+        for name, reader in readers.items()
+    }
+    return {"readers": found} if found else {}
 
 
 def _one(values: Any) -> str | None:
