@@ -18,6 +18,7 @@ import pandas as pd
 from kontrast.artifacts.card import Card, Parent, read_card, verify_files, write_card
 from kontrast.artifacts.disk import atomic, write_json
 from kontrast.artifacts.files import cell
+from kontrast.data.labels import targets as make_targets
 from kontrast.errors import ArtifactError
 from kontrast.types import TRUTH_COLUMNS, PathLike
 
@@ -112,6 +113,15 @@ def read_evaluation(folder: PathLike) -> Evaluation:
     return Evaluation(
         path=folder, card=card, findings=findings, predictions=frames[0], truth=truth, scores=scores
     )  # fmt: skip
+
+
+def scored_targets(evaluation: Evaluation, findings: Sequence[str]) -> np.ndarray:
+    """Truth as it was scored: (n, F) of 1, 0 and NaN = ignored, by the evaluation's own label policy."""
+    policy = evaluation.scores["label_policy"]
+    values = evaluation.truth[list(evaluation.findings)].to_numpy(dtype=np.float64)
+    y, w = make_targets(values, evaluation.findings, policy["uncertain"], policy["blank"])
+    columns = [evaluation.findings.index(name) for name in findings]
+    return np.where(w > 0, y, np.nan)[:, columns]
 
 
 def summary(scores: Mapping[str, Any]) -> dict[str, Any]:

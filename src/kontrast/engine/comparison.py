@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kontrast.artifacts.evaluation import Evaluation, read_evaluation
-from kontrast.data.labels import targets as make_targets
+from kontrast.artifacts.evaluation import Evaluation, read_evaluation, scored_targets
 from kontrast.errors import DataError
 from kontrast.metrics.intervals import paired_difference
 from kontrast.metrics.scores import macro_auroc
@@ -119,12 +118,3 @@ def _paired(pairs: Sequence[tuple[Evaluation, Evaluation]], names: Sequence[str]
     kept |= {"incomplete": found.get("incomplete", 0), "replicates": replicates}
     spread = float(np.std(each, ddof=1)) if len(each) > 1 else np.nan
     return kept | {"seeds": len(pairs), "findings": len(names), "sd_over_seeds": spread}
-
-
-def scored_targets(evaluation: Evaluation, findings: Sequence[str]) -> np.ndarray:
-    """Truth as it was scored: (n, F) of 1, 0 and NaN = ignored, by the evaluation's own label policy."""
-    policy = evaluation.scores["label_policy"]
-    values = evaluation.truth[list(evaluation.findings)].to_numpy(dtype=np.float64)
-    y, w = make_targets(values, evaluation.findings, policy["uncertain"], policy["blank"])
-    columns = [evaluation.findings.index(name) for name in findings]
-    return np.where(w > 0, y, np.nan)[:, columns]

@@ -9,9 +9,9 @@ import pandas as pd
 
 from kontrast import console
 from kontrast.artifacts.card import read_card
-from kontrast.artifacts.evaluation import read_evaluation
+from kontrast.artifacts.evaluation import read_evaluation, scored_targets
 from kontrast.artifacts.wording import labels_needed
-from kontrast.engine.comparison import Cells, common_findings, scored_targets
+from kontrast.engine.comparison import Cells, common_findings
 from kontrast.metrics.efficiency import band, labels_saved
 from kontrast.metrics.intervals import bootstrap, index_units, mean_defined
 from kontrast.metrics.scores import Array, Ranks

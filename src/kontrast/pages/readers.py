@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from kontrast.artifacts.evaluation import read_evaluation
+from kontrast.artifacts.evaluation import read_evaluation, scored_targets
 from kontrast.artifacts.wording import decimal
-from kontrast.engine.comparison import scored_targets
 from kontrast.metrics.roc import roc_curve
 from kontrast.pages.drawing import COLOURS, GREY, INK, canvas, clean, styled, svg
 from kontrast.pages.sections import Found
