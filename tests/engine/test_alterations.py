@@ -62,3 +62,10 @@ def test_altered_images_are_predicted_anew_and_compared_on_the_same_cases(tmp_pa
         classifier, plain, rows, plain.labels(rows), np.zeros((len(rows), 2)), torch.device("cpu"), replicates=0
     )
     assert none["lungs masked out"] == {"reason": "the Pack has no masks of lungs for these images"}
+
+
+def test_masks_of_lungs_are_known_by_name_and_findings_are_none() -> None:
+    class Named:
+        mask_names = ("lungs", "heart", "Left lung", "right_lung", "Lung Opacity", "Lung Lesion")
+
+    assert alterations.lung_masks(Named()) == ("lungs", "Left lung", "right_lung")

@@ -212,23 +212,25 @@ def test_a_pack_that_does_not_fit_is_refused_before_anything_is_made(pack, tmp_p
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_few_labels_with_draws_a_search_and_every_use_of_labels(tmp_path) -> None:
-    pack = make_pack(tmp_path / "pack", n=100, size=16)
+    pack = make_pack(tmp_path / "pack", n=80, size=16)
     plan = {
-        "arms": {"random": {}, "other": {"start": "random", "encoder": "resnet34"}},
-        "protocols": ["knn", "probe"], "fractions": [0.1, 1.0], "draws": 2, "stratify": True,
+        "replicates": 20,
+        "arms": {"random": {}, "other": {"start": "random"}},
+        "protocols": ["knn"], "fractions": [0.1, 1.0], "draws": 2, "stratify": True,
         "search": {"probe": {"threshold_rule": ["f1", "youden"]}},
     }  # fmt: skip
     out = Path(kontrast.study(write(tmp_path, pack, **plan), out=tmp_path / "s"))
     cells = pd.read_csv(out / "cells.csv")
-    assert len(cells) == 2 * 2 * (2 + 1) and set(cells["draw"].dropna()) == {0, 1}
+    assert len(cells) == 2 * (2 + 1) and set(cells["draw"].dropna()) == {0, 1}
     searched = pd.read_csv(out / "search.csv")
     assert searched.groupby(["arm", "protocol", "fraction"])["threshold_rule"].agg(set).map(len).eq(2).all()
     assert searched.groupby(["arm", "protocol", "fraction"])["chosen"].sum().eq(1).all()
     taught = pd.read_csv(out / "findings.csv")
-    assert (taught["trainings"] == taught["fraction"].map({0.1: 8, 1.0: 4})).all()
+    assert (taught["trainings"] == taught["fraction"].map({0.1: 4, 1.0: 2})).all()
     assert set(pd.read_csv(out / "labels_saved.csv")["arm"]) == {"other"}
-    assert len(pd.read_csv(out / "curves.csv")) == 8
+    assert len(pd.read_csv(out / "curves.csv")) == 4
     draws = [json.loads((out / f"classifiers/random/knn-10pc-draw{i}-seed0/card.json").read_text()) for i in (0, 1)]
     assert [card["config"]["draw"] for card in draws] == [0, 1] and draws[0]["content"]["protocol"] == "knn"
     assert draws[0]["files"] != draws[1]["files"] and draws[0]["config"]["stratify"]

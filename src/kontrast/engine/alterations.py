@@ -49,8 +49,9 @@ def without(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def lung_masks(pack: Pack) -> tuple[str, ...]:
-    """The names of a Pack's masks that are of lungs."""
-    return tuple(name for name in pack.mask_names if "lung" in name.lower().split())
+    """The names of a Pack's masks that are of lungs: `lungs`, `Left lung`; not `Lung Opacity`, which is a finding."""
+    words = {name: name.lower().replace("_", " ").split() for name in pack.mask_names}
+    return tuple(name for name, parts in words.items() if "lungs" in parts or parts[-1:] == ["lung"])
 
 
 def lungs(pack: Pack, rows: np.ndarray) -> np.ndarray:
