@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kontrast.pages import figures
-from kontrast.pages.drawing import COLOURS, MARKERS
 from kontrast.pages.sections import Found, read_json, with_interval
 
 UNITS = ("patients", "studies", "images", "near_copies")
@@ -37,7 +35,6 @@ def audit_section(found: Found) -> dict[str, Any]:
     groups: list[dict[str, Any]] = []
     rates: list[dict[str, Any]] = []
     altered: list[dict[str, Any]] = []
-    forests: list[Any] = []
     for pack, entry in classifier.items():
         notes += [f"{pack}, {split}: {met['text']} of the Classifier" for split, met in entry["overlap"].items()]
         if "reason" in entry["subgroups"]:
@@ -49,10 +46,9 @@ def audit_section(found: Found) -> dict[str, Any]:
         where = f"{pack}: " if len(classifier) > 1 else ""
         rates += _rates(where, entry.get("rates") or {})
         altered += _altered(where, entry.get("alterations") or {})
-        forests += _forests(pack, entry["subgroups"])
     return {
         "name": found.name, "shared": shared, "floors": floors, "groups": groups, "notes": notes,
-        "policy": audit["label_policy"], "rates": rates, "altered": altered, "forests": forests,
+        "policy": audit["label_policy"], "rates": rates, "altered": altered,
     }  # fmt: skip
 
 
@@ -72,17 +68,6 @@ def _subgroups(pack: str, found: Mapping[str, Mapping[str, Any]]) -> tuple[list[
             else:
                 left_out.setdefault(scores["reason"], []).append(f"{name} ({scores['rows']})")
     return rows, left_out
-
-
-def _forests(pack: str, found: Mapping[str, Mapping[str, Any]]) -> list[Any]:
-    """Macro AUROC of the groups that were scored, one figure for each way of parting them."""
-    drawn = []
-    for kind, groups in found.items():
-        scored = {group: scores["macro"]["auroc"] for group, scores in groups.items() if "macro" in scores}
-        if len(scored) > 1:
-            seen = {pack: (COLOURS[0], MARKERS[0])}
-            drawn.append(figures.forest({pack: scored}, seen, f"macro AUROC by {kind}, 95 % interval"))
-    return drawn
 
 
 def _rates(where: str, found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
