@@ -185,6 +185,19 @@ def test_a_patient_given_to_another_split_is_refused(tmp_path):
         kontrast.prepare(src, out=out, size=32)
 
 
+def test_splits_of_the_pack_win_over_a_new_draw(tmp_path):
+    split = [("train", "val", "test")[i // 2 % 3] for i in range(20)]
+    src = make_source(tmp_path / "src", n=20, split=split)
+    table = pd.read_csv(src / "labels.csv", dtype=str, keep_default_na=False)
+    table[:13].to_csv(src / "labels.csv", index=False)  # the second image of patient 6 comes later
+    out = Path(kontrast.prepare(src, out=tmp_path / "p", size=32, workers=1))
+    table.drop(columns="split").to_csv(src / "labels.csv", index=False)  # from now on the source gives no splits
+    assert kontrast.prepare(src, out=out, size=32, workers=1).summary["added"] == 7
+    found = Pack.open(out).table.set_index("source")["split"]
+    assert [found[path] for path in table["path"][:13]] == split[:13]
+    assert found[table["path"][13]] == split[12] == "train"
+
+
 def test_two_writers_and_places_that_cannot_be_written(packed, monkeypatch):
     src, out, whole = packed
     arrive(src, whole)

@@ -154,9 +154,10 @@ def test_polarity_is_counted(tmp_path, capsys):
 def test_a_large_source_is_sampled_and_the_sample_said(src, monkeypatch, capsys):
     monkeypatch.setattr("kontrast.stages.scan.SECONDS", -1.0)
     monkeypatch.setattr("kontrast.data.survey.AT_A_TIME", 2)
+    monkeypatch.setattr("kontrast.data.survey.LEAST", 4)
     found = kontrast.scan(src).summary
-    assert found["looked_at"] == 0 and found["images"] == 11 and found["copies"]["compared"] == 0
-    assert "opened 0 of 11 images, drawn evenly" in " ".join(capsys.readouterr().out.split())
+    assert found["looked_at"] == 4 and found["images"] == 11 and found["copies"]["compared"] == 0
+    assert "opened 4 of 11 images, drawn evenly" in " ".join(capsys.readouterr().out.split())
     assert kontrast.scan(src, limit=11).summary["looked_at"] == 11  # asked for, however long it takes
 
 

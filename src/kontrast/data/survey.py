@@ -25,8 +25,8 @@ from kontrast.types import SPLITS
 EXAMPLES = 3
 SMALL = 64
 """Side in pixels of the pictures by which near-duplicates are told."""
-AT_A_TIME = 20
-"""Files opened between two looks at the clock."""
+AT_A_TIME, LEAST = 20, 100
+"""Files opened between two looks at the clock, and before the first of them: a busy machine still gives a sample."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,14 @@ def look(
         sources: files below it.
         thumbnails: how many small pictures to keep.
         size: their side, in pixels.
-        seconds: stop after so long; None opens all.
+        seconds: stop after so long, but not before a hundred files; None opens all.
         tell: called with the number of files, after some.
     """
     pixels, until = Pixels(), None if seconds is None else time.monotonic() + seconds
     order = [sources[i] for i in np.random.default_rng(0).permutation(len(sources))]
     with borrowed() as apart:
         for first in range(0, len(order), AT_A_TIME):
-            if until is not None and time.monotonic() > until:
+            if until is not None and first >= LEAST and time.monotonic() > until:
                 break
             some = order[first : first + AT_A_TIME]
             jobs = [(src / source, size if first + i < thumbnails else 0) for i, source in enumerate(some)]
