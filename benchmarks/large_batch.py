@@ -1,14 +1,17 @@
 """What a large batch costs in memory: 4,096 images in chunks beside 256 at once, and the contrastive loss by itself.
 
-    python benchmarks/large_batch.py [--out FILE] [--method simclr] [--size 64] [--batch 4096] [--chunk 256] [--steps 1]
-                                     [--embeddings 65536]
+    python benchmarks/large_batch.py [--out FILE] [--methods simclr …] [--size 64] [--batch 4096] [--chunk 256]
+                                     [--steps 1] [--embeddings 64 256 …]
 
 Each figure is of a process of its own, on one thread of a CPU. `peak` is the most memory that the process ever had
 (VmHWM, everything included), `beyond` what of it came on top of what it had before the work, both in MB; `seconds` are
 the processor's, which other work on the machine does not lengthen. Steps are those of a ResNet-18, through the loop
 that `kontrast pretrain` uses. The loss is SimCLR's, forward and backward in fp32 on embeddings of length 128: `plain`
-has all their similarities in one matrix, `blocks` a block at a time (nn/contrast.py). What came out is in
-benchmarks/results/large_batch.json.
+has all their similarities in one matrix, `blocks` a block at a time (nn/contrast.py). FILE gains each figure as it is
+found and keeps what else it holds. benchmarks/results/large_batch.json came out of
+
+    python benchmarks/large_batch.py --out FILE
+    python benchmarks/large_batch.py --out FILE --methods mocov3 --batch 1024 --chunk 64 --embeddings
 """
 
 import argparse
@@ -22,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 MB = 1e6
+PLAIN = 8192
+"""Embeddings of which a machine still holds all similarities."""
 
 
 def memory(name: str) -> float:
@@ -124,6 +129,7 @@ def compare(method: str, size: int, batch: int, chunk: int, steps: int) -> dict[
     at_once = apart("train", batch=chunk, chunk=None, **shared)
     in_chunks = apart("train", batch=batch, chunk=chunk, **shared)
     return {
+        "size": size,
         f"{chunk} at once": at_once,
         f"{batch} in chunks of {chunk}": in_chunks,
         "ratio of peaks": round(in_chunks["peak"] / at_once["peak"], 3),
@@ -131,12 +137,34 @@ def compare(method: str, size: int, batch: int, chunk: int, steps: int) -> dict[
     }
 
 
+def losses(embeddings: int) -> dict[str, Any]:
+    """Both ways, where the plain one has room."""
+    if embeddings > PLAIN:
+        return {"blocks": apart("loss", embeddings=embeddings, blocks=True, repeats=1)}
+    repeats = max(20000 // embeddings, 3)
+    return {
+        name: apart("loss", embeddings=embeddings, blocks=name == "blocks", repeats=repeats)
+        for name in ("plain", "blocks")
+    }
+
+
+def keep(out: Path | None, part: str, name: str, found: dict[str, Any]) -> None:
+    """Print a figure, and put it into the file."""
+    print(part, name, json.dumps(found, indent=1), flush=True)
+    if out is not None:
+        held = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+        held.setdefault(part, {})[name] = found
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Measure, print, and write where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for option, default in (("size", 64), ("batch", 4096), ("chunk", 256), ("steps", 1), ("embeddings", 65536)):
+    for option, default in (("size", 64), ("batch", 4096), ("chunk", 256), ("steps", 1)):
         parser.add_argument(f"--{option}", type=int, default=default)
-    parser.add_argument("--method", default="simclr")
+    parser.add_argument("--methods", nargs="*", default=["simclr"])
+    parser.add_argument("--embeddings", type=int, nargs="*", default=[64, 256, 1024, PLAIN, 65536])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--job", type=json.loads, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -147,22 +175,10 @@ def main() -> None:
         job = {"train": train, "loss": loss}[asked.job.pop("what")]
         print(json.dumps(job(**asked.job)))
         return
-    found: dict[str, Any] = {
-        "settings": {name: value for name, value in vars(asked).items() if name not in ("out", "job")},
-        "torch": torch.__version__,
-        "steps": compare(asked.method, asked.size, asked.batch, asked.chunk, asked.steps),
-        "loss": {str(asked.embeddings): {"blocks": apart("loss", embeddings=asked.embeddings, blocks=True, repeats=1)}},
-    }
-    for n in (64, 256, 1024, 8192):
-        repeats = max(20000 // n, 3)
-        found["loss"][str(n)] = {
-            name: apart("loss", embeddings=n, blocks=name == "blocks", repeats=repeats) for name in ("plain", "blocks")
-        }
-    text = json.dumps(found, indent=1)
-    print(text)
-    if asked.out is not None:
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
-        asked.out.write_text(text + "\n", encoding="utf-8")
+    for method in asked.methods:
+        keep(asked.out, "steps", method, compare(method, asked.size, asked.batch, asked.chunk, asked.steps))
+    for embeddings in asked.embeddings:
+        keep(asked.out, "loss", str(embeddings), losses(embeddings))
 
 
 if __name__ == "__main__":
