@@ -28,17 +28,12 @@ def cpu(work: Callable[[], object]) -> Work:
 
 def computing() -> float:
     """CPU seconds of this process and of the processes that work for it now (`prepare` reads files in one)."""
-    parents, spent = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            spent[int(folder.name)] = int((folder / "schedstat").read_text().split()[0]) / 1e9
-        except (OSError, ValueError):
-            continue  # it ended meanwhile
-    mine, found = {os.getpid()}, time.process_time()
-    while more := {pid for pid, parent in parents.items() if parent in mine} - mine:
-        found += sum(spent.get(pid, 0.0) for pid in more)
-        mine |= more
+    found, todo = time.process_time(), [os.getpid()]
+    while todo:
+        for tasks in Path(f"/proc/{todo.pop()}/task").glob("*/children"):
+            for pid in tasks.read_text().split():
+                found += int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+                todo.append(int(pid))
     return found
 
 

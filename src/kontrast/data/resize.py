@@ -1,11 +1,13 @@
 """Any image into a square of one size: aspect kept, antialiased, padding centred and black."""
 
+import functools
+
 import cv2
 import numpy as np
 from scipy import sparse
 
 STRIP = 2**19
-"""Pixels of a large image that are averaged at a time; up to so many OpenCV is the faster."""
+"""Pixels of a large image that are averaged at a time."""
 
 
 def placement(height: int, width: int, size: int) -> tuple[int, int, int, int]:
@@ -41,38 +43,33 @@ def fit(pixels: np.ndarray, size: int) -> np.ndarray:
 def shrink(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """The mean over the area that each new pixel covers, (H, W) → (height, width), in the type given.
 
-    OpenCV's INTER_AREA, but for large images whose sides do not divide twice as fast: an average over areas is one over
-    rows, then one over columns. A strip of rows at a time, so that the image is not held again in four bytes a pixel.
+    OpenCV's INTER_AREA, but faster where the sides do not divide: an average over areas is one over rows, then one
+    over columns. A strip of rows at a time, so that a large image is not held again in four bytes a pixel.
     """
-    divides = pixels.shape[0] % height == 0 and pixels.shape[1] % width == 0
-    if divides or pixels.size <= STRIP:
+    if pixels.shape[0] % height == 0 and pixels.shape[1] % width == 0:
         return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    first, share = shares(pixels.shape[0], height)
+    down, across = (averages(*sides) for sides in zip(pixels.shape, (height, width), strict=True))
     tall = np.empty((height, pixels.shape[1]), np.float32)
     step = max(1, STRIP * height // pixels.size)
     for top in range(0, height, step):
-        rows = slice(top, min(top + step, height))
-        start, end = int(first[rows.start]), min(int(first[rows.stop - 1]) + share.shape[1], len(pixels))
-        tall[rows] = banded(first[rows] - start, share[rows], end - start) @ pixels[start:end].astype(np.float32)
-    across = banded(*shares(pixels.shape[1], width), pixels.shape[1])
-    return np.rint((across @ np.ascontiguousarray(tall.T)).T).astype(pixels.dtype)
+        rows = down[top : top + step] if step < height else down
+        start, end = int(rows.indices.min()), int(rows.indices.max()) + 1
+        part = rows[:, start:end] if step < height else rows
+        tall[top : top + step] = part @ pixels[start:end].astype(np.float32)
+    return cv2.transpose(np.rint(across @ cv2.transpose(tall)).astype(pixels.dtype))
 
 
-def shares(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which pixels of an axis each of `target` larger ones covers, and how much of it: first (t,), shares (t, taps)."""
+@functools.lru_cache(maxsize=16)
+def averages(source: int, target: int) -> sparse.csr_array:
+    """The matrix (target, source) whose rows average over the part of an axis that each of `target` pixels covers."""
     ends = np.arange(target + 1) * (source / target)
     first = np.minimum(ends[:-1].astype(np.int32), source - 1)
-    pixel = first[:, None] + np.arange(int(np.ceil(source / target)) + 1)
-    covered = np.minimum(pixel + 1, ends[1:, None]) - np.maximum(pixel, ends[:-1, None])
-    share = np.clip(covered, 0, None) * (pixel < source)
-    return first, (share / share.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-def banded(first: np.ndarray, weights: np.ndarray, columns: int) -> sparse.csr_array:
-    """A sparse matrix with the weights (t, taps) in each row from column `first` (t,) on; those past the end are 0."""
-    at = np.minimum(first[:, None] + np.arange(weights.shape[1]), columns - 1)
-    ends = np.arange(len(first) + 1) * weights.shape[1]
-    return sparse.csr_array((weights.ravel(), at.ravel(), ends), shape=(len(first), columns))
+    pixel = first[:, None] + np.arange(int(np.ceil(source / target)) + 1, dtype=np.int32)  # (target, taps)
+    share = np.minimum(pixel + 1, ends[1:, None]) - np.maximum(pixel, ends[:-1, None])
+    kept = (share > 1e-9) & (pixel < source)
+    share /= np.where(kept, share, 0).sum(axis=1, keepdims=True)
+    lengths = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
+    return sparse.csr_array((share[kept].astype(np.float32), pixel[kept], lengths), shape=(target, source))
 
 
 def fit_mask(mask: np.ndarray, size: int, image_shape: tuple[int, int] | None = None) -> np.ndarray:

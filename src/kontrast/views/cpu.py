@@ -84,7 +84,7 @@ def bands(
     centre = (start[:, None] + at * length[:, None]) * source
     reach = np.maximum(length * source / size, 1)[:, None]  # half the triangle's base, in source pixels
     taps = int(np.ceil(2 * reach.max(initial=1)))
-    first = (np.floor(centre - 0.5 - reach) + 1).astype(np.int32)
+    first: NDArray[np.int32] = (np.floor(centre - 0.5 - reach) + 1).astype(np.int32)
     pixel: NDArray[np.int32] = first[:, :, None] + np.arange(taps, dtype=np.int32)  # (n, rows, taps)
     weight = 1 - np.abs(centre[:, :, None] - (pixel + 0.5)) / reach[:, :, None]
     inside = (centre >= 0) & (centre <= source)

@@ -97,8 +97,7 @@ def sha256_of(path: PathLike) -> str:
     path = Path(path)
     if inside := parted(path):
         return hashlib.sha256(read_bytes(*inside)[0]).hexdigest()
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def measure(path: PathLike) -> tuple[int, int]:

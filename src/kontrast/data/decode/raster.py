@@ -77,7 +77,7 @@ def decode_jpeg(data: bytes) -> Image:
     check_size(height, width)
     if components == 4:
         raise DecodeError("CMYK JPEG: its four inks do not say what is grey; convert it first")
-    if data.find(b"\xff\xd9", scan) < 0:
+    if data.rfind(b"\xff\xd9") < scan:  # from behind, where it is
         raise DecodeError("truncated JPEG")
     if precision == 8 and kind in (0, 1, 2):
         # The luma channel as stored: for grey kept as colour, that is the grey.
