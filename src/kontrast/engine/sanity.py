@@ -164,7 +164,7 @@ def refitted_heads(
     for true, weight in ((y, w), (y[order], w[order])):
         head = fit_path(x, true, weight, penalties=(PENALTY,))[0]
         one = Classifier(classifier.encoder, classifier.spec, classifier.findings)
-        start_head(one, head.weight, head.bias)
+        start_head(one.linear, head.weight, head.bias)
         made.append(one.to(device).eval())
     return made[0], made[1]
 
