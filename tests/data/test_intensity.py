@@ -76,3 +76,13 @@ def test_wrong_words_name_their_neighbour():
         denoise(np.zeros((3, 3), np.uint8), "medain")
     with pytest.raises(UsageError, match="clahe"):
         equalize(np.zeros((3, 3), np.uint8), "clach")
+
+
+@pytest.mark.parametrize("display", [True, False])
+@pytest.mark.parametrize("convert", [to_uint8, to_uint16])
+def test_large_images_are_looked_up_in_a_table_to_the_same_greys(convert, display):
+    pixels = np.random.default_rng(0).integers(0, 4096, (600, 500)).astype(np.uint16)
+    whole = convert(Image(pixels, 12, display=display))
+    low, high = (0, 4095) if display else np.percentile(pixels, (0.1, 99.9))
+    expected = np.rint((np.clip(pixels, low, high) - low) * (np.iinfo(whole.dtype).max / (high - low)))
+    assert np.array_equal(whole, expected)
