@@ -224,7 +224,11 @@ def rsna(root):
     ])  # fmt: skip
     for i in ids:
         dicom(
-            root / "stage_2_train_images" / f"{i}.dcm", PatientID=i, ViewPosition="PA", PatientAge="51", PatientSex="F"
+            root / "stage_2_train_images" / f"{i}.dcm",
+            PatientID=i,
+            ViewPosition="PA",
+            PatientAge="051Y",
+            PatientSex="F",
         )
     dicom(root / "stage_2_test_images" / "0000a175-0e68-4ca4-b1af-167204a7e0bc.dcm")
     return ids
