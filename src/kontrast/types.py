@@ -54,6 +54,10 @@ EXTRA_COLUMNS: tuple[str, ...] = ("laterality", "device", "burned_in")
 """Columns after the findings, where a source gives them: `L`, `R` or `B`; maker and model; whether there is text in the
 pixels (`yes`, `no`)."""
 
+CROP = "crop"
+"""Column after those, of a Pack made with `--crop`: the part of the source image that is shown, as
+`FIRST:END,LEFT:RIGHT` in its rows and columns; blank: all of it, since the lungs were not found with confidence."""
+
 TRUTH_COLUMNS: tuple[str, ...] = ("image_id", "patient_id", "study_id", "split", "view", "sex", "age")
 """The columns of an evaluation's `truth.csv` before its findings."""
 

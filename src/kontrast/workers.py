@@ -11,7 +11,9 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing import resource_tracker
-from typing import Any
+from typing import Any, Literal
+
+from kontrast import console
 
 AHEAD = 2
 """Jobs that each process may have been given before the result of the first is fetched (joblib's `pre_dispatch`)."""
@@ -19,6 +21,17 @@ AHEAD = 2
 
 class WorkerDied(Exception):
     """A process died at work; which job it was at is not known."""
+
+
+def processes(asked: int | Literal["auto"], files: int) -> int:
+    """How many processes read so many files: as asked, else one for each core, said with its reason."""
+    if asked != "auto":
+        return asked
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    few = files < 400
+    workers = 1 if few else cores
+    console.decided("--workers", workers, "few images: starting more takes longer" if few else "one per core")
+    return workers
 
 
 def run(

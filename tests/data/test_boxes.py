@@ -14,9 +14,19 @@ def test_boxes_come_in_the_pixels_of_the_pack(tmp_path):
         "00000003_000.png,Mass,1,2,3,4,,,\n"
     )
     boxes = find_boxes(tmp_path)
-    images = {"images/00000001_000.png": ("a", 1024, 1024), "00000002_000.png": ("b", 256, 256)}
+    images = {"images/00000001_000.png": ("a", 1024, 1024, ""), "00000002_000.png": ("b", 256, 256, "")}
     placed = list(place_boxes(boxes, images, ("Atelectasis", "Infiltration", "Mass"), 128))
     assert placed == [("a", "Atelectasis", 64.0, 32.0, 12.56, 6.25), ("b", "Infiltration", 0.0, 0.0, 128.0, 128.0)]
+
+
+def test_boxes_follow_a_crop_and_end_at_its_edge(tmp_path):
+    (tmp_path / "BBox_List_2017.csv").write_text(
+        HEADER + "a.png,Mass,512,256,128,64,,,\na.png,Mass,0,0,300,300,,,\na.png,Mass,0,0,64,64,,,\n"
+    )
+    # 1024 to 512 px; rows 64 to 320 and columns 128 to 384 of those are shown at 128: half of their size again.
+    images = {"a.png": ("a", 512, 512, "64:320,128:384")}
+    placed = list(place_boxes(find_boxes(tmp_path), images, ("Mass",), 128))
+    assert placed == [("a", "Mass", 64.0, 32.0, 32.0, 16.0), ("a", "Mass", 0, 0, 11.0, 43.0)]
 
 
 def test_there_need_not_be_any(tmp_path):
@@ -28,7 +38,7 @@ def test_boxes_of_your_own_are_in_the_pixels_of_the_image(tmp_path):
         "finding,image,x,y,width,height,reader\nMass,a/1.png,50,20,100,40,x\nMass,2.png,1,1,1,1,y\n"
     )
     boxes = find_boxes(tmp_path, [tmp_path / "mine.csv"])
-    images = {"a/1.png": ("one", 100, 200), "b/1.png": ("other", 100, 200)}
+    images = {"a/1.png": ("one", 100, 200, ""), "b/1.png": ("other", 100, 200, "")}
     # 200 × 100 pixels become 50 × 25 in a square of 50, 12 pixels below its upper edge.
     assert list(place_boxes(boxes, images, ("Mass",), 50)) == [("one", "Mass", 12.5, 17.0, 25.0, 10.0)]
 

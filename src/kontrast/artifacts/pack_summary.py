@@ -13,7 +13,7 @@ from kontrast.artifacts.pack_writer import REJECTS
 from kontrast.data.layouts.records import spread
 from kontrast.data.polarity import INVERTED_BELOW, likeness
 from kontrast.data.survey import label_counts, positives_by_split, unscorable
-from kontrast.types import SPLITS, counted
+from kontrast.types import CROP, SPLITS, counted
 
 POLARITY_IMAGES = 512
 
@@ -32,6 +32,7 @@ def summary(pack: Pack) -> dict[str, Any]:
         "masks": list(pack.mask_names),
         "rejects": len(rejects),
         "reasons": dict(Counter(rejects["reason"]).most_common(5)),
+        **({"whole": int((pack.table[CROP] == "").sum())} if CROP in pack.table else {}),
         "moved": pack.card.content.get("moved", 0),
         "mean": round(pack.mean, 4),
         "std": round(pack.std, 4),
@@ -56,6 +57,11 @@ def say_pack(facts: Mapping[str, Any]) -> None:
     say_labels(facts["findings"], facts["positives"], images)
     if facts["masks"]:
         console.say(f"masks: {len(facts['masks'])} kinds ({', '.join(facts['masks'][:3])} …)")
+    if "whole" in facts:
+        console.say(
+            f"Lungs found on {facts['rows'] - facts['whole']:,} of {counted(facts['rows'], 'image')}; "
+            f"{facts['whole']:,} without confidence in them stay whole."
+        )
     if facts["moved"]:
         console.say(f"Moved to train: {counted(facts['moved'], 'image')} of patients in two splits, see moved.csv.")
     if facts["rejects"]:

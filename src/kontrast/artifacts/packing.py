@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from kontrast import console
+from kontrast.artifacts.card import read_card
 from kontrast.artifacts.disk import atomic, write_json
 from kontrast.artifacts.files import write_csv
 from kontrast.artifacts.pack_summary import top_reasons
@@ -20,8 +21,8 @@ from kontrast.data.identity import Key
 from kontrast.data.masks import Masks
 from kontrast.data.preparation import Prepared, Treatment, prepare_images
 from kontrast.data.sheet import before_and_after, png
-from kontrast.errors import DataError, OutputError, UsageError
-from kontrast.types import EXTRA_COLUMNS
+from kontrast.errors import ArtifactError, DataError, OutputError, UsageError
+from kontrast.types import CROP, EXTRA_COLUMNS
 from kontrast.workers import WorkerDied, run
 
 CHUNK = 32
@@ -63,7 +64,8 @@ class Plan:
     @property
     def extra(self) -> tuple[str, ...]:
         """The columns after the findings."""
-        return tuple(name for name in EXTRA_COLUMNS if name in self.table and name not in self.findings)
+        given = tuple(name for name in EXTRA_COLUMNS if name in self.table and name not in self.findings)
+        return given if self.treatment.crop == "none" else (*given, CROP)
 
     def row(self, position: int, image: Prepared) -> dict[str, Any]:
         """A row of table.csv; here raw ids end."""
@@ -77,7 +79,12 @@ class Plan:
             "sha256": image.sha256,
             "height": image.height,
             "width": image.width,
-            **{name: record[name] for name in ("split", "view", "sex", "age", *self.findings, *self.extra)},
+            CROP: "{}:{},{}:{}".format(*image.crop) if image.crop else "",
+            **{
+                name: record[name]
+                for name in ("split", "view", "sex", "age", *self.findings, *self.extra)
+                if name != CROP
+            },
         }
 
 
@@ -306,3 +313,14 @@ def _shard(
             (plan.name(sources[first + i]), reason) for i, reason in enumerate(results) if isinstance(reason, str)
         ],
     )
+
+
+def generated(src: Path) -> bool:
+    """Whether `kontrast phantom` drew the images: a page then need not say that they are of patients."""
+    for place in (src, src.resolve().parent):
+        try:
+            read_card(place, "phantom")
+        except ArtifactError:  # no card, or somebody else's card.json
+            continue
+        return True
+    return False

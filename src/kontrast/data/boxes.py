@@ -4,6 +4,7 @@ A table of your own has the columns `image, finding, x, y, width, height`: the i
 left upper corner and sides in pixels of that image.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -61,13 +62,13 @@ def read_boxes(path: Path) -> pd.DataFrame:
 
 
 def place_boxes(
-    boxes: pd.DataFrame, images: dict[str, tuple[str, int, int]], findings: tuple[str, ...], size: int
+    boxes: pd.DataFrame, images: dict[str, tuple[str, int, int, str]], findings: tuple[str, ...], size: int
 ) -> Iterator[tuple[str, str, float, float, float, float]]:
     """Boxes in a Pack's pixels, for the images that are in it.
 
     Args:
         boxes: see `Records.boxes`.
-        images: source → (image_id, height, width of the source).
+        images: source → (image_id, height and width of the source, its row's CROP or "").
         findings: the Pack's; the box list's own spelling (`Infiltrate`) is brought to theirs where one is near.
         size: side of the Pack's square in pixels.
     """
@@ -76,10 +77,19 @@ def place_boxes(
         found = by_name.get(file) or by_name.get(stem(file))
         if found is None:
             continue
-        image_id, height, width = found
-        _, new_width, top, left = placement(height, width, size)
+        image_id, height, width, crop = found
+        first, end, before, after = map(int, re.split("[:,]", crop)) if crop else (0, height, 0, width)
+        new_height, new_width, top, left = placement(end - first, after - before, size)
+        shown = new_width / (after - before)
         # Copies of square originals: one scale for both sides, and padding only where they were cropped.
-        scale = new_width / (square or width)
+        scale = shown * width / (square or width)
         x, y, w, h = (round(value * scale, 2) for value in box)
+        x, y = round(x - before * shown, 2), round(y - first * shown, 2)
+        if crop:
+            right, bottom = min(x + w, new_width), min(y + h, new_height)
+            x, y = max(x, 0), max(y, 0)
+            w, h = round(right - x, 2), round(bottom - y, 2)
+            if w <= 0 or h <= 0:  # outside the crop
+                continue
         name = standard(finding)
         yield image_id, name if name in findings else nearest(name, findings) or name, x + left, y + top, w, h

@@ -59,13 +59,16 @@ class Outlines:
                     return cls.of(files)
         return None
 
-    def read(self, source: str, size: int, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    def read(
+        self, source: str, size: int, shape: tuple[int, int], box: tuple[int, int, int, int] | None = None
+    ) -> dict[str, np.ndarray]:
         """The masks of one image, placed as the image is; {} when it has none.
 
         Args:
             source: the image, `…/patient64541/study1/view1_frontal.jpg`.
             size: side of the Pack's square in pixels.
             shape: (H, W) of the source image, to which outlines drawn on a larger copy are brought.
+            box: the part of the source image that is shown: first row, end row, first column, end column.
 
         Returns:
             name → (size, size) bool, without the empty ones.
@@ -83,7 +86,7 @@ class Outlines:
                 mask = decode(outline) if isinstance(outline, dict) else fill(outline, image["img_size"])
             except (KeyError, ValueError, TypeError, IndexError):
                 raise DecodeError(f"its outline of {name} cannot be read") from None
-            if mask.any() and (placed := fit_mask(mask, size, shape)).any():
+            if mask.any() and (placed := fit_mask(mask, size, shape, box)).any():
                 fitted[NAMED.get(name, name)] = placed
         return fitted
 

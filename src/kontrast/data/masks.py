@@ -24,13 +24,15 @@ FOLDER, LEGEND = "masks", "legend.json"
 
 
 class Masks(Protocol):
-    """Masks of a source's images: `names`, and `read(source, size, shape)` as `MaskSource` has them."""
+    """Masks of a source's images: `names`, and `read(source, size, shape, box)` as `MaskSource` has them."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the masks."""
 
-    def read(self, source: str, size: int, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    def read(
+        self, source: str, size: int, shape: tuple[int, int], box: tuple[int, int, int, int] | None = None
+    ) -> dict[str, np.ndarray]:
         """The masks of one image by name, placed as the image is."""
 
 
@@ -80,13 +82,16 @@ class MaskSource:
             return cls(legend.parent, base, tuple(names))
         return None
 
-    def read(self, source: str, size: int, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    def read(
+        self, source: str, size: int, shape: tuple[int, int], box: tuple[int, int, int, int] | None = None
+    ) -> dict[str, np.ndarray]:
         """The masks of one image, placed as the image is; {} when it has none.
 
         Args:
             source: the image, relative to the source folder.
             size: side of the Pack's square in pixels.
             shape: (H, W) of the source image, to which a mask of another shape is stretched.
+            box: the part of the source image that is shown: first row, end row, first column, end column.
 
         Returns:
             name → (size, size) bool, without the empty ones.
@@ -108,6 +113,6 @@ class MaskSource:
         fitted = {}
         for bit, name in enumerate(self.names):
             plane = (planes.astype(np.uint16) >> np.uint16(bit)) & 1
-            if plane.any() and (mask := fit_mask(plane, size, shape)).any():
+            if plane.any() and (mask := fit_mask(plane, size, shape, box)).any():
                 fitted[name] = mask
         return fitted

@@ -11,9 +11,12 @@ import numpy as np
 from kontrast.apart import Ended, borrowed
 from kontrast.data.decode import DecodeError, decode, measure, sha256_of
 from kontrast.data.intensity import denoise, equalize, to_uint8, to_uint16
+from kontrast.data.lungs import find_lungs
 from kontrast.data.masks import Masks
 from kontrast.data.resize import fit, placement
 
+LUNGS = "lungs"
+"""Name of the mask of the lungs that were found."""
 SAMPLE = 64
 LARGEST_AUTO = 320
 """Chest radiographs gain little above 320 px but for nodules and pneumothorax, and cost with the square of it
@@ -29,12 +32,14 @@ class Treatment:
         dtype: `uint8` or `uint16`.
         denoise: see `intensity.denoise`.
         equalize: see `intensity.equalize`.
+        crop: `none`, or `lungs`: to the box around the lungs, where they are found with confidence.
     """
 
     size: int
     dtype: str = "uint8"
     denoise: str = "none"
     equalize: str = "none"
+    crop: str = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +52,9 @@ class Prepared:
         height: of the source image, in pixels.
         width: of the source image, in pixels.
         sha256: of the source file.
-        masks: name → (size, size) bool, the empty ones left out.
+        masks: name → (size, size) bool, the empty ones left out; with `crop` the lungs that were found, as `lungs`,
+            unless the source has a mask of that name.
+        crop: what of the source image is shown: first row, end row, first column, end column; None: all of it.
     """
 
     pixels: np.ndarray
@@ -56,10 +63,11 @@ class Prepared:
     width: int
     sha256: str
     masks: dict[str, np.ndarray]
+    crop: tuple[int, int, int, int] | None = None
 
 
 def prepare_image(src: Path, source: str, treatment: Treatment, masks: Masks | None = None) -> Prepared:
-    """Decode, fit to the square, then clean the picture (never its padding).
+    """Decode, crop, fit to the square, then clean the picture (never its padding).
 
     Cleaning comes after resizing: at the size that is used it costs a hundredth of what it costs at 3000 px, and
     averaging over areas has taken most of the noise away.
@@ -70,20 +78,30 @@ def prepare_image(src: Path, source: str, treatment: Treatment, masks: Masks | N
     path = src / source
     image = decode(path)
     grey = to_uint16(image) if treatment.dtype == "uint16" else to_uint8(image)
-    height, width = grey.shape
+    shape = grey.shape
+    lungs = find_lungs(grey) if treatment.crop == "lungs" else None
+    if lungs is not None:
+        first, end, before, after = lungs.box
+        grey = np.ascontiguousarray(grey[first:end, before:after])
     square = fit(grey, treatment.size)
-    rows, columns, top, left = placement(height, width, treatment.size)
+    rows, columns, top, left = placement(grey.shape[0], grey.shape[1], treatment.size)
     picture = square[top : top + rows, left : left + columns]
     if (treatment.denoise, treatment.equalize) != ("none", "none"):
         clean = denoise(np.ascontiguousarray(picture), treatment.denoise)
         picture[:] = equalize(clean, treatment.equalize)
+    box = lungs.box if lungs else None
+    found = masks.read(source, treatment.size, shape, box) if masks else {}
+    if lungs is not None and LUNGS not in found:
+        found[LUNGS] = np.zeros(square.shape, bool)
+        found[LUNGS][top : top + rows, left : left + columns] = lungs.mask(rows, columns, shape)
     return Prepared(
         pixels=square,
         content=(top, top + rows, left, left + columns),
-        height=height,
-        width=width,
+        height=shape[0],
+        width=shape[1],
         sha256=sha256_of(path),
-        masks=masks.read(source, treatment.size, (height, width)) if masks else {},
+        masks=found,
+        crop=box,
     )
 
 

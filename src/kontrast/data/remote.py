@@ -7,7 +7,7 @@ while the work goes on.
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,6 +34,14 @@ def address(path: PathLike) -> str | None:
 def shown(url: str) -> str:
     """An address without the user and password that it may hold."""
     return re.sub(r"://[^/@]*@", "://", url)
+
+
+def brought(src: Path, labels: Sequence[Path], copy: Path) -> tuple[Path, tuple[Path, ...]]:
+    """A source and its tables as paths here: what lies behind an address is fetched to `copy`, and that is said."""
+    if url := address(src):
+        console.note(f"{shown(url)} is copied to {copy} while the work goes on")
+        src = fetched(url, copy / "images")
+    return src, tuple(fetched_table(url, copy / "tables") if (url := address(path)) else path for path in labels)
 
 
 def fetched(url: str, folder: Path) -> Path:

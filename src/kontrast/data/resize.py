@@ -72,7 +72,12 @@ def averages(source: int, target: int) -> sparse.csr_array:
     return sparse.csr_array((share[kept].astype(np.float32), pixel[kept], lengths), shape=(target, source))
 
 
-def fit_mask(mask: np.ndarray, size: int, image_shape: tuple[int, int] | None = None) -> np.ndarray:
+def fit_mask(
+    mask: np.ndarray,
+    size: int,
+    image_shape: tuple[int, int] | None = None,
+    box: tuple[int, int, int, int] | None = None,
+) -> np.ndarray:
     """A mask placed as `fit` places its image: a pixel is in when at least half of its area is.
 
     Args:
@@ -80,6 +85,7 @@ def fit_mask(mask: np.ndarray, size: int, image_shape: tuple[int, int] | None = 
         size: side of the square, in pixels.
         image_shape: (H, W) of the image, where the mask was drawn on a copy of another shape (a squashed one):
             it is stretched to the image before.
+        box: first row, end row, first column, end column of the image's part that is shown; None: all of it.
 
     Returns:
         (size, size), bool.
@@ -87,4 +93,6 @@ def fit_mask(mask: np.ndarray, size: int, image_shape: tuple[int, int] | None = 
     full: np.ndarray = (mask > 0).astype(np.uint8) * 255
     if image_shape is not None and image_shape != mask.shape:
         full = cv2.resize(full, image_shape[::-1], interpolation=cv2.INTER_NEAREST)
+    if box is not None:
+        full = np.ascontiguousarray(full[box[0] : box[1], box[2] : box[3]])
     return fit(full, size) >= 128

@@ -36,7 +36,7 @@ def pack_section(found: Found) -> dict[str, Any]:
     counts = {name: _label_counts(pack.table[name].to_numpy(float)) for name in pack.findings}
     rows = pack.rows("train")
     shown = rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLES).round().astype(int))] if len(rows) else rows
-    treatment = {k: config[k] for k in ("denoise", "equalize", "views", "dtype") if config.get(k) is not None}
+    treatment = {k: config[k] for k in ("denoise", "equalize", "crop", "views", "dtype") if config.get(k) is not None}
     return {
         "name": found.name,
         "flow": flow(found, pack),

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from kontrast import console
 from kontrast.config import require, to_dict, verb
 from kontrast.errors import OutputError, UsageError
-from kontrast.types import SPLITS, Outcome, counted
+from kontrast.types import CROP, SPLITS, Outcome, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +46,8 @@ class PrepareConfig:
     """none, median (3x3) or nlm (non-local means); off because it can remove findings."""
     equalize: Literal["none", "hist", "clahe"] = "none"
     """none, hist (histogram) or clahe; off because no gain is known."""
+    crop: Literal["none", "lungs"] = "none"
+    """lungs: to a box around the lungs with a margin; images on which they are not found with confidence stay whole."""
     val_fraction: float = 0.1
     """Share of patients for validation where the source has no such split."""
     test_fraction: float = 0.1
@@ -106,6 +108,8 @@ class PrepareConfig:
         left_out = {"workers", "cluster", "key", "places"}
         if not self.hash_paths:  # as in Packs of before it could be asked for
             left_out.add("hash_paths")
+        if self.crop == "none":
+            left_out.add("crop")
         asked = {name: value for name, value in asked.items() if name not in left_out}
         return asked | ({"places": [path.name for path in self.places]} if self.places else {})
 
@@ -177,14 +181,11 @@ def _from_address(src: Path, out: Path, config: PrepareConfig, dry_run: bool) ->
     import shutil
     from dataclasses import replace
 
-    from kontrast.data.remote import address, fetched, fetched_table, shown
+    from kontrast.data.remote import brought
 
     copy = out.with_name(f".{out.name}.source")
-    if url := address(src):
-        console.note(f"{shown(url)} is copied to {copy} while the work goes on")
-        src = fetched(url, copy / "images")
-    labels = [fetched_table(url, copy / "tables") if (url := address(path)) else path for path in config.labels]
-    outcome = prepare(src, out=out, config=replace(config, labels=tuple(labels)), dry_run=dry_run)
+    src, labels = brought(src, config.labels, copy)
+    outcome = prepare(src, out=out, config=replace(config, labels=labels), dry_run=dry_run)
     if not dry_run:
         shutil.rmtree(copy, ignore_errors=True)
     return outcome
@@ -258,24 +259,14 @@ def _plan(
         src=src,
         table=table,
         findings=records.findings,
-        treatment=Treatment(size=side, dtype=config.dtype, denoise=config.denoise, equalize=config.equalize),
+        treatment=Treatment(
+            size=side, dtype=config.dtype, denoise=config.denoise, equalize=config.equalize, crop=config.crop
+        ),
         masks=find_masks(src, [path for path in config.places if path.suffix == ".json"]),
         key=key,
         fingerprint=fingerprint(src, table, key),
         hash_paths=config.hash_paths,
     )
-
-
-def _workers(config: PrepareConfig, images: int) -> int:
-    import os
-
-    if config.workers != "auto":
-        return config.workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    few = images < 400
-    workers = 1 if few else cores
-    console.decided("--workers", workers, "few images: starting more takes longer" if few else "one per core")
-    return workers
 
 
 def _write(
@@ -290,9 +281,11 @@ def _write(
 ) -> None:
     """Make the Pack, or add to it what `before` lacks; `whole` is all that it is made from, and its fingerprint."""
     from kontrast.artifacts.pack_writer import PackWriter
-    from kontrast.artifacts.packing import fill, fingerprint, refuse_mostly_unread, write_preview
+    from kontrast.artifacts.packing import fill, fingerprint, generated, refuse_mostly_unread, write_preview
     from kontrast.cluster import Cluster
     from kontrast.data.boxes import COLUMNS, find_boxes, place_boxes
+    from kontrast.data.preparation import LUNGS
+    from kontrast.workers import processes
 
     writer = PackWriter(
         folder=out,
@@ -307,7 +300,7 @@ def _write(
         with Cluster(config.cluster) as cluster:
             fill(plan, writer, workers=1, cluster=cluster)
     else:
-        fill(plan, writer, workers=_workers(config, len(plan.table)))
+        fill(plan, writer, workers=processes(config.workers, len(plan.table)))
     if before is None:
         refuse_mostly_unread(plan, writer)
     extra: dict[str, Any] = {}
@@ -316,7 +309,8 @@ def _write(
     if boxes is not None:
         of_id = {plan.key.hash(source): source for source in whole[0]["source"]}
         images = {
-            of_id[row["image_id"]]: (row["image_id"], int(row["height"]), int(row["width"])) for row in writer.rows()
+            of_id[row["image_id"]]: (row["image_id"], int(row["height"]), int(row["width"]), row.get(CROP, ""))
+            for row in writer.rows()
         }
         extra["boxes.csv"] = (COLUMNS, list(place_boxes(boxes, images, plan.findings, writer.size)))
     if len(moved):
@@ -336,9 +330,9 @@ def _write(
                 plan.src, _packed(whole[0], {row["image_id"] for row in writer.rows()}, plan.key), plan.key
             ),
             "source_rows": len(whole[0]),
-            **({"generated": True} if _generated(plan.src) else {}),
+            **({"generated": True} if generated(plan.src) else {}),
         },
-        mask_names=plan.masks.names if plan.masks else (),
+        mask_names=(*(plan.masks.names if plan.masks else ()), *((LUNGS,) if config.crop == "lungs" else ())),
         rejects=[(plan.name(file), reason) for file, reason in records.problems],
         extra=extra,
         written=write_preview(plan, writer) if before is None else (),
@@ -347,20 +341,6 @@ def _write(
 
 def _packed(table: "pd.DataFrame", image_ids: set[str], key: "Key") -> "pd.DataFrame":
     return table[table["source"].map(key.hash).isin(image_ids)]
-
-
-def _generated(src: Path) -> bool:
-    """Whether `kontrast phantom` drew the images: a page then need not say that they are of patients."""
-    from kontrast.artifacts.card import read_card
-    from kontrast.errors import ArtifactError
-
-    for place in (src, src.resolve().parent):
-        try:
-            read_card(place, "phantom")
-        except ArtifactError:  # no card, or somebody else's card.json
-            continue
-        return True
-    return False
 
 
 def _again(

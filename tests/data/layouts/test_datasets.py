@@ -121,7 +121,7 @@ def test_nih(tmp_path):
     assert "Effusion → Pleural Effusion; Pleural_Thickening → Pleural Thickening" in said
     assert table["age"].fillna(0).tolist() == [58, 0, 80] and "left blank: 1 age" in said
     assert table["split"].tolist() == ["", "", "test"]
-    images = dict.fromkeys(table.index, ("id", 24, 20))
+    images = dict.fromkeys(table.index, ("id", 24, 20, ""))
     (box,) = place_boxes(find_boxes(tmp_path / "src"), images, records.findings, 24)
     assert box == ("id", "Pleural Effusion", 12.0, 0.0, 5.0, 10.0)  # of 1024 to 20 px, padded by 2
 
