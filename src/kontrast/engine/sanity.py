@@ -124,7 +124,8 @@ def cascade(classifier: Classifier, seed: int) -> Iterator[tuple[str, Classifier
     state: dict[str, Tensor] = broken.state_dict()  # shares its tensors with the network
     for name, keys in reversed(layers(classifier).items()):
         for key in keys:
-            state[key].copy_(fresh[key])
+            if key in fresh:  # a kNN head keeps images' features, which are no weights to be made random
+                state[key].copy_(fresh[key])
         yield name, broken
 
 
