@@ -84,8 +84,8 @@ def bands(
     centre = (start[:, None] + at * length[:, None]) * source
     reach = np.maximum(length * source / size, 1)[:, None]  # half the triangle's base, in source pixels
     taps = int(np.ceil(2 * reach.max(initial=1)))
-    first: NDArray[np.int32] = (np.floor(centre - 0.5 - reach) + 1).astype(np.int32)
-    pixel: NDArray[np.int32] = first[:, :, None] + np.arange(taps, dtype=np.int32)  # (n, rows, taps)
+    first = (np.floor(centre - 0.5 - reach) + 1).astype(np.int32)
+    pixel: Any = first[:, :, None] + np.arange(taps, dtype=np.int32)  # (n, rows, taps)
     weight = 1 - np.abs(centre[:, :, None] - (pixel + 0.5)) / reach[:, :, None]
     inside = (centre >= 0) & (centre <= source)
     kept = (weight > 0) & (pixel >= 0) & (pixel < source) & inside[:, :, None]
