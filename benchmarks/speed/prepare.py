@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pydicom
-from benchmarks.speed.measure import alternate, cpu, family, figure, peak_memory, pictures, ratio, wall
+from benchmarks.speed.measure import alternate, cpu, family, figure, pictures, ratio, wall
 
 from kontrast.data.decode import decode
 from kontrast.data.decode.dicom_writer import encode_radiograph
@@ -118,12 +118,9 @@ def non_local_means() -> list[dict[str, Any]]:
 
 
 def run() -> list[dict[str, Any]]:
-    """Formats, processes, denoising, memory."""
+    """Formats, processes, denoising."""
     with tempfile.TemporaryDirectory() as name:
         found = against_decoding(Path(name))
         found.append(over_processes(Path(name)))
     found += non_local_means()
-    found.append(
-        figure("prepare", "peak memory of this process, 7.5 megapixels an image", peak_memory() / 2**20, "MiB")
-    )
     return found

@@ -2,7 +2,7 @@
 
 A tensor library multiplies with whole weight matrices though all but two or three numbers of a row are zero, and walks
 over memory once for each operation. Here the two products are sparse, the rotation is OpenCV's, and an image stays in
-the core's cache from its bytes to its finished view: four to six times as fast at 224 px (benchmarks/views.py). Both
+the core's cache from its bytes to its finished view: two to four times as fast at 224 px (docs/speed.md). Both
 ways take the same parameters; tests/views/test_cpu.py bounds how far apart their results may lie.
 """
 
