@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from kontrast.metrics import scores
+from kontrast.metrics import calls, scores
 
 
 def sample(seed: int, n: int = 80, *, ties: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -44,13 +44,13 @@ THRESHOLDED = {
 }
 
 
-@pytest.mark.parametrize("name", scores.THRESHOLDED)
+@pytest.mark.parametrize("name", calls.THRESHOLDED)
 @pytest.mark.parametrize("seed", range(5))
 def test_calls_equal_scikit_learn(name: str, seed: int) -> None:
     y, s, w = sample(seed)
     called = s >= 0.5
     for weights in (None, w, w * 0.37 + 0.01):
-        ours = scores.THRESHOLDED[name](scores.confusion(y, called, weights))
+        ours = calls.THRESHOLDED[name](calls.confusion(y, called, weights))
         assert ours == pytest.approx(THRESHOLDED[name](y, called, sample_weight=weights), abs=1e-12)
 
 
@@ -64,8 +64,8 @@ def test_many_weightings_at_once_are_each_alone_and_are_repeated_rows(ties: bool
         for column, value in zip(counts.T, together, strict=True):
             assert value == pytest.approx(score(y, s, column), abs=1e-14)
             assert value == pytest.approx(score(np.repeat(y, column), np.repeat(s, column)), abs=1e-14)
-    calls = scores.confusion(y, s > 0, counts)
-    assert scores.f1(calls)[2] == scores.f1(scores.confusion(y, s > 0, counts[:, 2]))
+    found = calls.confusion(y, s > 0, counts)
+    assert calls.f1(found)[2] == calls.f1(calls.confusion(y, s > 0, counts[:, 2]))
 
 
 @settings(max_examples=60, deadline=None)
@@ -86,17 +86,17 @@ def test_auroc_is_the_share_of_pairs_in_order(rows: list[tuple[bool, int]]) -> N
 def test_one_class_is_undefined_never_zero_or_half(y: np.ndarray) -> None:
     s = np.arange(len(y), dtype=float)
     assert np.isnan(scores.auroc(y, s)) and np.isnan(scores.average_precision(y, s))
-    calls = scores.confusion(y, s > 2)
+    found = calls.confusion(y, s > 2)
     for name in ("f1", "kappa", "mcc", "balanced_accuracy", "ppv", "npv"):
-        assert np.isnan(scores.THRESHOLDED[name](calls)), name
-    assert np.isnan(scores.sensitivity(calls)) == (not y.any())
-    assert np.isnan(scores.specificity(calls)) == (len(y) == 0 or bool(y.all()))
+        assert np.isnan(calls.THRESHOLDED[name](found)), name
+    assert np.isnan(calls.sensitivity(found)) == (not y.any())
+    assert np.isnan(calls.specificity(found)) == (len(y) == 0 or bool(y.all()))
 
 
 def test_what_nothing_was_called_for_is_undefined() -> None:
-    calls = scores.confusion([0, 1, 0, 1], [False] * 4)
-    assert np.isnan(scores.ppv(calls)) and np.isnan(scores.mcc(calls))
-    assert scores.f1(calls) == 0 and scores.kappa(calls) == 0 and scores.npv(calls) == 0.5
+    found = calls.confusion([0, 1, 0, 1], [False] * 4)
+    assert np.isnan(calls.ppv(found)) and np.isnan(calls.mcc(found))
+    assert calls.f1(found) == 0 and calls.kappa(found) == 0 and calls.npv(found) == 0.5
 
 
 def test_replicates_without_a_class_are_nan_and_the_others_are_not() -> None:
@@ -145,15 +145,15 @@ def test_operating_points_equal_torchmetrics() -> None:
 
 def test_predictive_values_at_the_prevalence_of_the_data_are_those_of_the_data() -> None:
     y, s, _ = sample(1)
-    calls = scores.confusion(y, s >= 0.5)
-    assert scores.ppv_at(calls, y.mean()) == pytest.approx(scores.ppv(calls), abs=1e-12)
-    assert scores.npv_at(calls, y.mean()) == pytest.approx(scores.npv(calls), abs=1e-12)
+    found = calls.confusion(y, s >= 0.5)
+    assert calls.ppv_at(found, y.mean()) == pytest.approx(calls.ppv(found), abs=1e-12)
+    assert calls.npv_at(found, y.mean()) == pytest.approx(calls.npv(found), abs=1e-12)
     # Every positive repeated so often that half of the rows are positive.
     weights = np.where(y == 1, (1 - y).sum() / y.sum(), 1.0)
-    even = scores.confusion(y, s >= 0.5, weights)
-    assert scores.ppv_at(calls, 0.5) == pytest.approx(scores.ppv(even), abs=1e-12)
-    assert scores.npv_at(calls, 0.5) == pytest.approx(scores.npv(even), abs=1e-12)
-    assert np.isnan(scores.ppv_at(scores.confusion(y, np.zeros(len(y))), 0.1))
+    even = calls.confusion(y, s >= 0.5, weights)
+    assert calls.ppv_at(found, 0.5) == pytest.approx(calls.ppv(even), abs=1e-12)
+    assert calls.npv_at(found, 0.5) == pytest.approx(calls.npv(even), abs=1e-12)
+    assert np.isnan(calls.ppv_at(calls.confusion(y, np.zeros(len(y))), 0.1))
 
 
 @given(rows=st.integers(0, 70), columns=st.integers(1, 4), seed=st.integers(0, 10**6))

@@ -119,19 +119,19 @@ def test_mutated_files_lose_no_row_and_no_memory(tmp_path, count):
 
 
 def test_a_file_that_vanishes_while_others_are_read(tmp_path, monkeypatch):
-    from kontrast.artifacts import packing
+    from kontrast.artifacts import making
 
     rows = good_files(tmp_path / "src", 12)
     write_table(tmp_path / "src", rows)
-    fill = packing.fill
+    fill = making.fill
 
     def vanish(plan, writer, **more):
         (tmp_path / "src" / rows[5]["path"]).unlink()
         fill(plan, writer, **more)
 
-    monkeypatch.setattr(packing, "fill", vanish)
+    monkeypatch.setattr(making, "fill", vanish)
     pack, rejects = check(kontrast.prepare(tmp_path / "src", out=tmp_path / "p", size=24), rows)
-    monkeypatch.setattr(packing, "fill", fill)
+    monkeypatch.setattr(making, "fill", fill)
     assert dict(rejects) == {rows[5]["path"]: "file not found"} and damages(tmp_path / "p") == []
     compare_with_good_ones_alone(tmp_path / "src", pack, tmp_path)
 

@@ -174,10 +174,10 @@ def test_a_folder_in_use_is_refused(src, tmp_path, monkeypatch):
             real(src, out=out, size=32, workers=1)
         return fill(*args, **more)
 
-    from kontrast.artifacts import packing
+    from kontrast.artifacts import making
 
-    real, fill = kontrast.prepare, packing.fill
-    monkeypatch.setattr(packing, "fill", meanwhile)
+    real, fill = kontrast.prepare, making.fill
+    monkeypatch.setattr(making, "fill", meanwhile)
     with locked(tmp_path):  # another folder's lock is no hindrance
         assert kontrast.prepare(src, out=out, size=32, workers=1).status == "done"
 

@@ -1,29 +1,51 @@
 """What of a changed source is new to a Pack, and into which splits it goes."""
 
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
+from kontrast import console
+from kontrast.artifacts.card import card_hash
+from kontrast.artifacts.growth import commit
+from kontrast.artifacts.lock import locked
 from kontrast.artifacts.pack import Pack
+from kontrast.artifacts.pack_writer import PARTS
 from kontrast.data.identity import KEY_VARIABLE, Key
-from kontrast.data.layouts.records import Records
+from kontrast.data.source import Source
 from kontrast.errors import LeakageError, OutputError
 from kontrast.types import counted
 
 
-def with_kept_splits(pack: Pack, table: pd.DataFrame, given: pd.DataFrame, key: Key, *, repair: bool) -> pd.DataFrame:
-    """A source's rows, where images and patients of a Pack keep its splits.
+def opened(out: Path, key: Key, *, dry_run: bool) -> tuple[str, Pack]:
+    """A finished Pack, with what a killed run had ready to add; and the hash of its card.
+
+    Raises:
+        OutputError: it was made with another key than `key`.
+    """
+    if not dry_run and (out / PARTS).is_dir():
+        with locked(out):
+            commit(out)
+    sha256, pack = card_hash(out), Pack.open(out, verify=False)
+    if pack.key_id != key.id:
+        raise OutputError(
+            f"{out} was made with another patient key than the one in use now ({pack.key_id}, now {key.id}): "
+            "under another key the same patients get other ids.",
+            fix=f"Give the earlier key (--key FILE, or ${KEY_VARIABLE} for any command), or name another --out.",
+        )
+    return sha256, pack
+
+
+def with_kept_splits(pack: Pack, source: Source, *, repair: bool) -> Source:
+    """A source whose images and patients that a Pack has keep its splits.
 
     Args:
         pack: the Pack as it is.
-        table: rows to pack, with raw ids and a `split` each.
-        given: the records they come from, whose `split` is what the source itself says.
-        key: the Pack's.
+        source: with a `split` for each row; its records say what the source itself gives.
         repair: let a patient's split in the Pack win over one that the source gives.
 
     Raises:
         LeakageError: the source gives another split than the one in which the Pack has the patient.
     """
+    table, given, key = source.table, source.records.table, source.key
     # By their ids, which are hashes of the sources: the Pack may hide these.
     of_image = dict(zip(pack.table["image_id"], pack.table["split"], strict=True))
     of_patient = dict(zip(pack.table["patient_id"], pack.table["split"], strict=True))
@@ -39,23 +61,22 @@ def with_kept_splits(pack: Pack, table: pd.DataFrame, given: pd.DataFrame, key: 
             f"{pack.path} has their patients.",
             fix="Prepare all images into another Pack, with --repair-splits.",
         )
-    return table.assign(split=kept.fillna(table["split"]))
+    return replace(source, table=table.assign(split=kept.fillna(table["split"])))
 
 
-def additions(pack: Pack, src: Path, table: pd.DataFrame, fingerprint: str, key: Key) -> pd.DataFrame:
-    """The rows of a source that a Pack lacks, if nothing else has changed.
+def additions(pack: Pack, source: Source) -> Source:
+    """The rows of a source that a Pack lacks, if nothing else has changed; says how many, and of how many patients.
 
     Args:
         pack: the Pack.
-        src: the source, for messages.
-        table: its rows, with the Pack's splits.
-        fingerprint: of those of its rows that the Pack holds.
-        key: the Pack's.
+        source: with the Pack's splits.
 
     Raises:
-        OutputError: images are gone, or what was packed is no longer what the source says.
+        OutputError: other findings, images are gone, or what was packed is no longer what the source says.
     """
-    packed, images = set(pack.table["image_id"]), table["source"].map(key.hash)
+    _refuse_other_kind(pack, source)
+    packed, table, key = set(pack.table["image_id"]), source.table, source.key
+    images = table["source"].map(key.hash)
     gone = len(packed - set(images))
     content = pack.card.content
     why = ""
@@ -63,37 +84,25 @@ def additions(pack: Pack, src: Path, table: pd.DataFrame, fingerprint: str, key:
         why = f"{counted(gone, 'packed image')} not there any more"
     elif "packed" not in content:
         why = "it was made by an earlier version, which did not note what a Pack needs to grow"
-    elif content["packed"] != fingerprint:
+    elif content["packed"] != source.fingerprint_of(packed):
         why = "images that were packed have other files, labels or patients now"
     if why:
         raise OutputError(
-            f"{src} has changed since {pack.path} was made ({content['source_rows']:,} images then, {len(table):,} "
-            f"now), and not only by new images: {why}.",
+            f"{source.src} has changed since {pack.path} was made ({content['source_rows']:,} images then, "
+            f"{len(table):,} now), and not only by new images: {why}.",
             fix="Name another --out.",
         )
-    return table[~images.isin(packed)].reset_index(drop=True)
+    new = table[~images.isin(packed)].reset_index(drop=True)
+    people = len(set(new["patient"].map(lambda patient: key.hash(str(patient)))) - set(pack.table["patient_id"]))
+    console.decided("grow", f"{len(new):,} new", f"of {counted(people, 'new patient')}; those packed stay as they are")
+    return replace(source, table=new)
 
 
-def refuse_other_key(out: Path, key_id: str, key: Key) -> None:
-    """A Pack has one key.
-
-    Raises:
-        OutputError: another is in use now.
-    """
-    if key_id != key.id:
-        raise OutputError(
-            f"{out} was made with another patient key than the one in use now ({key_id}, now {key.id}): "
-            "under another key the same patients get other ids.",
-            fix=f"Give the earlier key (--key FILE, or ${KEY_VARIABLE} for any command), or name another --out.",
-        )
-
-
-def refuse_other_kind(src: Path, pack: Pack, records: Records) -> None:
-    """A Pack grows by images like its own: the same findings, and patients known or not.
-
-    Raises:
-        OutputError: the source has others now.
-    """
+def _refuse_other_kind(pack: Pack, source: Source) -> None:
+    """A Pack grows by images like its own: the same findings, and patients known or not."""
+    records = source.records
     if pack.findings != records.findings or pack.patients_known != records.patients_known:
         what = "other findings" if pack.findings != records.findings else "patients where there were none, or none now"
-        raise OutputError(f"{src} has changed since {pack.path} was made: it has {what}.", fix="Name another --out.")
+        raise OutputError(
+            f"{source.src} has changed since {pack.path} was made: it has {what}.", fix="Name another --out."
+        )

@@ -1,7 +1,8 @@
-"""What is worth knowing about a Pack when it has been made: for JSON, and for people."""
+"""What is worth knowing about a Pack when it has been made, or would be: for JSON, and for people."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import pandas as pd
 from kontrast import console
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.pack_writer import REJECTS
+from kontrast.artifacts.plan import Plan
+from kontrast.data.counts import label_counts, positives_by_split, unscorable
 from kontrast.data.layouts.records import spread
 from kontrast.data.polarity import INVERTED_BELOW, likeness
-from kontrast.data.survey import label_counts, positives_by_split, unscorable
 from kontrast.types import CROP, SPLITS, counted
 
 POLARITY_IMAGES = 512
@@ -67,6 +69,17 @@ def say_pack(facts: Mapping[str, Any]) -> None:
     if facts["rejects"]:
         console.say(f"Left out: {counted(facts['rejects'], 'file')}, see rejects.csv: {top_reasons(facts['reasons'])}.")
     console.say(f"pixels of train, padding left out: mean {facts['mean']:.3f}, standard deviation {facts['std']:.3f}")
+
+
+def say_plan(plan: Plan, out: Path) -> dict[str, Any]:
+    """Print what would be packed; the same for JSON."""
+    images: dict[str, int] = {name: int((plan.table["split"] == name).sum()) for name in SPLITS}
+    shares = ", ".join(f"{n:,} {name}" for name, n in images.items() if n)
+    console.say(f"Would pack {counted(len(plan.table), 'image')} at {plan.treatment.size} px into {out}: {shares}.")
+    positives = positives_by_split(plan.table, plan.findings)
+    say_labels(label_counts(plan.table, plan.findings), positives, images)
+    planned = {"rows": len(plan.table), "size": plan.treatment.size, "findings": list(plan.findings)}
+    return planned | {"splits": images, "positives": positives}
 
 
 def warn_of_polarity(pack: Pack) -> int:

@@ -1,120 +1,26 @@
 """From planned rows to a Pack: shard after shard, in as many processes as wanted, always to the same bytes."""
 
-import json
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from kontrast import console
-from kontrast.artifacts.card import read_card
-from kontrast.artifacts.disk import atomic, write_json
-from kontrast.artifacts.files import write_csv
-from kontrast.artifacts.pack_summary import top_reasons
-from kontrast.artifacts.pack_writer import PARTS, REJECTS, PackWriter, Shard, shard_rows
+from kontrast.artifacts.disk import write_json
+from kontrast.artifacts.pack_writer import PARTS, PackWriter, Shard, shard_rows
+from kontrast.artifacts.plan import PLAN, Plan, interrupted_plan
 from kontrast.cluster import Cluster
-from kontrast.data.decode.arrays import parted
-from kontrast.data.identity import Key
 from kontrast.data.masks import Masks
 from kontrast.data.preparation import Prepared, Treatment, prepare_images
-from kontrast.data.sheet import before_and_after, png
-from kontrast.errors import ArtifactError, DataError, OutputError, UsageError
-from kontrast.types import CROP, EXTRA_COLUMNS
+from kontrast.errors import OutputError, UsageError
 from kontrast.workers import WorkerDied, run
 
 CHUNK = 32
 """Files that a worker takes at a time: enough to hide the cost of handing over, few enough to share out evenly."""
-PLAN, PREVIEW = "plan.json", "preview.png"
 Read = Prepared | str
 """An image, or why there is none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What will be packed.
-
-    Attributes:
-        src: the source folder.
-        table: one row per image in the Pack's order: `source, patient, study, split, view, sex, age` (raw ids)
-            and the findings, then any of EXTRA_COLUMNS.
-        findings: the label columns.
-        treatment: what is done to each image.
-        masks: where masks are, if anywhere.
-        key: hashes the ids.
-        fingerprint: of the source's listing; another one means that the source has changed.
-        hash_paths: write hashes in place of the files' names.
-    """
-
-    src: Path
-    table: pd.DataFrame
-    findings: tuple[str, ...]
-    treatment: Treatment
-    masks: Masks | None
-    key: Key
-    fingerprint: str
-    hash_paths: bool = False
-
-    def name(self, source: str) -> str:
-        """A file as the Pack's tables call it."""
-        return self.key.hash(source) if self.hash_paths else source
-
-    @property
-    def extra(self) -> tuple[str, ...]:
-        """The columns after the findings."""
-        given = tuple(name for name in EXTRA_COLUMNS if name in self.table and name not in self.findings)
-        return given if self.treatment.crop == "none" else (*given, CROP)
-
-    def row(self, position: int, image: Prepared) -> dict[str, Any]:
-        """A row of table.csv; here raw ids end."""
-        record = self.table.iloc[position]
-        patient, study, source = (str(record[name]) for name in ("patient", "study", "source"))
-        return {
-            "image_id": self.key.hash(source),
-            "patient_id": self.key.hash(patient),
-            "study_id": self.key.hash(f"{patient}/{study}") if study else "",
-            "source": self.name(source),
-            "sha256": image.sha256,
-            "height": image.height,
-            "width": image.width,
-            CROP: "{}:{},{}:{}".format(*image.crop) if image.crop else "",
-            **{
-                name: record[name]
-                for name in ("split", "view", "sex", "age", *self.findings, *self.extra)
-                if name != CROP
-            },
-        }
-
-
-def fingerprint(src: Path, table: pd.DataFrame, key: Key) -> str:
-    """A name for what a source holds: every row as the tables give it, and every file's size (32 hexadecimal digits).
-
-    Keyed, because a plain hash of a small table would let anyone test guesses at the patient ids in it.
-    """
-    sizes = [_size(src / str(source)) for source in table["source"]]
-    # What a header says beside the rest is left out: earlier versions did not read it, and the sizes stand for it.
-    lines = (
-        table.drop(columns=list(EXTRA_COLUMNS), errors="ignore")
-        .assign(bytes=sizes)
-        .to_csv(index=False, lineterminator="\n", float_format="%.6g")
-    )
-    return key.hash(lines, 32)
-
-
-def _size(path: Path) -> int:
-    inside = parted(path)
-    try:
-        return (inside[0] if inside else path).stat().st_size
-    except OSError:
-        return -1
-
-
-def interrupted_plan(folder: Path) -> dict[str, Any] | None:
-    """What an interrupted run had settled (`fingerprint`, `key_id`, `size`), or None."""
-    path = folder / PARTS / PLAN
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def fill(plan: Plan, writer: PackWriter, *, workers: int, cluster: Cluster | None = None) -> None:
@@ -177,39 +83,6 @@ def _other(earlier: dict[str, Any], now: dict[str, Any]) -> str:
     if earlier["key_id"] != now["key_id"]:
         return f"another patient key ({earlier['key_id']}, now {now['key_id']})"
     return "another listing of the source"
-
-
-def write_preview(plan: Plan, writer: PackWriter) -> list[str]:
-    """Some training images before and after preparation, as `preview.png`; the names of the files written."""
-    of_id = {plan.key.hash(source): source for source in plan.table["source"]}
-    train = [of_id[row["image_id"]] for row in writer.rows() if row["split"] == "train"]
-    picture = before_and_after(plan.src, train, plan.treatment)
-    if picture is None:
-        return []
-    with atomic(writer.folder / PREVIEW) as stream:
-        stream.write(png(picture))
-    return [PREVIEW]
-
-
-def refuse_mostly_unread(plan: Plan, writer: PackWriter) -> None:
-    """Stop before a Pack that has lost more than half of its source; the shards that are whole stay for the next run.
-
-    Raises:
-        DataError: with the commonest reasons; `rejects.csv` has all.
-    """
-    rejected = writer.rejected()
-    lost = [pair for pairs in rejected.values() for pair in pairs]
-    if 2 * len(lost) <= len(plan.table):
-        return
-    write_csv(writer.folder / REJECTS, ("file", "reason"), sorted(lost))
-    write_json(writer.folder / PARTS / PLAN, {**(interrupted_plan(writer.folder) or {}), "unreadable": True})
-    for index, pairs in rejected.items():
-        if pairs:
-            writer.forget(index)
-    raise DataError(
-        f"{len(lost):,} of {len(plan.table):,} images cannot be read: {top_reasons(reason for _, reason in lost)}.",
-        fix=f"See {writer.folder / REJECTS}; mend or remove those files (or see `kontrast doctor`), then run again.",
-    )
 
 
 def _run(plan: Plan, chunks: Sequence[list[str]], workers: int) -> Generator[list[Read], None, None]:
@@ -313,14 +186,3 @@ def _shard(
             (plan.name(sources[first + i]), reason) for i, reason in enumerate(results) if isinstance(reason, str)
         ],
     )
-
-
-def generated(src: Path) -> bool:
-    """Whether `kontrast phantom` drew the images: a page then need not say that they are of patients."""
-    for place in (src, src.resolve().parent):
-        try:
-            read_card(place, "phantom")
-        except ArtifactError:  # no card, or somebody else's card.json
-            continue
-        return True
-    return False

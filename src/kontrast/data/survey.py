@@ -13,6 +13,7 @@ import pandas as pd
 
 from kontrast.apart import Ended, borrowed
 from kontrast.data.copies import byte_copies
+from kontrast.data.counts import label_counts
 from kontrast.data.decode import DecodeError, decode, file_format
 from kontrast.data.intensity import to_uint8
 from kontrast.data.layouts import Records, masked
@@ -20,7 +21,6 @@ from kontrast.data.layouts.pacs import RADIOGRAPHS
 from kontrast.data.resize import fit
 from kontrast.data.similar import ALIKE, likeness, near_pairs, perceptual_hash
 from kontrast.data.splits import repair_overlap
-from kontrast.types import SPLITS
 
 EXAMPLES = 3
 SMALL = 64
@@ -208,40 +208,6 @@ def _format(path: Path) -> str:
             return file_format(stream.read(132))
     except OSError:  # inside an archive
         return "array"
-
-
-def label_counts(table: pd.DataFrame, findings: Sequence[str]) -> dict[str, dict[str, int]]:
-    """For each finding how many images are 1, 0, -1 and blank."""
-    words = {"1": 1.0, "0": 0.0, "-1": -1.0}
-    return {
-        finding: {word: int((table[finding] == value).sum()) for word, value in words.items()}
-        | {"blank": int(table[finding].isna().sum())}
-        for finding in findings
-    }
-
-
-def positives_by_split(table: pd.DataFrame, findings: Sequence[str]) -> dict[str, dict[str, int]]:
-    """For each finding how many images of each split are 1."""
-    return {f: {split: int((table[f][table["split"] == split] == 1).sum()) for split in SPLITS} for f in findings}
-
-
-def unscorable(positives: Mapping[str, Mapping[str, int]], images: Mapping[str, int]) -> list[str]:
-    """What cannot be chosen on val or scored on test, in lines: findings of which all images there say the same.
-
-    Args:
-        positives: from `positives_by_split`; every other image counts as negative, as in training unless asked.
-        images: how many images each split has.
-    """
-    lines = []
-    for split, lost in (("val", "no threshold can be chosen"), ("test", "no score can be given")):
-        if not images[split]:
-            lines.append(f"{split} has no images: {lost}")
-            continue
-        for missing, what in ((0, "positive"), (images[split], "negative")):
-            names = [finding for finding, count in positives.items() if count[split] == missing]
-            if names:
-                lines.append(f"{split} has no {what} image of {', '.join(names)}: {lost} there")
-    return lines
 
 
 def problems(records: Records, pixels: Pixels, twice: Copies, *, show_names: bool = False) -> list[Problem]:

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from kontrast.metrics import calibration
-from kontrast.metrics.scores import OPERATING, THRESHOLDED, Array, Confusion, Ranks, confusion_cells, npv_at, ppv_at
+from kontrast.metrics.calls import THRESHOLDED, Confusion, confusion_cells, npv_at, ppv_at
+from kontrast.metrics.scores import OPERATING, Array, Ranks
 
 AT_PREVALENCE = {"ppv_at_prevalence": ppv_at, "npv_at_prevalence": npv_at}
 """Predictive values at a stated prevalence, by their name in `scores.json`."""

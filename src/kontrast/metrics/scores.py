@@ -1,4 +1,4 @@
-"""Scores of one finding, vectorised over weightings, so that a bootstrap is a handful of matrix products.
+"""Scores of one finding's ranking, vectorised over weightings, so that a bootstrap is a handful of matrix products.
 
 Every score takes weights `w`: None (each row once), shape (n,), or (n, R) for R weightings at once; it answers with
 a float, or R of them. With integer weights a score is that of the rows repeated so often.
@@ -57,7 +57,7 @@ class Ranks:
         Raises:
             ValueError: shapes differ, a target is neither 0 nor 1, or a score is NaN.
         """
-        targets, values = _binary(y), np.asarray(s, dtype=np.float64)
+        targets, values = binary(y), np.asarray(s, dtype=np.float64)
         if values.shape != targets.shape or np.isnan(values).any():
             raise ValueError("scores must be numbers, one for each target")
         n = len(targets)
@@ -93,9 +93,9 @@ class Ranks:
         for name, (fixed, level) in OPERATING.items():
             # Weights are sums of floats: a level reached but for rounding is reached.
             if fixed == "specificity":
-                value = _ratio(curves.right_within((1 - level + 1e-9) * curves.negatives), curves.all_positives)
+                value = ratio(curves.right_within((1 - level + 1e-9) * curves.negatives), curves.all_positives)
             else:
-                value = 1 - _ratio(curves.wrong_when((level - 1e-9) * curves.all_positives), curves.negatives)
+                value = 1 - ratio(curves.wrong_when((level - 1e-9) * curves.all_positives), curves.negatives)
             found[name] = np.where(both, value, np.nan)
         return found
 
@@ -136,9 +136,9 @@ class _Curves(NamedTuple):
         called = self.right + self.wrong
         # A score that no positive of this weighting has adds nothing to recall; before the first, 0 / 0 counts 0.
         precision = np.divide(self.right, np.maximum(called, np.finfo(float).tiny, out=called), out=called)
-        average = _ratio(np.einsum("gr,gr->r", self.positives, precision), self.all_positives)
+        average = ratio(np.einsum("gr,gr->r", self.positives, precision), self.all_positives)
         return (
-            _ratio(area, self.all_positives * self.negatives),
+            ratio(area, self.all_positives * self.negatives),
             np.where(self.negatives > 0, average, np.nan),
         )
 
@@ -193,7 +193,7 @@ def auroc(y: ArrayLike, s: ArrayLike, w: ArrayLike | None = None) -> Any:
     Source: Hanley & McNeil 1982 (the Mann-Whitney form, midranks).
     """
     ranks = Ranks.of(y, s)
-    return _answer(ranks.areas(_weights(w, ranks.tally.shape[1]))[0], w)
+    return answer(ranks.areas(weightings(w, ranks.tally.shape[1]))[0], w)
 
 
 def average_precision(y: ArrayLike, s: ArrayLike, w: ArrayLike | None = None) -> Any:
@@ -202,7 +202,7 @@ def average_precision(y: ArrayLike, s: ArrayLike, w: ArrayLike | None = None) ->
     Arguments as for `auroc`. A model that knows nothing has the prevalence, not 0.5.
     """
     ranks = Ranks.of(y, s)
-    return _answer(ranks.areas(_weights(w, ranks.tally.shape[1]))[1], w)
+    return answer(ranks.areas(weightings(w, ranks.tally.shape[1]))[1], w)
 
 
 def macro_auroc(y: ArrayLike, s: ArrayLike) -> float:
@@ -218,129 +218,36 @@ def macro_auroc(y: ArrayLike, s: ArrayLike) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
 
-class Confusion(NamedTuple):
-    """Weights of true positives, false positives, false negatives and true negatives: floats or (R,)."""
-
-    tp: Any
-    fp: Any
-    fn: Any
-    tn: Any
-
-
-def confusion(y: ArrayLike, called: ArrayLike, w: ArrayLike | None = None) -> Confusion:
-    """Confusion counts of calls (n,), True = called positive, against targets (n,), 1 or 0.
-
-    Raises:
-        ValueError: shapes differ or a target is neither 0 nor 1.
-    """
-    targets, calls = _binary(y), np.asarray(called, dtype=bool)
-    if calls.shape != targets.shape:
-        raise ValueError("calls and targets differ in length")
-    cells = confusion_cells(targets, calls) @ _weights(w, len(targets))
-    return Confusion(*(_answer(cell, w) for cell in cells))
-
-
-def confusion_cells(y: Array, called: NDArray[np.bool_]) -> Array:
-    """Indicators (4, n) of tp, fp, fn, tn: times weights (n, R), the four counts."""
-    positive = y == 1
-    return np.stack([positive & called, ~positive & called, positive & ~called, ~positive & ~called]).astype(np.float64)
-
-
-def sensitivity(c: Confusion) -> Any:
-    """Share of the positives that are called positive (recall, true positive rate)."""
-    return _ratio(c.tp, c.tp + c.fn)
-
-
-def specificity(c: Confusion) -> Any:
-    """Share of the negatives that are called negative (true negative rate)."""
-    return _ratio(c.tn, c.tn + c.fp)
-
-
-def balanced_accuracy(c: Confusion) -> Any:
-    """The mean of sensitivity and specificity."""
-    return (sensitivity(c) + specificity(c)) / 2
-
-
-def ppv(c: Confusion) -> Any:
-    """Positive predictive value (precision) at the prevalence of these data; undefined where nothing is called."""
-    return _both(c, _ratio(c.tp, c.tp + c.fp))
-
-
-def npv(c: Confusion) -> Any:
-    """Negative predictive value at the prevalence of these data; undefined where everything is called."""
-    return _both(c, _ratio(c.tn, c.tn + c.fn))
-
-
-def f1(c: Confusion) -> Any:
-    """F1 = 2 tp / (2 tp + fp + fn)."""
-    return _both(c, _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn))
-
-
-def kappa(c: Confusion) -> Any:
-    """Cohen's kappa: agreement beyond chance, 2 (tp tn - fn fp) / ((tp+fp)(fp+tn) + (tp+fn)(fn+tn))."""
-    chance = (c.tp + c.fp) * (c.fp + c.tn) + (c.tp + c.fn) * (c.fn + c.tn)
-    return _both(c, _ratio(2 * (c.tp * c.tn - c.fn * c.fp), chance))
-
-
-def mcc(c: Confusion) -> Any:
-    """Matthews' correlation coefficient; undefined where all calls are the same."""
-    margins = np.sqrt(c.tp + c.fp) * np.sqrt(c.tp + c.fn) * np.sqrt(c.tn + c.fp) * np.sqrt(c.tn + c.fn)
-    return _ratio(c.tp * c.tn - c.fp * c.fn, margins)
-
-
-def ppv_at(c: Confusion, prevalence: float) -> Any:
-    """Positive predictive value at another prevalence than that of these data, by Bayes' rule.
-
-    Args:
-        c: of calls.
-        prevalence: share of positives where the classifier is to be used, in (0, 1).
-    """
-    right, wrong = sensitivity(c) * prevalence, (1 - specificity(c)) * (1 - prevalence)
-    return _ratio(right, right + wrong)
-
-
-def npv_at(c: Confusion, prevalence: float) -> Any:
-    """Negative predictive value at another prevalence, as `ppv_at`."""
-    right, wrong = specificity(c) * (1 - prevalence), (1 - sensitivity(c)) * prevalence
-    return _ratio(right, right + wrong)
-
-
-THRESHOLDED = {
-    "f1": f1,
-    "kappa": kappa,
-    "mcc": mcc,
-    "sensitivity": sensitivity,
-    "specificity": specificity,
-    "balanced_accuracy": balanced_accuracy,
-    "ppv": ppv,
-    "npv": npv,
-}
-"""Scores of calls at a threshold, by their name in `scores.json`."""
-
-
-def _both(c: Confusion, value: Any) -> Any:
-    defined = (np.asarray(c.tp + c.fn) > 0) & (np.asarray(c.fp + c.tn) > 0)
-    return np.where(defined, value, np.nan)[()]
-
-
-def _ratio(numerator: Any, denominator: Any) -> Any:
+def ratio(numerator: Any, denominator: Any) -> Any:
+    """`numerator / denominator`, NaN where the denominator is not above 0."""
     top, bottom = np.broadcast_arrays(np.asarray(numerator, np.float64), np.asarray(denominator, np.float64))
     return np.divide(top, bottom, out=np.full(bottom.shape, np.nan), where=bottom > 0)[()]
 
 
-def _binary(y: ArrayLike) -> Array:
+def binary(y: ArrayLike) -> Array:
+    """Targets (n,) as numbers.
+
+    Raises:
+        ValueError: one of them is neither 0 nor 1.
+    """
     targets = np.asarray(y, dtype=np.float64)
     if targets.ndim != 1 or not np.isin(targets, (0, 1)).all():
         raise ValueError("targets must be a row of 0 and 1")
     return targets
 
 
-def _weights(w: ArrayLike | None, n: int) -> Array:
+def weightings(w: ArrayLike | None, n: int) -> Array:
+    """Weights as (n, R), R = 1 for a row of them; ones for None.
+
+    Raises:
+        ValueError: there are not n rows.
+    """
     weights = np.ones((n, 1)) if w is None else np.asarray(w, dtype=np.float64)
     if len(weights) != n:
         raise ValueError(f"{n} rows but {len(weights)} weights")
     return weights if weights.ndim == 2 else weights[:, None]
 
 
-def _answer(values: Array, w: ArrayLike | None) -> Any:
+def answer(values: Array, w: ArrayLike | None) -> Any:
+    """Scores (R,) in the form in which weights were given: R of them, or one float."""
     return values if w is not None and np.ndim(w) == 2 else float(values[0])

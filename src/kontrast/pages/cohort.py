@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kontrast.artifacts.pack import Pack
+from kontrast.data.counts import label_counts
 from kontrast.pages import figures
 from kontrast.pages.drawing import data_uri
 from kontrast.pages.sections import Found, picture
@@ -33,7 +34,7 @@ def pack_section(found: Found) -> dict[str, Any]:
     """Flow, cohort, prevalence and sample images of a Pack."""
     pack = Pack.open(found.path, verify=False)
     content, config = found.card.content, found.card.config
-    counts = {name: _label_counts(pack.table[name].to_numpy(float)) for name in pack.findings}
+    counts = label_counts(pack.table, pack.findings)
     rows = pack.rows("train")
     shown = rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLES).round().astype(int))] if len(rows) else rows
     treatment = {k: config[k] for k in ("denoise", "equalize", "crop", "views", "dtype") if config.get(k) is not None}
@@ -55,11 +56,6 @@ def pack_section(found: Found) -> dict[str, Any]:
         "preview": picture(found, "preview.png"),
         "images": [data_uri(_grey8(image), most=SAMPLE_SIDE) for image in pack.images(shown)],
     }
-
-
-def _label_counts(values: np.ndarray) -> dict[str, int]:
-    counts = {word: int((values == number).sum()) for word, number in (("1", 1), ("0", 0), ("-1", -1))}
-    return counts | {"blank": int(np.isnan(values).sum())}
 
 
 def _grey8(image: np.ndarray) -> np.ndarray:

@@ -9,15 +9,12 @@ from cyclopts import Parameter
 from kontrast import console
 from kontrast.config import require, to_dict, verb
 from kontrast.errors import OutputError, UsageError
-from kontrast.types import CROP, SPLITS, Outcome, counted
+from kontrast.types import Outcome, counted
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from kontrast.artifacts.growth import Before
-    from kontrast.artifacts.packing import Plan
+    from kontrast.artifacts.plan import Plan
     from kontrast.data.identity import Key
-    from kontrast.data.layouts import Records
+    from kontrast.data.source import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +139,9 @@ def prepare(
     """
     from kontrast.artifacts.card import claim
     from kontrast.artifacts.lock import locked
+    from kontrast.artifacts.making import make
     from kontrast.artifacts.pack import Pack
-    from kontrast.artifacts.pack_summary import say_pack, summary, warn_of_polarity
+    from kontrast.artifacts.pack_summary import say_pack, say_plan, summary, warn_of_polarity
     from kontrast.data.identity import load_key
     from kontrast.data.remote import address
 
@@ -158,17 +156,16 @@ def prepare(
     if state == "done" and not src.exists():
         console.warn(f"{src} is not there any more, so it cannot be compared with {out}.")
         return Outcome("prepare", out, "already done", summary(Pack.open(out, verify=False)))
-    key = load_key(config.key, make=not dry_run)
-    records, table, moved = _rows(src, config)
+    source = _read(src, config, load_key(config.key, make=not dry_run))
     if state == "done":
-        return _again(src, out, records, table, moved, key, config, dry_run=dry_run)
-    plan = _plan(src, out, records, table, key, config)
+        return _again(source, out, config, dry_run=dry_run)
+    plan = _plan(source, out, config)
     if dry_run:
-        return _planned(plan, out)
+        return Outcome("prepare", out, "planned", say_plan(plan, out))
     claim(out, "pack", config=config.asked())
     with locked(out):
         if not (out / "card.json").is_file():  # another process may have finished while this one was planning
-            _write(plan, out, records, moved, config, whole=(table, plan.fingerprint))
+            make(plan, out, source, config=config.asked(), workers=config.workers, cluster=config.cluster)
     pack = Pack.open(out, verify=False)
     facts = summary(pack)
     say_pack(facts)
@@ -179,7 +176,6 @@ def prepare(
 def _from_address(src: Path, out: Path, config: PrepareConfig, dry_run: bool) -> Outcome:
     """Prepare from a copy of what lies behind an address; it stands beside the Pack, hidden, until that is done."""
     import shutil
-    from dataclasses import replace
 
     from kontrast.data.remote import brought
 
@@ -191,205 +187,65 @@ def _from_address(src: Path, out: Path, config: PrepareConfig, dry_run: bool) ->
     return outcome
 
 
-def _planned(plan: "Plan", out: Path) -> Outcome:
-    """Say what would be packed."""
-    from kontrast.artifacts.pack_summary import say_labels
-    from kontrast.data.survey import label_counts, positives_by_split
-
-    images: dict[str, int] = {name: int((plan.table["split"] == name).sum()) for name in SPLITS}
-    shares = ", ".join(f"{n:,} {name}" for name, n in images.items() if n)
-    console.say(f"Would pack {counted(len(plan.table), 'image')} at {plan.treatment.size} px into {out}: {shares}.")
-    positives = positives_by_split(plan.table, plan.findings)
-    say_labels(label_counts(plan.table, plan.findings), positives, images)
-    planned = {"rows": len(plan.table), "size": plan.treatment.size, "findings": list(plan.findings)}
-    return Outcome("prepare", out, "planned", planned | {"splits": images, "positives": positives})
-
-
-def _rows(src: Path, config: PrepareConfig) -> tuple["Records", "pd.DataFrame", "pd.DataFrame"]:
-    """Records as the layout gives them; the rows to pack, split and in order; the images whose split was repaired."""
-    from kontrast.data.columns import parse_overrides
-    from kontrast.data.layouts import detect
+def _read(src: Path, config: PrepareConfig, key: "Key") -> "Source":
+    """What the source says, and which of its rows go where."""
     from kontrast.data.selection import choose_rows, split_rows
+    from kontrast.data.source import Source, recognised
 
-    overrides = parse_overrides(config.column)
-    layout = detect(src, config.labels, config.layout)
-    if layout.doubt:
-        raise UsageError(
-            f"In {src} {layout.doubt}.",
-            fix="Add --layout folder if every folder is a class, or --layout plain if not: then there are no labels, "
-            "unless --labels names a table.",
-        )
-    console.decided("--layout", layout.name, layout.reason)
-    records = layout.records(src, config.labels, overrides)
-    for note in records.notes:
-        # Whose images are whose decides what every later figure means: that note must not be missed.
-        (console.warn if "patient id" in note else console.note)(note)
+    records = recognised(src, config.labels, config.layout, config.column)
     table, flow = choose_rows(
         records.table, only=config.only, views=config.views, limit=config.limit, seed=config.seed,
         patients_known=records.patients_known,
     )  # fmt: skip
-    return replace(records, flow=tuple(flow)), *split_rows(
+    table, moved = split_rows(
         table, records.findings, config.seed, config.val_fraction, config.test_fraction, repair=config.repair_splits
     )
+    return Source(src=src, records=replace(records, flow=tuple(flow)), table=table, moved=moved, key=key)
 
 
-def _plan(
-    src: Path,
-    out: Path,
-    records: "Records",
-    table: "pd.DataFrame",
-    key: "Key",
-    config: PrepareConfig,
-    size: int | None = None,
-) -> "Plan":
+def _plan(source: "Source", out: Path, config: PrepareConfig, size: int | None = None) -> "Plan":
     """What to pack; `size` is that of a Pack to which it is added."""
-    from kontrast.artifacts.packing import Plan, fingerprint, interrupted_plan
-    from kontrast.data.masks import find_masks
-    from kontrast.data.preparation import Treatment, suggest_size
+    from kontrast.artifacts.plan import Plan, settled_size
+    from kontrast.data.preparation import Treatment
 
     side = size or config.size
-    if side == "auto":
-        earlier = interrupted_plan(out)
-        if earlier is not None and not earlier["unreadable"]:
-            side, why = earlier["size"], "as begun"
-        else:
-            side, why = suggest_size(src, table["source"].tolist())
-        console.decided("--size", side, why)
-    return Plan(
-        src=src,
-        table=table,
-        findings=records.findings,
-        treatment=Treatment(
-            size=side, dtype=config.dtype, denoise=config.denoise, equalize=config.equalize, crop=config.crop
-        ),
-        masks=find_masks(src, [path for path in config.places if path.suffix == ".json"]),
-        key=key,
-        fingerprint=fingerprint(src, table, key),
-        hash_paths=config.hash_paths,
+    treatment = Treatment(
+        size=settled_size(out, source) if side == "auto" else side,
+        dtype=config.dtype,
+        denoise=config.denoise,
+        equalize=config.equalize,
+        crop=config.crop,
     )
+    return Plan.of(source, treatment, config.places, hash_paths=config.hash_paths)
 
 
-def _write(
-    plan: "Plan",
-    out: Path,
-    records: "Records",
-    moved: "pd.DataFrame",
-    config: PrepareConfig,
-    *,
-    whole: tuple["pd.DataFrame", str],
-    before: "Before | None" = None,
-) -> None:
-    """Make the Pack, or add to it what `before` lacks; `whole` is all that it is made from, and its fingerprint."""
-    from kontrast.artifacts.pack_writer import PackWriter
-    from kontrast.artifacts.packing import fill, fingerprint, generated, refuse_mostly_unread, write_preview
-    from kontrast.cluster import Cluster
-    from kontrast.data.boxes import COLUMNS, find_boxes, place_boxes
-    from kontrast.data.preparation import LUNGS
-    from kontrast.workers import processes
-
-    writer = PackWriter(
-        folder=out,
-        findings=plan.findings,
-        size=plan.treatment.size,
-        dtype=plan.treatment.dtype,
-        key_id=plan.key.id,
-        extra=plan.extra if before is None else tuple(before.card.content.get("extra", ())),
-        before=before,
-    )
-    if config.cluster:
-        with Cluster(config.cluster) as cluster:
-            fill(plan, writer, workers=1, cluster=cluster)
-    else:
-        fill(plan, writer, workers=processes(config.workers, len(plan.table)))
-    if before is None:
-        refuse_mostly_unread(plan, writer)
-    extra: dict[str, Any] = {}
-    tables = [path for path in config.places if path.suffix != ".json"]
-    boxes = find_boxes(plan.src, tables) if records.boxes is None or tables else records.boxes
-    if boxes is not None:
-        of_id = {plan.key.hash(source): source for source in whole[0]["source"]}
-        images = {
-            of_id[row["image_id"]]: (row["image_id"], int(row["height"]), int(row["width"]), row.get(CROP, ""))
-            for row in writer.rows()
-        }
-        extra["boxes.csv"] = (COLUMNS, list(place_boxes(boxes, images, plan.findings, writer.size)))
-    if len(moved):
-        extra["moved.csv"] = (
-            tuple(moved.columns), moved.assign(source=moved["source"].map(plan.name)).to_numpy().tolist()
-        )  # fmt: skip
-    writer.finish(
-        config=config.asked(),
-        content={
-            "patients_known": records.patients_known,
-            "layout": records.layout,
-            "notes": list(records.notes),
-            "moved": len(moved),
-            "flow": list(records.flow),
-            "fingerprint": whole[1],
-            "packed": fingerprint(
-                plan.src, _packed(whole[0], {row["image_id"] for row in writer.rows()}, plan.key), plan.key
-            ),
-            "source_rows": len(whole[0]),
-            **({"generated": True} if generated(plan.src) else {}),
-        },
-        mask_names=(*(plan.masks.names if plan.masks else ()), *((LUNGS,) if config.crop == "lungs" else ())),
-        rejects=[(plan.name(file), reason) for file, reason in records.problems],
-        extra=extra,
-        written=write_preview(plan, writer) if before is None else (),
-    )
-
-
-def _packed(table: "pd.DataFrame", image_ids: set[str], key: "Key") -> "pd.DataFrame":
-    return table[table["source"].map(key.hash).isin(image_ids)]
-
-
-def _again(
-    src: Path,
-    out: Path,
-    records: "Records",
-    table: "pd.DataFrame",
-    moved: "pd.DataFrame",
-    key: "Key",
-    config: PrepareConfig,
-    *,
-    dry_run: bool,
-) -> Outcome:
+def _again(source: "Source", out: Path, config: PrepareConfig, *, dry_run: bool) -> Outcome:
     """A finished Pack: nothing to do, or images to add; any other change of the source needs another Pack."""
-    from kontrast.artifacts.adding import additions, refuse_other_key, refuse_other_kind, with_kept_splits
-    from kontrast.artifacts.card import card_hash
-    from kontrast.artifacts.growth import Before, commit
+    from kontrast.artifacts.adding import additions, opened, with_kept_splits
+    from kontrast.artifacts.growth import Before
     from kontrast.artifacts.lock import locked
+    from kontrast.artifacts.making import make
     from kontrast.artifacts.pack import Pack
     from kontrast.artifacts.pack_summary import say_pack, summary
     from kontrast.artifacts.pack_writer import tidy
-    from kontrast.artifacts.packing import fingerprint
 
-    if not dry_run and (out / ".parts").is_dir():
-        with locked(out):  # what a killed run had ready
-            commit(out)
-    pack_hash, pack = card_hash(out), Pack.open(out, verify=False)
-    refuse_other_key(out, pack.key_id, key)
-    table = with_kept_splits(pack, table, records.table, key, repair=config.repair_splits)
-    now = fingerprint(src, table, key)
-    if pack.card.content["fingerprint"] == now:
+    pack_hash, pack = opened(out, source.key, dry_run=dry_run)
+    source = with_kept_splits(pack, source, repair=config.repair_splits)
+    if pack.card.content["fingerprint"] == source.fingerprint:
         if not dry_run:
             tidy(out)
         console.say(f"{out} is already done.")
         return Outcome("prepare", out, "already done", summary(pack))
-    refuse_other_kind(src, pack, records)
-    packed = _packed(table, set(pack.table["image_id"]), key)
-    new = additions(pack, src, table, fingerprint(src, packed, key), key)
-    people = len(set(new["patient"].map(lambda patient: key.hash(str(patient)))) - set(pack.table["patient_id"]))
-    console.decided("grow", f"{len(new):,} new", f"of {counted(people, 'new patient')}; those packed stay as they are")
+    new = additions(pack, source)
     if dry_run:
-        console.say(f"Would add {counted(len(new), 'image')} to the {len(pack):,} of {out}.")
-        return Outcome("prepare", out, "planned", {"rows": len(pack) + len(new), "added": len(new)})
-    plan = _plan(src, out, records, new, key, config, size=pack.size)
+        console.say(f"Would add {counted(len(new.table), 'image')} to the {len(pack):,} of {out}.")
+        return Outcome("prepare", out, "planned", {"rows": len(pack) + len(new.table), "added": len(new.table)})
+    plan = _plan(new, out, config, size=pack.size)
     with locked(out):
         before = Before.of(out)
         if before.sha256 != pack_hash:
             raise OutputError(f"{out} has grown meanwhile.", fix="Run the same command again.")
-        _write(plan, out, records, moved, config, whole=(table, now), before=before)
+        make(plan, out, source, config=config.asked(), workers=config.workers, cluster=config.cluster, before=before)
     grown = Pack.open(out, verify=False)
     facts = summary(grown)
     say_pack(facts)

@@ -1,0 +1,97 @@
+"""A source as it is now: what its tables say, the rows of it to pack, and a name for all that it holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from kontrast import console
+from kontrast.data.columns import parse_overrides
+from kontrast.data.decode.arrays import parted
+from kontrast.data.identity import Key
+from kontrast.data.layouts import detect
+from kontrast.data.layouts.records import Records
+from kontrast.errors import UsageError
+from kontrast.types import EXTRA_COLUMNS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a Pack is made from, or grows by.
+
+    Attributes:
+        src: the folder.
+        records: as the layout gives them.
+        table: rows to pack, split and in order, with raw ids.
+        moved: the images whose split was repaired (`source, from, to`).
+        key: hashes the ids.
+    """
+
+    src: Path
+    records: Records
+    table: pd.DataFrame
+    moved: pd.DataFrame
+    key: Key
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A name for what the source holds, as it was when first asked for: see `fingerprint`."""
+        return fingerprint(self.src, self.table, self.key)
+
+    def fingerprint_of(self, image_ids: set[str]) -> str:
+        """The same of some of its images alone, as they are now."""
+        return fingerprint(self.src, self.table[self.table["source"].map(self.key.hash).isin(image_ids)], self.key)
+
+
+def fingerprint(src: Path, table: pd.DataFrame, key: Key) -> str:
+    """A name for what a source holds: every row as the tables give it, and every file's size (32 hexadecimal digits).
+
+    Keyed, because a plain hash of a small table would let anyone test guesses at the patient ids in it.
+    """
+    sizes = [_size(src / str(source)) for source in table["source"]]
+    # What a header says beside the rest is left out: earlier versions did not read it, and the sizes stand for it.
+    lines = (
+        table.drop(columns=list(EXTRA_COLUMNS), errors="ignore")
+        .assign(bytes=sizes)
+        .to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    )
+    return key.hash(lines, 32)
+
+
+def _size(path: Path) -> int:
+    inside = parted(path)
+    try:
+        return (inside[0] if inside else path).stat().st_size
+    except OSError:
+        return -1
+
+
+def recognised(src: Path, labels: Sequence[Path], layout: str, column: Sequence[str]) -> Records:
+    """Read a source as its layout wants it, and say what was recognised.
+
+    Args:
+        src: the folder.
+        labels: tables that the user named.
+        layout: `auto`, or a key of LAYOUTS.
+        column: `role=name` for columns that are not recognised.
+
+    Raises:
+        UsageError: folders that may be classes or people, or an option that does not fit.
+        DataError: no images, or tables that do not fit.
+    """
+    overrides = parse_overrides(column)
+    found = detect(src, labels, layout)
+    if found.doubt:
+        raise UsageError(
+            f"In {src} {found.doubt}.",
+            fix="Add --layout folder if every folder is a class, or --layout plain if not: then there are no labels, "
+            "unless --labels names a table.",
+        )
+    console.decided("--layout", found.name, found.reason)
+    records = found.records(src, labels, overrides)
+    for note in records.notes:
+        # Whose images are whose decides what every later figure means: that note must not be missed.
+        (console.warn if "patient id" in note else console.note)(note)
+    return records
