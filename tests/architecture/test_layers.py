@@ -1,6 +1,7 @@
 """Imports run downward only. The table of layers is the design's; a new module must find its place in it."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,12 @@ def test_files_stay_small(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(p for p in SRC.rglob("__init__.py")), ids=lambda p: str(p.parent.name))
 def test_a_folder_opens_with_what_belongs_there(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{path} has no docstring"
+
+
+def test_the_tree_in_the_docs_names_every_module() -> None:
+    """But those of which a folder has one a command, a method, a layout, a card or a part of a phantom."""
+    text = (SRC.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = set(re.findall(r"\w+", text[text.index("src/kontrast/\n") : text.index("Imports run downward")]))
+    alike = {"stages", "methods", "cards", "decode", "layouts", "lungs", "phantom"}
+    missing = {path.stem for path in MODULES if path.parent.name not in alike} - tree - {"__init__", "__main__"}
+    assert not missing, f"docs/architecture.md has no word of {sorted(missing)}"
