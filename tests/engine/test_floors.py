@@ -1,22 +1,11 @@
 import numpy as np
-import pandas as pd
 import pytest
 
+from engine.tiny import table
 from helpers import make_pack
 from kontrast.artifacts.pack import Pack
 from kontrast.engine import floors
 from kontrast.metrics.scores import auroc
-
-
-def table(n: int = 90) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "view": np.resize(["PA", "AP", ""], n),
-            "sex": np.resize(["F", "M"], n),
-            "age": np.where(np.arange(n) % 9 == 0, np.nan, np.arange(n, dtype=float)),
-            "patient_id": [f"p{i}" for i in range(n)],
-        }
-    )
 
 
 def test_design_learns_its_scale_and_words_from_training_rows_alone() -> None:

@@ -1,19 +1,8 @@
 import numpy as np
-import pandas as pd
 
+from engine.tiny import table
 from kontrast.engine import subgroups
 from kontrast.metrics.scores import auroc
-
-
-def table(n: int = 90) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "view": np.resize(["PA", "AP", ""], n),
-            "sex": np.resize(["F", "M"], n),
-            "age": np.where(np.arange(n) % 9 == 0, np.nan, np.arange(n, dtype=float)),
-            "patient_id": [f"p{i}" for i in range(n)],
-        }
-    )
 
 
 def test_subgroups_of_a_kind_part_the_rows() -> None:

@@ -25,6 +25,18 @@ class FakePack:
         return self._images[rows]
 
 
+def table(n: int = 90) -> pd.DataFrame:
+    """A Pack's columns about people, with blanks in each; every row is a patient of its own."""
+    return pd.DataFrame(
+        {
+            "view": np.resize(["PA", "AP", ""], n),
+            "sex": np.resize(["F", "M"], n),
+            "age": np.where(np.arange(n) % 9 == 0, np.nan, np.arange(n, dtype=float)),
+            "patient_id": [f"p{i}" for i in range(n)],
+        }
+    )
+
+
 @dataclass
 class Output:
     loss: Tensor
