@@ -1,7 +1,9 @@
+import numpy as np
 import pandas as pd
 import pytest
 
 from kontrast.data.selection import keep_only, keep_views, limit_patients, split_rows
+from kontrast.data.splits import assign
 from kontrast.errors import DataError, LeakageError
 
 
@@ -76,6 +78,33 @@ def test_train_and_test_without_val_get_one():
     assert 40 < (frame["split"] == "val").sum() < 160
     kept, _ = split_rows(table([f"p{i}" for i in range(1000)], given), ("Edema",), 0, 0.0, 0.1)
     assert list(kept["split"]) == given
+
+
+@pytest.mark.parametrize("rest", ["", "train"])
+def test_beside_a_given_part_the_other_has_the_share_that_was_asked_for(rest):
+    # By the definition of the draw: a patient is held out where its hash, in [0, 1), lies at or above 1 - share.
+    people = [f"p{i}" for i in range(1000)]
+    frame, _ = split_rows(table(people, ["test"] * 100 + [rest] * 900), ("Edema",), 3, 0.2, 0.3)
+    held = np.array([assign([p], 3, (0.8, 0.2, 0.0))[0] == "val" for p in people[100:]])
+    assert ((frame["split"][100:] == "val") == held).all() and 0.16 < held.mean() < 0.24
+    if rest == "":
+        frame, _ = split_rows(table(people, ["val"] * 100 + [""] * 900), ("Edema",), 3, 0.3, 0.2)
+        assert set(frame["split"][100:]) == {"train", "test"}
+        assert ((frame["split"][100:] == "test") == held).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "shares", "said"),
+    [
+        (["train"] * 3, (0.125, 0.1), "val and test = 12.5 % and 10 % OF train without val and test)"),
+        (["train"] * 3, (0.1, 0.0), "val = 10 % OF train without val)"),
+        (["train", "train", "test"], (0.07, 0.1), "val = 7 % OF train without val)"),
+        (["train", "val", "test"], (0.1, 0.1), ""),
+    ],
+)
+def test_what_is_drawn_from_train_is_said(given, shares, said, capsys):
+    split_rows(table(list("abc"), given), ("Edema",), 0, *shares)
+    assert " ".join(capsys.readouterr().out.split()) == said.replace("OF", "of train's patients (the source gives")
 
 
 def test_all_three_given_stay():

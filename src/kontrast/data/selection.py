@@ -108,14 +108,15 @@ def split_rows(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Give every row its part: given ones stay, the others are drawn by patient; without labels all is `train`.
 
-    Where a source gives train and test but no val, val is drawn from its train: thresholds must come from somewhere.
+    Where a source gives train but no val, val is drawn from its train: thresholds must come from somewhere. So is test
+    where it gives none.
 
     Args:
         table: `Records.table`, every row with a patient.
         findings: its label columns.
         seed: of the draw.
-        val_fraction: share of patients for val.
-        test_fraction: share of patients for test, unless one is given.
+        val_fraction: share for val of the patients that are divided, unless a val is given.
+        test_fraction: share of these for test, unless one is given.
         repair: move patients who stand in two given parts to train.
 
     Returns:
@@ -131,10 +132,10 @@ def split_rows(
         repaired = table["patient"].isin(set(table["patient"][table["source"].isin(set(moved["source"]))])).to_numpy()
         free = (given == "train") & ~repaired
         if val_fraction and free.any() and not (given == "val").any():
-            console.decided("val", f"{val_fraction:.0%} of train's patients", "the source gives train without val")
+            _say_taken(_shares(given, val_fraction, test_fraction))
             given = np.where(free, "", given)
-        fractions = (1 - val_fraction - test_fraction, val_fraction, test_fraction)
-        split = complete(table["patient"].tolist(), given.tolist(), seed, fractions)
+        val, test = _shares(given, val_fraction, test_fraction).values()
+        split = complete(table["patient"].tolist(), given.tolist(), seed, (1 - val - test, val, test))
     else:
         if (given == "").any():
             console.decided("split", "train", "there are no labels to validate or test with")
@@ -142,3 +143,18 @@ def split_rows(
     table = table.assign(split=split)
     check_disjoint(table["patient"].tolist(), table["split"].tolist())
     return table, moved
+
+
+def _shares(given: np.ndarray, val_fraction: float, test_fraction: float) -> dict[str, float]:
+    """What is drawn for `val` and `test` of the patients that are divided: nothing for a part that is given."""
+    asked = {"val": val_fraction, "test": test_fraction}
+    return {part: 0.0 if (given == part).any() else share for part, share in asked.items()}
+
+
+def _say_taken(shares: dict[str, float]) -> None:
+    """Which parts are drawn from the train of a source, and how much of it each is to be."""
+    drawn = {part: f"{100 * share:g} %" for part, share in shares.items() if share}
+    parts = " and ".join(drawn)
+    console.decided(
+        parts, f"{' and '.join(drawn.values())} of train's patients", f"the source gives train without {parts}"
+    )

@@ -46,9 +46,9 @@ class PrepareConfig:
     crop: Literal["none", "lungs"] = "none"
     """lungs: to a box around the lungs with a margin; images on which they are not found with confidence stay whole."""
     val_fraction: float = 0.1
-    """Share of patients for validation where the source has no such split."""
+    """Share for validation, of the patients that the source gives no held-out split, where it has no such split."""
     test_fraction: float = 0.1
-    """Share of patients for testing where the source has no such split."""
+    """Share of the same patients for testing, where the source has no such split."""
     repair_splits: bool = False
     """Move the images of patients who stand in two given splits to train, instead of refusing."""
     limit: int | None = None
