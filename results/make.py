@@ -84,7 +84,8 @@ def folds_section(study: str) -> list[str]:
     return [
         f"Linear probes on frozen features in {found['folds']} patient-grouped folds over {found['images']:,} images "
         f"of {found['patients']:,} patients that no encoder had met (validation and test); findings: "
-        f"{', '.join(found['findings'])}; uncertain = {policy['uncertain']}, blank = {policy['blank']}.",
+        f"{', '.join(found['findings'])}; uncertain = {policy['uncertain']}, blank = {policy['blank']}."
+        + ("" if "auroc" in found else " **Pooled over folds, by version 0.1.0; see above.**"),
         "",
         *table(["start", "macro AUROC [95 %]", f"less {found['baseline']} [95 %]"], rows),
     ]

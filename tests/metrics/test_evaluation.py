@@ -7,6 +7,8 @@ import pytest
 from sklearn import metrics as sk
 
 from kontrast.metrics.evaluation import SCORES, mixed, repeated_auroc, score_table
+from kontrast.metrics.intervals import paired_difference
+from kontrast.metrics.scores import auroc_within, ranks_within
 from kontrast.types import COMPETITION_FINDINGS
 
 
@@ -178,6 +180,24 @@ def test_auroc_over_repetitions_is_that_of_each_averaged() -> None:
     ]
     assert [found["findings"][name]["value"] for name in "AB"] == pytest.approx(values)
     assert found["macro"]["value"] == pytest.approx(np.mean(values))
+
+
+def test_within_strata_pairs_of_one_stratum_alone_are_counted_in_every_replicate() -> None:
+    y, p, patient = data(90, 1)
+    y[::5] = np.nan
+    strata = patient % 4
+    y[strata == 3] = 0  # no pair of its own: weighs nothing
+    w = np.random.default_rng(1).integers(0, 4, patient.max() + 1)
+    units = np.arange(patient.max() + 1)[patient]
+    ranks = ranks_within(y[:, 0], p[:, 0], units, patient.max() + 1, strata)
+    right = pairs = 0.0
+    for i, j in np.argwhere((y == 1) & (y.T == 0) & (strata[:, None] == strata)):
+        pairs += (weight := w[patient[i]] * w[patient[j]])
+        right += weight * ((p[i, 0] > p[j, 0]) + 0.5 * (p[i, 0] == p[j, 0]))
+    assert auroc_within(ranks, w[:, None].astype(float))[0] == pytest.approx(right / pairs, abs=1e-12)
+    assert np.isnan(auroc_within(ranks[3:], np.ones((len(w), 1)))[0])
+    with pytest.raises(ValueError, match="only AUROC"):
+        paired_difference(y, p, p, patient, "ap", strata=strata)
 
 
 def test_micro_is_the_pool_of_all_cells_each_called_at_its_own_threshold() -> None:

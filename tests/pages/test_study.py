@@ -88,5 +88,10 @@ def test_folds_say_how_many_random_networks_they_are_of():
     assert [row["auroc"]["mark"] for row in three["rows"]] == ["", ""]
     assert three["rows"][1]["difference"]["mark"] == "*"
     assert _folds(folds_of(random={}, moco={}), arms, COLOURS)["initialisations"] == {"random": 1}
+
+
+def test_folds_of_version_0_1_0_are_said_to_be_pooled():
+    old = folds_of(moco={})
+    assert _folds(old, {}, COLOURS)["pooled"] and not _folds(old | {"auroc": "within folds"}, {}, COLOURS)["pooled"]
     assert _range([0.5, None, 0.7]) == {"value": pytest.approx(0.6), "low": 0.5, "high": 0.7}
     assert _range([None]) == {"value": None, "low": None, "high": None}

@@ -23,6 +23,9 @@ from kontrast.metrics.scores import macro_auroc
 INITIALISATIONS = 3
 """Random encoders that stand for an arm of random weights: a single one may be lucky."""
 
+WITHIN = "within folds"
+"""How AUROC is taken, in the file: version 0.1.0 pooled scores over folds and said nothing."""
+
 
 def crossvalidate(
     pack: Pack,
@@ -40,8 +43,9 @@ def crossvalidate(
     """Linear probes on frozen features in patient-grouped folds: no image is scored by a probe that met its patient.
 
     Only rows that no encoder has met are used, so the folds hold nothing that pretraining saw (as far as patients
-    are known). The penalty is chosen within each fold's training part, by inner folds. An arm of random weights is
-    the mean over three initialisations; an arm with weights of its own has but one.
+    are known). The penalty is chosen within each fold's training part, by inner folds. AUROC is taken within each
+    fold, whose scores come from one probe, and averaged over folds (`metrics.scores.auroc_within`). An arm of random
+    weights is the mean over three initialisations; an arm with weights of its own has but one.
 
     Args:
         pack: labelled.
@@ -72,16 +76,17 @@ def crossvalidate(
         scores[arm] = [
             out_of_fold(embed(network, spec, pack, rows), y, w, patients, fold, seed) for network, spec, _ in runs
         ]
-        found = repeated_auroc(truth, scores[arm], names, patients=patients, replicates=replicates)
+        found = repeated_auroc(truth, scores[arm], names, patients=patients, strata=fold, replicates=replicates)
         arms[arm] = found | {"initialisations": len(runs)}
     differences = {
-        arm: _difference(truth, scores[arm], scores[baseline], patients, replicates)
+        arm: _difference(truth, scores[arm], scores[baseline], patients, fold, replicates)
         for arm in scores
         if arm != baseline and baseline in scores
     }
     return {
         "folds": folds, "images": len(rows), "patients": len(set(patients)), "findings": names, "baseline": baseline,
-        "label_policy": policy, "pack": parent("pack", pack.path).sha256, "replicates": replicates, "arms": arms,
+        "auroc": WITHIN, "label_policy": policy,
+        "pack": parent("pack", pack.path).sha256, "replicates": replicates, "arms": arms,
         "differences": differences,
     }  # fmt: skip
 
@@ -137,12 +142,17 @@ def out_of_fold(
 
 
 def _difference(
-    truth: np.ndarray, one: Sequence[np.ndarray], two: Sequence[np.ndarray], patients: np.ndarray, replicates: int
+    truth: np.ndarray,
+    one: Sequence[np.ndarray],
+    two: Sequence[np.ndarray],
+    patients: np.ndarray,
+    fold: np.ndarray,
+    replicates: int,
 ) -> dict[str, Any]:
     """One arm less another, paired on the same patients, averaged over their initialisations."""
     count = max(len(one), len(two))
     first, second = (np.hstack([runs[i % len(runs)] for i in range(count)]) for runs in (one, two))
     groups = np.repeat(np.arange(count), truth.shape[1])
     return paired_difference(
-        np.tile(truth, count), first, second, list(patients), groups=list(groups), replicates=replicates
+        np.tile(truth, count), first, second, list(patients), groups=list(groups), strata=fold, replicates=replicates
     )

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from kontrast.metrics.delong import delong
 from kontrast.metrics.finding import CALIBRATION, SCORES, FindingScorer
 from kontrast.metrics.intervals import MAX_LEFT_OUT, METHODS, bootstrap, index_units, interval, jackknife, mean_defined
-from kontrast.metrics.scores import Array, Ranks
+from kontrast.metrics.scores import Array, auroc_within, ranks_within
 from kontrast.types import COMPETITION_FINDINGS
 
 NO_THRESHOLD = "no threshold was given"
@@ -145,6 +145,7 @@ def repeated_auroc(
     findings: Sequence[str],
     *,
     patients: Sequence[Any] | NDArray[Any] | None = None,
+    strata: NDArray[Any] | None = None,
     replicates: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -155,6 +156,7 @@ def repeated_auroc(
         runs: the scores (n, F) of each repetition.
         findings: F names.
         patients: (n,) whose rows are resampled together; None: rows are resampled.
+        strata: (n,) rows whose scores share a scale (folds): AUROC is taken within each, as `scores.auroc_within`.
         replicates: bootstrap replicates.
         seed: of the resampling.
 
@@ -163,14 +165,13 @@ def repeated_auroc(
         of the repetitions.
     """
     y, every = np.asarray(truth, dtype=np.float64), [np.asarray(s, dtype=np.float64) for s in runs]
-    known = ~np.isnan(y)
     units, total = index_units(np.arange(len(y)) if patients is None else patients)
     ranks = [
-        [Ranks.of(y[k, f], s[k, f], units[k], total) for f, k in enumerate(known.T)] for s in every
-    ]  # repetitions × F
+        [ranks_within(y[:, f], s[:, f], units, total, strata) for f in range(len(findings))] for s in every
+    ]  # repetitions × F × strata
 
     def aurocs(w: Array) -> Array:
-        return np.mean([[one.areas(w)[0] for one in by_finding] for by_finding in ranks], axis=0)
+        return np.mean([[auroc_within(one, w) for one in by_finding] for by_finding in ranks], axis=0)
 
     points, drawn = aurocs(np.ones((total, 1)))[:, 0], bootstrap(aurocs, total, replicates=replicates, seed=seed)
     without = jackknife(aurocs, total)

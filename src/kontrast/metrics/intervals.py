@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from kontrast.metrics.scores import Array, Ranks
+from kontrast.metrics.scores import Array, Ranks, auroc_within, ranks_within
 
 METHODS = ("percentile", "bca")
 """How replicates become an interval."""
@@ -159,6 +159,7 @@ def paired_difference(
     metric: str = "auroc",
     *,
     groups: Sequence[int] | None = None,
+    strata: NDArray[Any] | None = None,
     replicates: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -172,6 +173,7 @@ def paired_difference(
         metric: `auroc` or `ap`.
         groups: (F,) which columns belong together (the findings of one training); the difference is then of the means
             over groups of the groups' means, so that a group of many columns weighs no more than one of few.
+        strata: (n,) rows whose scores share a scale (folds): AUROC is taken within each, as `scores.auroc_within`.
         replicates: bootstrap replicates; both models are scored on the same ones.
         seed: of the draws.
 
@@ -181,18 +183,23 @@ def paired_difference(
         in which some finding lacked a class, whose difference is of the means over the others.
 
     Raises:
-        ValueError: shapes differ, or a metric that is not one of these.
+        ValueError: shapes differ, or a metric that is not one of these, or strata for average precision.
     """
     targets, one, two = (np.asarray(a, dtype=np.float64) for a in (y, first, second))
     if not targets.shape == one.shape == two.shape:
         raise ValueError("targets and both models' scores must have the same shape")
     if metric not in ("auroc", "ap"):
         raise ValueError(f"metric {metric!r} is neither 'auroc' nor 'ap'")
+    if strata is not None and metric != "auroc":
+        raise ValueError("only AUROC is averaged over strata")
     if targets.ndim == 1:
         targets, one, two = targets[:, None], one[:, None], two[:, None]
     units, total = index_units(np.arange(len(targets)) if patients is None else patients)
     label = np.zeros(targets.shape[1], dtype=np.int64) if groups is None else np.asarray(groups)
-    models = [[_ranks(targets[:, f], s[:, f], units, total) for f in range(targets.shape[1])] for s in (one, two)]
+    models = [
+        [ranks_within(targets[:, f], s[:, f], units, total, strata) for f in range(targets.shape[1])]
+        for s in (one, two)
+    ]
     both = [f for f, r in enumerate(models[0]) if np.isfinite(_score(r, metric, np.ones((total, 1)))[0])]
     if not both:
         return interval(np.nan, np.empty(0), "a class is missing in every finding") | {"p": None}
@@ -224,10 +231,5 @@ def mean_defined(values: Array) -> Array:
     return np.divide(np.where(defined, values, 0).sum(axis=0), count, out=np.full(len(count), np.nan), where=count > 0)
 
 
-def _ranks(y: Array, s: Array, units: NDArray[np.int64], total: int) -> Ranks:
-    known = ~np.isnan(y)
-    return Ranks.of(y[known], s[known], units[known], total)
-
-
-def _score(ranks: Ranks, metric: str, w: Array) -> Array:
-    return ranks.areas(w)[0 if metric == "auroc" else 1]
+def _score(ranks: Sequence[Ranks], metric: str, w: Array) -> Array:
+    return auroc_within(ranks, w) if metric == "auroc" else ranks[0].areas(w)[1]

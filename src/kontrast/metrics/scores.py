@@ -7,6 +7,7 @@ What cannot be computed is NaN, never 0 or 0.5. Scores that compare two classes 
 are NaN, even where a formula would still give a number (F1 without positives is 0 whatever the model does).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -80,6 +81,10 @@ class Ranks:
         """AUROC and average precision for each weighting (U, R): (R,) and (R,)."""
         return _Curves.of(self.tally @ w, self.scores).areas()
 
+    def concordance(self, w: Array) -> tuple[Array, Array]:
+        """The positives above negatives in pairs, ties counting half, and all such pairs, for each weighting (U, R)."""
+        return _Curves.of(self.tally @ w, self.scores).concordance()
+
     def everything(self, w: Array) -> dict[str, Array]:
         """AUROC (`auroc`), average precision (`ap`) and the points of OPERATING for each weighting (U, R): (R,) each.
 
@@ -130,17 +135,19 @@ class _Curves(NamedTuple):
 
     def areas(self) -> tuple[Array, Array]:
         """AUROC and average precision: (R,) and (R,)."""
-        # Products are summed as they are made: each (G, R) that is not written spares a walk over memory.
-        over = np.einsum("gr,gr->r", self.positives, self.wrong) - np.einsum("gr,gr->r", self.positives, self.tied) / 2
-        area = self.all_positives * self.negatives - over
+        area, pairs = self.concordance()
         called = self.right + self.wrong
         # A score that no positive of this weighting has adds nothing to recall; before the first, 0 / 0 counts 0.
         precision = np.divide(self.right, np.maximum(called, np.finfo(float).tiny, out=called), out=called)
         average = ratio(np.einsum("gr,gr->r", self.positives, precision), self.all_positives)
-        return (
-            ratio(area, self.all_positives * self.negatives),
-            np.where(self.negatives > 0, average, np.nan),
-        )
+        return ratio(area, pairs), np.where(self.negatives > 0, average, np.nan)
+
+    def concordance(self) -> tuple[Array, Array]:
+        """Pairs in which the positive scores above the negative, ties counting half, and all pairs: (R,) and (R,)."""
+        # Products are summed as they are made: each (G, R) that is not written spares a walk over memory.
+        over = np.einsum("gr,gr->r", self.positives, self.wrong) - np.einsum("gr,gr->r", self.positives, self.tied) / 2
+        pairs = self.all_positives * self.negatives
+        return pairs - over, pairs
 
     def right_within(self, limit: Array) -> Array:
         """The most positives called with no more negatives than `limit` (R,)."""
@@ -180,6 +187,34 @@ def _counted(rising: Array, limit: Array, compare: Any) -> NDArray[np.int64]:
         below = compare(rising[middle, columns], limit)
         low, high = np.where(open_ & below, middle + 1, low), np.where(open_ & ~below, middle, high)
     return low
+
+
+def ranks_within(
+    y: Array, s: Array, units: NDArray[np.int64], total: int, strata: NDArray[Any] | None = None
+) -> list[Ranks]:
+    """The ordering of the rows with a target, one for each stratum: only scores of one scale are compared.
+
+    Args:
+        y: targets (n,): 1, 0 or NaN = ignored.
+        s: scores (n,).
+        units: the unit of each row (n,), numbered below `total`.
+        total: number of units.
+        strata: (n,) whose scores share a scale (the fold of each row); None: all do.
+    """
+    known = ~np.isnan(y)
+    parts = [known] if strata is None else [known & (strata == one) for one in np.unique(strata)]
+    return [Ranks.of(y[part], s[part], units[part], total) for part in parts]
+
+
+def auroc_within(ranks: Sequence[Ranks], w: Array) -> Array:
+    """AUROC within strata (R,) for weightings (U, R), averaged over them by their pairs of a positive and a negative.
+
+    A stratum without one of the classes has no pairs, so it weighs nothing; NaN where none has any. Pooling scores of
+    several fits instead is biased: each has an intercept of its own, lower where more positives were held out (Parker,
+    Gunter & Bedo 2007; Airola et al. 2011).
+    """
+    right, pairs = np.sum([one.concordance(w) for one in ranks], axis=0)
+    return np.asarray(ratio(right, pairs))
 
 
 def auroc(y: ArrayLike, s: ArrayLike, w: ArrayLike | None = None) -> Any:

@@ -149,7 +149,7 @@ def _folds(
             drawn_from[arm] = entry.get("initialisations", 1)
     drawn = figures.forest(scores, seen, "AUROC, 95 % interval")
     marked = any(row["auroc"]["mark"] or (row["difference"] or {}).get("mark") for row in rows)
-    facts = {k: found[k] for k in ("folds", "images", "patients", "findings")}
+    facts = {k: found[k] for k in ("folds", "images", "patients", "findings")} | {"pooled": "auroc" not in found}
     return {**facts, "rows": rows, "forest": drawn, "initialisations": drawn_from, "marked": marked}
 
 
