@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kontrast.engine.scoring import by_study, check_request, parse_prevalence, score_rows
+from kontrast.engine.scoring import check_request, parse_prevalence, score_rows
 from kontrast.errors import DataError, UsageError
 from kontrast.metrics.calibration import reliability
 from kontrast.metrics.evaluation import score_table
+from kontrast.metrics.studies import by_study
 
 
 def data(n: int = 90, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -195,6 +196,31 @@ def test_radiologists_stand_on_the_roc_curves(tmp_path) -> None:
             assert at["system_sensitivity"] == pytest.approx(np.interp(1 - at["specificity"], x, hit), abs=1e-12)
     page = Path(kontrast.report(made.out, out=tmp_path / "page.html")).read_text()
     assert "Readers of the same cases" in page and "with readers&#39; operating points" in page
+
+
+@pytest.mark.parametrize("over", ["max", "mean"])
+def test_by_study_readers_and_their_curves_are_of_studies_too(tmp_path, monkeypatch, over) -> None:
+    import kontrast.pages.readers as page
+
+    p, t, table = files(tmp_path)
+    table["study"] = table["image_id"].str[1:].astype(int) // 2
+    table["call"] = np.random.default_rng(1).choice([0, 1], 60, p=(0.7, 0.3))
+    pd.read_csv(t).assign(study_id=table["study"]).to_csv(t, index=False)
+    table[["image_id", "call"]].rename(columns={"call": "A"}).to_csv(tmp_path / "r.csv", index=False)
+    options = {"by": "study", "over_views": over, "replicates": 0}
+    out = kontrast.score(p, t, out=tmp_path / "s", readers=(tmp_path / "r.csv",), **options)
+    studies = table.groupby("study")
+    y, calls, s = studies["A"].max() == 1, studies["call"].max() == 1, studies["A_p"].agg(over)
+    at = scores_of(out)["readers"]["r"]["A"]
+    assert at["n"] == 30 and at["sensitivity"] == pytest.approx(recall_score(y, calls), abs=1e-12)
+    assert at["specificity"] == pytest.approx(recall_score(~y, ~calls), abs=1e-12)
+    x, hit, _ = roc_curve(y, s, drop_intermediate=False)
+    assert at["system_sensitivity"] == pytest.approx(np.interp(1 - at["specificity"], x, hit), abs=1e-12)
+    drawn = {}
+    monkeypatch.setattr(page, "roc_with_readers", lambda curves, points: drawn.update(curves) or "")
+    found = SimpleNamespace(path=Path(out))
+    assert page.readers_section(found, scores_of(out))["rows"][0]["readers"] == 1
+    assert np.array_equal(drawn["A"], (x, hit))
 
 
 def test_calls_that_are_none_are_refused(tmp_path) -> None:

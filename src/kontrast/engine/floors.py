@@ -9,8 +9,8 @@ import pandas as pd
 from kontrast.artifacts.pack import Pack
 from kontrast.data.labels import targets
 from kontrast.engine.linear import fit_path
-from kontrast.engine.scoring import by_study
 from kontrast.metrics.evaluation import repeated_auroc, score_table
+from kontrast.metrics.studies import by_study
 
 METADATA = {
     "view, age, sex": ("view", "sex", "age"),

@@ -12,7 +12,7 @@ from kontrast.metrics.calibration import reliability
 from kontrast.metrics.differences import paired_table
 from kontrast.metrics.evaluation import score_table
 from kontrast.metrics.finding import CALIBRATION
-from kontrast.metrics.intervals import index_units
+from kontrast.metrics.studies import by_study
 
 COLUMN = {"study": "study_id", "view": "view"}
 """What must be known of images to score them by study or view."""
@@ -130,37 +130,6 @@ def compare_rows(
         truth, first, rows = by_study(truth, first, studies, over_views)
         people = None if people is None else people[rows]
     return paired_table(truth, first, second, findings, patients=people, **options)
-
-
-def by_study(
-    truth: np.ndarray, scores: np.ndarray, studies: np.ndarray, over_views: str = "max"
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One row a study: positive where any of its images is, ignored where all of them are.
-
-    Args:
-        truth: (n, F) targets: 1, 0 or NaN = ignored.
-        scores: (n, F).
-        studies: (n,) names; an image without one is a study of its own.
-        over_views: `max` or `mean` of the scores of all its images.
-
-    Returns:
-        truth (S, F), scores (S, F) and each study's first row (S,), in the order in which studies appear.
-    """
-    alone = studies == ""
-    names = np.where(alone, np.char.add("\0", np.arange(len(studies)).astype(str)), studies.astype(str))
-    index, total = index_units(names)
-    first = np.full(total, len(studies))
-    np.minimum.at(first, index, np.arange(len(studies)))
-    merged = np.full((total, truth.shape[1]), -1.0)  # -1: nothing known yet
-    np.maximum.at(merged, index, np.where(np.isnan(truth), -1.0, truth))
-    if over_views == "max":
-        pooled = np.full((total, scores.shape[1]), -np.inf)
-        np.maximum.at(pooled, index, scores)
-    else:
-        pooled = np.zeros((total, scores.shape[1]))
-        np.add.at(pooled, index, scores)
-        pooled /= np.bincount(index, minlength=total)[:, None]
-    return np.where(merged < 0, np.nan, merged), pooled, first
 
 
 def parse_prevalence(spec: str | None, findings: Sequence[str]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from kontrast.artifacts.evaluation import read_evaluation, scored_targets
 from kontrast.artifacts.wording import decimal
 from kontrast.metrics.roc import roc_curve
+from kontrast.metrics.studies import by_study
 from kontrast.pages.drawing import COLOURS, GREY, INK, canvas, clean, styled, svg
 from kontrast.pages.sections import Found
 
@@ -22,12 +23,16 @@ def readers_section(found: Found, scores: Mapping[str, Any]) -> dict[str, Any] |
         return None
     evaluation = read_evaluation(found.path)
     truth = scored_targets(evaluation, evaluation.findings)
+    values = evaluation.predictions[list(evaluation.findings)].to_numpy(float)
+    if scores.get("by") == "study":
+        studies = evaluation.truth["study_id"].fillna("").astype(str).to_numpy()
+        truth, values, _ = by_study(truth, values, studies, scores["over_views"])
     curves, points, rows = {}, {}, []
     for f, name in enumerate(evaluation.findings):
         known = {reader: at[name] for reader, at in readers.items() if name in at and "reason" not in at[name]}
         if not known:
             continue
-        curves[name] = roc_curve(truth[:, f], evaluation.predictions[name].to_numpy())
+        curves[name] = roc_curve(truth[:, f], values[:, f])
         points[name] = [(1 - at["specificity"], at["sensitivity"]) for at in known.values()]
         above = sum(at["sensitivity"] > at["system_sensitivity"] for at in known.values())
         means = {key: decimal(float(np.mean([at[key] for at in known.values()]))) for key in next(iter(known.values()))}

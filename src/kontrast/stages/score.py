@@ -106,7 +106,7 @@ def score(
         return Outcome("score", Path(out), "planned", {"rows": len(targets), "findings": list(matched.findings)})
     with locked(taken.folder):
         scores = _score(matched, targets, limits, config) | _against(matched, other, targets, config)
-        scores |= _points(matched, people, targets)
+        scores |= _points(matched, people, targets, config)
         done = write_evaluation(
             taken.folder, truth=matched.truth, predictions=matched.scores, findings=matched.findings, scores=scores,
             config=to_dict(config), parents=inputs,
@@ -210,13 +210,25 @@ def _readers(truth: Path, config: ScoreConfig) -> "dict[str, Matched]":
     return found
 
 
-def _points(matched: "Matched", readers: "dict[str, Matched]", targets: "np.ndarray") -> dict[str, Any]:
-    """Where each reader stands for each finding, and the system at the same specificity."""
-    from kontrast.metrics.roc import reader_point
+def _points(
+    matched: "Matched", readers: "dict[str, Matched]", targets: "np.ndarray", config: ScoreConfig
+) -> dict[str, Any]:
+    """Where each reader stands for each finding, and the system at the same specificity, over the cases scored.
 
+    With `by` study a reader calls a study where any of its images is called, whatever is made of the system's scores.
+    """
+    from kontrast.metrics.roc import reader_point
+    from kontrast.metrics.studies import by_study
+
+    truth, scores = targets, matched.scores
+    calls = {name: reader.scores for name, reader in readers.items()}
+    if config.by == "study":
+        studies = matched.truth["study_id"].fillna("").astype(str).to_numpy()
+        truth, scores, _ = by_study(targets, matched.scores, studies, config.over_views)
+        calls = {name: by_study(called, called, studies, "max")[1] for name, called in calls.items()}
     found = {
         name: {
-            finding: reader_point(targets[:, f], matched.scores[:, f], reader.scores[:, reader.findings.index(finding)])
+            finding: reader_point(truth[:, f], scores[:, f], calls[name][:, reader.findings.index(finding)])
             for f, finding in enumerate(matched.findings)
             if finding in reader.findings
         }
