@@ -14,7 +14,7 @@ from kontrast.engine.finetuning import start_head
 from kontrast.engine.linear import Linear, fit_path, knn
 from kontrast.engine.supervision import Labelled, frozen, validate
 from kontrast.nn.encoders import Encoder, EncoderSpec
-from kontrast.nn.neighbours import Neighbours
+from kontrast.nn.neighbours import LEAST, Neighbours
 
 DEFAULT_PENALTY = 0.1
 """Where validation cannot choose: no image, or one class only."""
@@ -65,7 +65,8 @@ def fit_probe(
     task = self_trained(features["train"], features["val"], task)
     targets, weights = task.targets[task.train], task.weights[task.train]
     linear, _ = best_of(probes(features["train"], task), features["val"], task)
-    votes = knn(features["train"], targets, weights, features["val"], neighbours)
+    # As the saved head gives them: a calibration fitted on other logits would be of another classifier.
+    votes = knn(features["train"], targets, weights, features["val"], neighbours).clip(LEAST, 1 - LEAST)
     scored = {"linear": linear.probabilities(features["val"]), "kNN": votes}
     if near:
         head = Neighbours(features["train"], targets, weights, neighbours)
