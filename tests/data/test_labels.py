@@ -7,6 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from kontrast.data.labels import (
+    PRESETS,
+    TRAINING,
+    UNCERTAIN,
     described,
     for_scoring,
     left_open,
@@ -19,6 +22,18 @@ from kontrast.errors import UsageError
 
 NAN = np.nan
 FINDINGS = ("Edema", "Atelectasis", "Mass")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("policy", UNCERTAIN)
+def test_an_exception_holds_in_scoring_before_its_preset_and_after(preset, policy):
+    names = (*PRESETS[preset], "Mass")
+    for exception in names:
+        for spec in (f"{exception}={policy},{preset}", f"{preset},{exception}={policy}"):
+            trained = parse_uncertain(spec, names)
+            assert trained[exception] == policy
+            scored = {name: "ignore" if word in TRAINING else word for name, word in trained.items()}
+            assert parse_uncertain(for_scoring(spec, names), names) == scored
 
 
 def test_parse():

@@ -68,15 +68,15 @@ def parse_uncertain(spec: str, findings: Sequence[str]) -> dict[str, str]:
 
 def for_scoring(spec: str, findings: Sequence[str]) -> str:
     """The policy by which a Classifier trained with `spec` is scored and chosen: what only training can use ignores."""
-    parts = []
+    parts, preset = [], []
     for part in filter(None, (part.strip() for part in spec.split(","))):
         name, equals, policy = (piece.strip() for piece in part.rpartition("="))
-        if policy in PRESETS:  # written out before its exceptions, which still follow
+        if policy in PRESETS:
             kept = {finding: word for finding, word in PRESETS[policy].items() if finding in findings}
-            parts += ["zeros", *(f"{f}={'ignore' if word in TRAINING else word}" for f, word in kept.items())]
+            preset = ["zeros", *(f"{f}={'ignore' if word in TRAINING else word}" for f, word in kept.items())]
         else:
             parts.append(f"{name}{equals}{'ignore' if policy in TRAINING else policy}")
-    return ",".join(parts)
+    return ",".join(preset + parts)  # of two words on a finding the later holds: the exception, wherever it was written
 
 
 def untaught(spec: str, findings: Sequence[str]) -> str:
