@@ -72,7 +72,7 @@ KINDS = {
     "embedding": (make_embedding, lambda folder: (read_card(folder, "embedding"), verify_files(folder))),
 }
 # Made by one command each from many others, and tested with it.
-WITH_THEIR_COMMANDS = {"phantom", "explanation", "study", "audit", "demo"}
+WITH_THEIR_COMMANDS = {"phantom", "explanation", "study", "audit", "demo", "export"}
 
 
 def test_no_kind_is_forgotten():

@@ -111,7 +111,8 @@ def test_subgroups_are_drawn_with_what_the_audit_has_of_them(tmp_path):
         and ">age<" not in drawn["forest"]
     )
     assert "diagnosis" not in drawn["forest"]
-    rates = {"sex": {"underdiagnosis": {"groups": {"F": score}}}, "age": {"reason": "too few"}}
+    under = {"groups": {"F": score | {"n": 400}}, "gap": none | {"reason": "one group"}}
+    rates = {"sex": {"underdiagnosis": under, "tpr": {}, "fpr": {}}, "age": {"reason": "too few"}}
     (drawn,) = subgroup_forests(audit(tmp_path / "b", {"sex": {"F": group}}, rates))
     assert "under-diagnosis rate" in drawn["forest"]
     assert subgroup_forests(audit(tmp_path / "c", {"reason": "the Pack has no test images"})) == []

@@ -242,4 +242,4 @@ def test_probabilities_are_calibrated_as_validation_said_and_calls_stay(tmp_path
     assert found["none"][2]["reliability"] == found["platt"][2]["before_calibration"]["reliability"]
     assert "Probabilities are calibrated on validation (platt)" in capsys.readouterr().out
     page = Path(kontrast.report(tmp_path / "platt-e", out=tmp_path / "page.html")).read_text()
-    assert "before calibration" in page and "Reliability" in page
+    assert "before calibration" in page and "Calibration: cells of all findings" in page

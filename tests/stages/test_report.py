@@ -101,8 +101,10 @@ def page(made, tmp_path_factory):
 def test_every_number_is_that_of_scores_json(made, page):
     scores = json.loads((made / "scores" / "scores.json").read_text())
     header, *rows = Tables(page).tables["scores"][0]
-    keys = ["auroc", "ap", "f1", "kappa", "sensitivity", "specificity"]
-    assert header[4:-1] == ["AUROC", "average precision", "F1", "kappa", "sensitivity", "specificity"]
+    keys = ["auroc", "floor", "ap", "f1", "kappa", "sensitivity", "specificity"]
+    words = ["AUROC", "metadata alone", "average precision", "F1", "kappa", "sensitivity", "specificity"]
+    assert header[4:-1] == words
+    floors = scores["floor"]["findings"] | {"macro of 1": scores["floor"]["macro"]}
     assert [row[0] for row in rows] == ["Edema", "Fracture <b>", "macro of 1", "micro"]
     for row in rows:
         entry = scores["micro"] if row[0] == "micro" else scores["findings"].get(row[0], scores["macro"])
@@ -110,10 +112,13 @@ def test_every_number_is_that_of_scores_json(made, page):
             assert row[1:4] == [str(entry["n"]), str(entry["positives"]), decimal(entry["prevalence"])]
             assert row[-1] == decimal(entry["threshold"])
         for column, key in enumerate(keys, start=4):
-            shown, one = row[column], entry[key]
+            if key == "floor" and row[0] not in floors:
+                assert row[column] == "–"
+                continue
+            shown, one = row[column], floors[row[0]] if key == "floor" else entry[key]
             interval = "" if one["low"] is None else f"|[{decimal(one['low'])}, {decimal(one['high'])}]"
             assert shown == decimal(one["value"]) + interval, (row[0], header[column])
-    values = [scores["findings"]["Edema"][key]["value"] for key in keys]
+    values = [scores["findings"]["Edema"][key]["value"] for key in keys if key != "floor"]
     assert None not in values and len(set(values[:4])) == 4, "the columns could be mixed up unseen"
 
 
@@ -126,7 +131,9 @@ def test_maps_and_audit_are_what_was_written(made, page):
     audit = json.loads((made / "audit" / "audit.json").read_text())
     shared = {row[0]: row[1:] for row in tables["What splits share"][0][1:]}
     assert shared == {
-        f"chest: {' / '.join(row['splits'])}": [str(row[unit]) for unit in ("patients", "studies", "images")]
+        f"chest: {' / '.join(row['splits'])}": [
+            str(row[unit]) for unit in ("patients", "studies", "images", "near_copies")
+        ]
         for row in audit["packs"]["chest"]["between_splits"]
     }
     floors = tables["What metadata alone would score on test"][0][1:]
