@@ -65,9 +65,10 @@ SCHEMA = closed({"$schema": {"const": ADDRESS}, "Model": closed(MODEL, "Name", "
 def add_classifier(folder, pack, encoder, **config):
     folder.mkdir(parents=True)
     thresholds = {"Disc": {"value": 0.375, "rule": "f1"}, "Bar": {"value": None, "rule": "f1", "reason": "x"}}
+    fits = {"Disc": {"slope": 2.0, "reason": None}, "Bar": {"slope": 1.0, "reason": "3 positive images: too few"}}
     content = {
         "encoder": {"name": "resnet18", "size": 32, "stem": "small", "mean": 0.5, "std": 0.2}, "feature_dim": 8,
-        "findings": ["Disc", "Bar"], "thresholds": thresholds, "calibration": {"method": "platt", "findings": {}},
+        "findings": ["Disc", "Bar"], "thresholds": thresholds, "calibration": {"method": "platt", "findings": fits},
         "protocol": "finetune", "label_policy": {"uncertain": "ones", "blank": "ignore"},
         "summary": {"label_fraction": 0.1, "train_images": 1111, "train_patients": 222, "dropped": {"Rare": "too few"}},
     }  # fmt: skip
@@ -125,7 +126,11 @@ def test_every_number_is_the_artifacts(world, written):
         line = f"{name}: AUROC {decimal(auroc['value'])} [{decimal(auroc['low'])}, {decimal(auroc['high'])}]"
         assert line in text and line in written["claim-2024.md"] and line in written["tripod-ai.md"]
     assert "1,111 images of 222 patients" in text and "10 % of the labels" in text and "lr = 0.0123" in text
-    assert "Disc .375" in text and "Bar .375" not in text and "platt" in text and "Not learnt: Rare" in text
+    assert "Disc .375" in text and "Bar .375" not in text and "Not learnt: Rare" in text
+    corrected = (
+        "Probabilities of Disc are corrected by platt scaling fitted on validation; of the 2 findings 1 could not be."
+    )
+    assert corrected in text and corrected in written["claim-2024.md"]
     assert "Uncertain labels (-1) count as ones, blank ones as ignore" in text
     assert "1,234 images of 56 patients" in text  # of the encoder
     assert "Disc, 9 images with a known place: pointing game 0.62 (0.50–0.75)" in text.replace("0.63", "0.62")

@@ -83,13 +83,23 @@ def _policy(content: Mapping[str, Any]) -> list[str]:
 def _output(content: Mapping[str, Any]) -> list[str]:
     chosen = {n: t for n, t in (content.get("thresholds") or {}).items() if t.get("value") is not None}
     said = ["A probability for each finding."]
-    if content.get("calibration"):
-        said.append(f"Probabilities are corrected by {content['calibration']['method']} scaling fitted on validation.")
+    said += _corrected(content["calibration"]) if content.get("calibration") else []
     if chosen:
         rules = sorted({str(t.get("rule")) for t in chosen.values()})
         values = ", ".join(f"{n} {decimal(t['value'])}" for n, t in chosen.items())
         said.append(f"Thresholds, chosen on validation by {' and '.join(rules)} and frozen since: {values}.")
     return said
+
+
+def _corrected(calibration: Mapping[str, Any]) -> list[str]:
+    """Of which findings the probabilities are corrected, and of how many they are as the network gave them."""
+    fits = calibration["findings"]
+    done = [name for name, fit in fits.items() if not fit.get("reason")]
+    left = len(fits) - len(done)
+    if not done:
+        return ["Probabilities are not corrected: no finding could be fitted on validation."]
+    said = f"Probabilities of {', '.join(done)} are corrected by {calibration['method']} scaling fitted on validation"
+    return [f"{said}; of the {len(fits)} findings {left} could not be." if left else f"{said}."]
 
 
 def _data(about: Subject) -> dict[str, list[str]]:
