@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from kontrast import distributed as d
 from kontrast.errors import UsageError
-from ranks.problem import losses
+from ranks.problem import labelled_gradients, losses
 
 HERE = Path(__file__).parent
 X = [torch.arange(6.0).reshape(3, 2) + 10 * r for r in range(2)]
@@ -89,6 +89,12 @@ def test_gradients_are_those_of_the_mean_loss_in_one_process(ranks, name):
     (sum(losses(y, r, gathered, mean) for r, y in enumerate(ys)) / 2).backward()
     for out in ranks:
         torch.testing.assert_close(out[f"grad_{name}"], weight.grad)
+
+
+def test_losses_of_labels_have_one_processs_gradient_where_labels_are_ignored(ranks):
+    for name, gradient in labelled_gradients(torch.arange(8)).items():
+        for out in ranks:
+            torch.testing.assert_close(out[f"labels_{name}"], gradient)
 
 
 def test_in_one_process_all_of_it_is_the_identity(monkeypatch):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from kontrast import distributed as d
-from ranks.problem import losses
+from ranks.problem import labelled_gradients, losses
 
 
 def main(folder: Path) -> None:
@@ -30,6 +30,8 @@ def main(folder: Path) -> None:
         wrapped.zero_grad()
         losses(wrapped(x / 10), r, gathered, summed).backward()
         out[f"grad_{name}"] = model.weight.grad.clone()
+    for name, gradient in labelled_gradients(torch.arange(8).chunk(2)[r]).items():
+        out[f"labels_{name}"] = d.gather(gradient) / d.world_size()  # of weights DDP takes the mean
     mark = folder / "written"
     out["first"] = torch.tensor(d.main_first(lambda: mark.exists() or mark.write_text("x") == 2))
     d.barrier()

@@ -13,7 +13,7 @@ from kontrast.artifacts.classifier import Classifier
 from kontrast.engine.batches import Batch
 from kontrast.engine.features import predict, to_input
 from kontrast.engine.loop import Hook
-from kontrast.engine.losses import balanced_pos_weight
+from kontrast.engine.losses import balanced_pos_weight, counted
 from kontrast.engine.supervision import Labelled, validate
 from kontrast.engine.threeclass import cross_entropy
 from kontrast.methods.method import Step
@@ -88,8 +88,8 @@ class Supervised(nn.Module):
         other = cross_entropy(
             logits[:, three], self.unclear(features), y[:, three], w[:, three], third[:, three], parts[1], self._gamma
         )
-        counts = w[:, two].sum(), (w + third)[:, three].sum()
-        return (binary * counts[0] + other * counts[1]) / (counts[0] + counts[1]).clamp_min(1e-8)
+        counts = counted(w[:, two]), counted((w + third)[:, three])
+        return (binary * counts[0] + other * counts[1]) / (counts[0] + counts[1])
 
     def after_backward(self, step: int, progress: float) -> None:
         """Nothing to do."""

@@ -8,9 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kontrast import distributed
+
+
+def counted(weights: Tensor) -> Tensor:
+    """How many cells of the batch count: the sum of the weights, as a mean over processes, without gradient.
+
+    Processes ignore unequally many labels. With their common count below each loss, the mean that DDP takes of their
+    gradients is the gradient of one process with the whole batch; every process must call this, and as often.
+    """
+    return distributed.all_reduce_mean(weights.detach().sum()).clamp_min(1e-8)
+
 
 def _masked_mean(loss: Tensor, weights: Tensor) -> Tensor:
-    return (loss * weights).sum() / weights.sum().clamp_min(1e-8)
+    return (loss * weights).sum() / counted(weights)
 
 
 def bce(logits: Tensor, targets: Tensor, weights: Tensor, pos_weight: Tensor | None = None) -> Tensor:

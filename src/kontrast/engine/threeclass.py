@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from kontrast.engine.linear import PENALTIES, SMALL, Linear, standardise
+from kontrast.engine.losses import counted
 
 
 def cross_entropy(
@@ -48,7 +49,7 @@ def cross_entropy(
     scale = torch.ones_like(chosen)
     if pos_weight is not None:
         scale[2] = pos_weight
-    return (cost * chosen * scale).sum() / chosen.sum().clamp_min(1e-8)
+    return (cost * chosen * scale).sum() / counted(chosen)
 
 
 def fit_path(
