@@ -80,3 +80,36 @@ def test_what_cannot_be_told_is_null_with_a_reason() -> None:
     found = compare_rates([1, 0, 1], [1, 1, 0], groups, replicates=20)
     assert found["groups"]["b"]["value"] is None and "no case counts" in found["groups"]["b"]["reason"]
     assert found["gap"]["value"] is None and "two groups" in found["gap"]["reason"]
+
+
+def test_a_group_with_few_positives_is_listed_but_in_no_gap() -> None:
+    # Three positives, all called: their rate has no width, and with the lowest group it made a gap clear of 0.
+    rng = np.random.default_rng(3)
+    groups = {name: np.arange(800) // 200 == i for i, name in enumerate("abcd")}
+    positive, called = rng.random(800) < 0.5, rng.random(800) < 0.8
+    positive[groups["c"]] = False
+    positive[400:403] = called[400:403] = True
+    found = compare_rates(called, positive, groups, replicates=200)
+    assert found["groups"]["c"]["value"] == 1 and found["groups"]["c"]["patients"] == 3
+    assert found["groups"]["c"]["apart"] == "counts fewer than 30 cases: not in the gap"
+    rest = {name: rows for name, rows in groups.items() if name != "c"}
+    assert found["gap"] == compare_rates(called, positive, rest, replicates=200)["gap"]
+    assert "c" not in found["gap"]["between"] and found["gap"]["low"] is not None
+
+
+def test_images_of_few_patients_are_few() -> None:
+    groups = {"a": np.arange(200) < 100, "b": np.arange(200) >= 100}
+    events = np.random.default_rng(0).random(200) < 0.5
+    ones = np.ones(200, bool)
+    assert compare_rates(events, ones, groups, replicates=20)["gap"]["value"] is not None
+    found = compare_rates(events, ones, groups, patients=np.arange(200) // 5, replicates=20)
+    assert found["groups"]["a"]["patients"] == 20 and found["gap"]["value"] is None
+    assert found["gap"]["reason"] == "fewer than two groups in which 30 patients count"
+
+
+def test_a_gap_from_a_group_without_spread_has_no_interval() -> None:
+    groups = {"a": np.arange(300) < 40, "b": np.arange(300) >= 40}
+    events = np.random.default_rng(0).random(300) < 0.1
+    events[:40] = False
+    gap = compare_rates(events, np.ones(300, bool), groups, replicates=50)["gap"]
+    assert gap["value"] == events[40:].mean() and gap["low"] is None and "every case of a" in gap["reason"]

@@ -8,7 +8,9 @@ import pandas as pd
 from helpers import make_pack
 from kontrast.artifacts.card import card_hash, parent, read_card, write_card
 from kontrast.artifacts.wording import decimal
+from kontrast.metrics.fairness import call_rates
 from kontrast.pages import curves, report
+from kontrast.pages.audit import _rates
 from kontrast.pages.limits import limits
 from kontrast.pages.saliency import explanation_section
 from kontrast.pages.subgroups import subgroup_forests
@@ -118,6 +120,21 @@ def test_subgroups_are_drawn_with_what_the_audit_has_of_them(tmp_path):
     assert subgroup_forests(audit(tmp_path / "c", {"reason": "the Pack has no test images"})) == []
     page = report.render(report.find_artifacts([tmp_path / "b"]), "t")
     assert "of twenty intervals one misses" in page
+
+
+def test_groups_too_small_for_a_gap_are_named_beside_it():
+    rng = np.random.default_rng(0)
+    groups = {name: np.arange(400) % 4 == i for i, name in enumerate("abcd")}
+    y = (rng.random((400, 1)) < 0.5).astype(float)
+    y[groups["c"], 0] = np.arange(100) < 3
+    p = np.where(groups["d"], 0.9, rng.random(400))[:, None]
+    (table,) = _rates("", {"sex": call_rates(y, p, ["A"], {"A": 0.3}, groups, replicates=20)})
+    tpr, fpr = table["gaps"]
+    assert tpr["small"] == "c" and fpr["small"] == "" and not tpr["clear"] and "every case of d" in tpr["reason"]
+    assert table["groups"][2]["apart"] == "counts fewer than 30 cases: not in the gap" and table["none"] == []
+    few = {name: rows & (np.arange(400) < 80) for name, rows in groups.items()}
+    (table,) = _rates("", {"sex": call_rates(y, p, ["A"], {"A": 0.3}, few, replicates=20)})
+    assert table["gaps"] == [] and table["none"] == ["A (TPR)", "A (FPR)"]
 
 
 def kinds(*ones):

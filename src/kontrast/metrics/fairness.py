@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kontrast.metrics.finding import FEW
 from kontrast.metrics.intervals import bootstrap, index_units, interval, jackknife
 from kontrast.metrics.scores import Array
 
@@ -36,9 +37,13 @@ def compare_rates(
 
     Returns:
         `groups`: name → `value`, `low`, `high` (BCa; None with a `reason` where no case counts) and `n`, the cases that
-        count. `gap`: highest less lowest, with a percentile interval of the difference between these two groups and
-        their names in `between`; None with a `reason` below two groups. Which two they are was read off the same
-        data: of equal groups noise alone makes a gap, so one whose interval holds 0 says nothing.
+        count, and `patients` (cases where `patients` is None), whose they are. `gap`: highest less lowest among the
+        groups with FEW patients or more, with a percentile interval of the difference between these two groups and
+        their names in `between`; None with a `reason` below two such groups. Where every case of one of the two has
+        the same outcome, resampling shows no spread, so the gap has no interval, with a reason. Smaller groups are
+        listed with why they stand `apart` and are in no gap: the extreme of many groups is else the smallest, by
+        chance. Which two they are was read off the same data: of equal groups noise alone makes a gap, so one whose
+        interval holds 0 says nothing.
     """
     hit, counts = np.asarray(events, dtype=bool), np.asarray(among, dtype=bool)
     units, total = index_units(np.arange(len(hit)) if patients is None else patients)
@@ -51,21 +56,31 @@ def compare_rates(
         return np.divide(found[::2], found[1::2], out=np.full(found[::2].shape, np.nan), where=found[1::2] > 0)
 
     points = rates(np.ones((total, 1)))[:, 0]
+    people = (sums[1::2] > 0).sum(axis=1)
     drawn, without = bootstrap(rates, total, replicates=replicates, seed=seed), jackknife(rates, total)
     found = {
         name: interval(points[i], drawn[i], "no case counts here", without[i] if replicates else None)
-        | {"n": int((groups[name] & counts).sum())}
+        | {"n": int((groups[name] & counts).sum()), "patients": int(people[i])}
         for i, name in enumerate(names)
     }
-    return {"groups": found, "gap": _gap(names, points, drawn)}
+    noun = "cases" if patients is None else "patients"
+    for i, name in enumerate(names):
+        if 0 < people[i] < FEW:
+            found[name]["apart"] = f"counts fewer than {FEW} {noun}: not in the gap"
+    return {"groups": found, "gap": _gap(names, points, drawn, people >= FEW, noun)}
 
 
-def _gap(names: Sequence[str], points: Array, drawn: Array) -> dict[str, Any]:
-    known = np.flatnonzero(np.isfinite(points))
+def _gap(names: Sequence[str], points: Array, drawn: Array, enough: NDArray[np.bool_], noun: str) -> dict[str, Any]:
+    known = np.flatnonzero(enough)
     if len(known) < 2:
-        return interval(np.nan, np.empty(0), "fewer than two groups with such cases") | {"between": []}
+        reason = f"fewer than two groups in which {FEW} {noun} count"
+        return interval(np.nan, np.empty(0), reason) | {"between": []}
     high, low = known[np.argmax(points[known])], known[np.argmin(points[known])]
     found = interval(float(points[high] - points[low]), drawn[high] - drawn[low])
+    alike = [names[i] for i in (high, low) if points[i] in (0, 1)]
+    if alike and found["low"] is not None:
+        why = f"no interval: every case of {' and '.join(alike)} is called the same, so resampling shows no spread"
+        found |= {"low": None, "high": None, "reason": why}
     return found | {"between": [names[high], names[low]]}
 
 

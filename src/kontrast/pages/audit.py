@@ -80,6 +80,8 @@ def _rates(where: str, found: Mapping[str, Mapping[str, Any]]) -> list[dict[str,
         gaps = [
             {"rate": rate.upper(), "finding": finding, "gap": with_interval(one["gap"])}
             | {"between": " over ".join(one["gap"]["between"]), "clear": (one["gap"]["low"] or 0) > 0}
+            | {"small": ", ".join(group for group, its in one["groups"].items() if "apart" in its)}
+            | {"reason": one["gap"].get("reason", "")}
             for rate in ("tpr", "fpr")
             for finding, one in rates[rate].items()
             if one["gap"]["value"] is not None
@@ -88,12 +90,18 @@ def _rates(where: str, found: Mapping[str, Mapping[str, Any]]) -> list[dict[str,
             {
                 "kind": f"{where}{kind}",
                 "groups": [
-                    {"group": group, "n": one["n"], "rate": with_interval(one)}
+                    {"group": group, "n": one["n"], "rate": with_interval(one), "apart": one.get("apart", "")}
                     for group, one in under.get("groups", {}).items()
                 ],
                 "means": under.get("means"),
                 "gap": with_interval(under.get("gap")),
                 "gaps": gaps,
+                "none": [
+                    f"{finding} ({rate.upper()})"
+                    for rate in ("tpr", "fpr")
+                    for finding, one in rates[rate].items()
+                    if one["gap"]["value"] is None
+                ],
             }
         )
     return tables
