@@ -75,7 +75,7 @@ def test_the_printed_table_fits_80_columns_and_says_the_policy(capsys) -> None:
     text = "\n".join(lines)
     assert "uncertain = zeros, blank = negative" in text and "30 bootstrap replicates of rows" in text
     assert "Fracture: no positive among 200 labelled images." in text
-    assert "hardly tell: Pleural Effusion (only 4 positive cases)." in text
+    assert "too few to tell: Pleural Effusion (only 4 positive cases)." in text
     assert "0 positive" not in text and "macro of 2" in text
 
 

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from kontrast.metrics.finding import SIMULATED
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reading-scores.md").read_text(encoding="utf-8")
 
@@ -32,3 +34,7 @@ def test_bca_covers_as_the_page_says() -> None:
         fewest = min(one["positive_patients"], one["patients"] - one["positive_patients"])
         if fewest >= 60 or (fewest >= 30 and one["auroc"] <= 0.93):
             assert 0.93 <= one["bca"]["coverage"] <= 0.97
+
+
+def test_no_coverage_is_told_of_fewer_patients_than_were_simulated() -> None:
+    assert min(one["positive_patients"] for one in results("interval_coverage.json")) == SIMULATED

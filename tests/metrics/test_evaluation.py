@@ -115,7 +115,7 @@ def test_few_cases_are_marked_and_rare_ones_have_no_interval() -> None:
     y[:2, 0], y[:8, 1] = 1, 1
     table = score_table(y, p, ["Two", "Eight"], replicates=400)
     two, eight = table["findings"]["Two"], table["findings"]["Eight"]
-    assert "wide: only 2 positive cases" in two["note"] and "wide: only 8 positive cases" in eight["note"]
+    assert "note" not in two and "wide: only 8 positive cases" in eight["note"] and "89 %" in eight["note"]
     assert two["auroc"]["low"] is None and "replicates lack" in two["auroc"]["reason"]
     assert 30 < two["auroc"]["left_out"] < 80 and eight["auroc"]["low"] is not None
     assert table["macro"]["auroc"]["incomplete"] == two["auroc"]["left_out"] + eight["auroc"].get("left_out", 0)
@@ -151,7 +151,8 @@ def test_few_is_counted_in_patients_where_they_are_resampled() -> None:
         score_table(y, p, ["A"], patients=np.arange(400) // rows, replicates=10)["findings"]["A"].get("note", "")
         for rows in (10, 2, 1)
     ]
-    assert notes[0].startswith("wide: only 4 positive patients")
+    assert notes[0].startswith("wide: only 4 positive patients, so ") and notes[0].endswith("too few to tell")
+    assert "not simulated" in notes[0] and "%" not in notes[0]
     assert notes[1].startswith("few: only 20 positive patients") and notes[2] == ""
 
 

@@ -211,7 +211,8 @@ def _finding(
         entry["threshold"] = scorer.threshold
     if scorer.threshold is None:
         entry["threshold_reason"] = no_threshold
-    note = scorer.note(resampled, method, drawn.points[0])
+    # The note is about intervals of AUROC: where none is given, the reason says why.
+    note = scorer.note(resampled, method, drawn.points[0]) if entry["auroc"]["low"] is not None else None
     return entry | ({"note": note} if note else {})
 
 

@@ -25,6 +25,9 @@ standard errors."""
 FEW, FEWER = 30, 10
 """Fewer positive or negative patients than this, and a finding's intervals are marked with what COVERED says."""
 
+SIMULATED = 5
+"""The fewest patients of a class that coverage was measured with: of fewer, no figure is given."""
+
 HIGH, FEW_AT_HIGH = 0.93, 60
 """An AUROC above the one with fewer patients of a class than the other: marked too."""
 
@@ -148,6 +151,11 @@ class FindingScorer:
             return None
         kind = "high" if limit > FEW else "few" if min(self.units_with.values()) >= FEWER else "wide"
         told = {"few": "", "wide": ", and hardly tell", "high": ", where AUROC is near 1"}[kind]
+        if min(self.units_with.values()) < SIMULATED:
+            return (
+                f"{kind}: only {' and '.join(few)}, so how often such intervals hold the truth was not simulated; too "
+                "few to tell"
+            )
         covered = COVERED[kind][method]
         return (
             f"{kind}: only {' and '.join(few)}, so such 95 % intervals held the truth in {covered} of simulations{told}"
