@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from kontrast.artifacts.classifier import Classifier
 from kontrast.errors import UsageError
 from kontrast.nn.encoders import EncoderSpec, build_encoder
+from kontrast.nn.neighbours import Neighbours
 from kontrast.nn.vit import VisionTransformer
 from kontrast.saliency.gradcam import gradcam
 from kontrast.saliency.maps import MAPS, choose_map, make_maps
@@ -169,6 +170,11 @@ def test_which_encoder_has_which_map():
         choose_map("rollout", cnn)
     with pytest.raises(UsageError, match="both signs"):
         choose_map("gradcam++", tokens)
+    votes = Neighbours.empty(3, 4, 2, k=3)
+    assert choose_map("gradcam", cnn, votes)[0] == choose_map("auto", cnn, votes)[0] == "gradcam"
+    assert choose_map("gradcam++", cnn, nn.Linear(4, 2))[0] == "gradcam++"
+    with pytest.raises(UsageError, match="linear in the last map, and this Classifier's head is kNN"):
+        choose_map("gradcam++", cnn, votes)
     with pytest.raises(UsageError, match="Did you mean 'gradcam'"):
         choose_map("grad-cam", cnn)
 

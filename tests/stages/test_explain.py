@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -116,6 +118,27 @@ def test_checks_are_said_and_kept(made, tmp_path, capsys):
         words in said for words in ("How alike are the maps?", "Random weights: ", "Permuted labels: ", "Other seeds: ")
     )
     assert found["threshold"]["chosen"] == "on val" and "IoU at a share of the map's maximum, on val" in said
+
+
+def test_a_knn_head_has_no_grad_cam_plus_plus_and_its_empty_maps_are_counted(made, tmp_path, capsys):
+    with_votes = {"encoder": "resnet18", "head": "knn", "neighbours": 1}  # one neighbour: every vote is unanimous
+    kontrast.probe("random", made / "pack", out=tmp_path / "knn", **with_votes)
+    options = {"images": 1, "replicates": 0, "limit": 3, "finding": ("Disc",)}
+    with pytest.raises(UsageError, match="head is kNN"):
+        kontrast.explain(tmp_path / "knn", made / "pack", out=tmp_path / "e", map="gradcam++", **options)
+    more = {"map": "gradcam++", "repeat": (tmp_path / "knn",)}
+    with pytest.raises(UsageError, match="head is kNN"):
+        kontrast.explain(made / "classifier", made / "pack", out=tmp_path / "e", **options | more)
+    assert not (tmp_path / "e").exists()
+    capsys.readouterr()
+    outcome = kontrast.explain(tmp_path / "knn", made / "pack", out=tmp_path / "e", **options)
+    found = read_card(outcome).content["findings"]["Disc"]
+    assert found["empty"] == found["explained"] == 3 and found["hit"]["value"] == pytest.approx(found["area"]["value"])
+    assert "Disc 3 of 3." in capsys.readouterr().out
+    assert "Disc 3 of 3." in Path(kontrast.report(outcome.out, out=tmp_path / "page.html")).read_text()
+    linear = kontrast.explain(made / "classifier", made / "pack", out=tmp_path / "linear", **options)
+    assert read_card(linear).content["findings"]["Disc"]["empty"] == 0
+    assert "Empty maps" not in capsys.readouterr().out
 
 
 def test_what_repeats_must_know(made, tmp_path):

@@ -18,6 +18,8 @@ def say_explanation(results: Mapping[str, Any]) -> None:
         console.say(f"{drawn} pictures; no true place is known of any finding, so whether the maps are right is open.")
     else:
         _say_scores(results, scored)
+    if none := empty_maps(results):
+        console.say(f"  {none}")
     rows = {name: checks(found) for name, found in results.items()}
     held = [column for column in CHECKS if any(column in row for row in rows.values())]
     if held:
@@ -44,6 +46,16 @@ def _say_scores(results: Mapping[str, Any], scored: Mapping[str, Any]) -> None:
     others = [name for name in results if name not in scored]
     if others:
         console.say(f"  No true place is known of {', '.join(others)}: pictures only.")
+
+
+def empty_maps(results: Mapping[str, Any]) -> str:
+    """How many maps show nothing, by finding; empty where each shows something."""
+    none = [
+        f"{name} {found['empty']:,} of {found['explained']:,}" for name, found in results.items() if found.get("empty")
+    ]
+    if not none:
+        return ""
+    return f"Empty maps, where no place raises the output: {', '.join(none)}."
 
 
 def interval(score: Mapping[str, Any]) -> str:

@@ -199,6 +199,11 @@ class Explained:
     place: np.ndarray | None
     scores: dict[str, float]
 
+    @property
+    def empty(self) -> bool:
+        """Whether the map is 0 everywhere: no place raises the output, or its gradient is 0."""
+        return not self.heat.any()
+
 
 def explain_sample(
     classifier: Classifier, pack: Pack, chosen: Sample, *, rule: Rule, device: torch.device, batch_size: int,

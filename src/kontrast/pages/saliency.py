@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from kontrast.artifacts.card import verify_files
-from kontrast.artifacts.explanation import CHECKS, checks, judged, thresholds
+from kontrast.artifacts.explanation import CHECKS, checks, empty_maps, judged, thresholds
 from kontrast.artifacts.wording import decimal
 from kontrast.pages.drawing import COLOURS, FULL, GREY, canvas, clean, styled, svg
 from kontrast.pages.sections import Found, picture, with_interval
@@ -44,6 +44,7 @@ def explanation_section(found: Found, classifiers: Mapping[str, str]) -> dict[st
     scored = {name: one for name, one in content["findings"].items() if one["n"]}
     return {
         "name": found.name, "classifier": whose, "findings": rows, "rules": thresholds(scored),
+        "empty": empty_maps(content["findings"]),
         "checks": _checks(content["findings"]), "judged": judged(content["findings"]),
         "cascade": cascade(sanity) if (sanity := _sanity(content)) else None,
         "usual": any("usual_hit" in one for one in content["findings"].values()),

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kontrast.config import choose
 from kontrast.errors import UsageError
 from kontrast.nn.encoders import EncoderSpec
+from kontrast.nn.neighbours import Neighbours
 from kontrast.nn.vit import VisionTransformer
 from kontrast.saliency.gradcam import Explainable, weigh_maps
 from kontrast.saliency.rollout import rollout
@@ -34,15 +35,16 @@ MAPS = {
 """The kinds, as `--map` names them."""
 
 
-def choose_map(name: str, spec: EncoderSpec) -> tuple[str, str]:
-    """The kind of map for an encoder, and why.
+def choose_map(name: str, spec: EncoderSpec, head: nn.Module | None = None) -> tuple[str, str]:
+    """The kind of map for an encoder and a head, and why.
 
     Args:
         name: a key of MAPS, or `auto`.
         spec: the encoder's.
+        head: of the classifier; linear when left out.
 
     Raises:
-        UsageError: a name that is none, or a map that this encoder does not have.
+        UsageError: a name that is none, or a map that this encoder or head does not have.
     """
     choose(name, ("auto", *MAPS), "--map")
     if name == "rollout" and not spec.is_vit:
@@ -54,6 +56,11 @@ def choose_map(name: str, spec: EncoderSpec) -> tuple[str, str]:
         raise UsageError(
             f"--map gradcam++ needs maps that are never negative, and the tokens of {spec.name} are of both signs.",
             fix="Use gradcam or rollout.",
+        )
+    if name == "gradcam++" and isinstance(head, Neighbours):
+        raise UsageError(
+            "--map gradcam++ needs an output that is linear in the last map, and this Classifier's head is kNN.",
+            fix="Use gradcam, or a Classifier with a linear head (kontrast probe without --head knn).",
         )
     if name != "auto":
         return name, "as asked"

@@ -31,8 +31,8 @@ class ExplainConfig:
     finding: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
     """Findings to explain; none given: each of the Classifier's that the split has a positive image of."""
     map: Literal["auto", "gradcam", "gradcam++", "rollout"] = "auto"
-    """Kind of heat map: Grad-CAM (any encoder), Grad-CAM++ (CNNs), attention rollout (Vision Transformers; it is the
-    same for every finding)."""
+    """Kind of heat map: Grad-CAM (any encoder), Grad-CAM++ (CNNs with a linear head), attention rollout (Vision
+    Transformers; it is the same for every finding)."""
     split: Literal["train", "val", "test"] = "test"
     """Whose images."""
     images: int = 8
@@ -114,7 +114,7 @@ def explain(
     model, card, seen = load_classifier(Path(classifier))
     rows = data.rows(config.split)
     findings = _findings(model.findings, data, config)
-    kind, why = choose_map(config.map, model.spec)
+    kind, why = choose_map(config.map, model.spec, model.head)
     others = _others(findings, kind, config)
     parents = [parent("classifier", classifier), parent("pack", pack), *(parent("repeat", p) for p in config.repeat)]
     asked = to_dict(config) | {"repeat": len(config.repeat)}
@@ -178,7 +178,7 @@ def _others(findings: tuple[str, ...], kind: str, config: ExplainConfig) -> "tup
 
     models = tuple(load_classifier(path)[0] for path in config.repeat)
     for path, model in zip(config.repeat, models, strict=True):
-        choose_map(kind, model.spec)
+        choose_map(kind, model.spec, model.head)
         missing = [name for name in findings if name not in model.findings]
         require(
             not missing,
@@ -253,12 +253,11 @@ def _explain(
             tables.append(table)
             patients = pack.table["patient_id"].to_numpy()[chosen.rows] if pack.patients_known else None
             cutoff = (run.card.content["thresholds"].get(chosen.finding) or {}).get("value")
-            found = summarise(
-                chosen, table, patients, cutoff=cutoff, replicates=config.replicates, seed=config.seed
-            )  # fmt: skip
+            found: dict[str, Any] = {"explained": len(table), "empty": int(table.pop("empty").sum())}
+            draws = {"replicates": config.replicates, "seed": config.seed}
+            found |= summarise(chosen, table, patients, cutoff=cutoff, **draws)
             found |= {"threshold": dict(rule.about)} if chosen.scored else {}
             if len(chosen.rows) and (config.sanity or run.others):
-                draws = {"replicates": config.replicates, "seed": config.seed}
                 compared = Compared(pack, chosen, kind=run.kind, device=run.device, **draws)
                 found |= checks(compared, run.model, run.others, run.heads, rule, sanity=config.sanity)
             results[chosen.finding] = found | {"pictures": pictures}
@@ -287,10 +286,11 @@ def _explain_one(
         if position < config.images:
             pictures.append(f"{PICTURES}/{slug(chosen.finding)}-{image_id}.png")
             _draw(run.pack, one, folder / pictures[-1])
-        records.append({"finding": chosen.finding, "image_id": image_id, "prob": one.probability} | one.scores)
+        known = {"finding": chosen.finding, "image_id": image_id, "prob": one.probability, "empty": one.empty}
+        records.append(known | one.scores)
         line.update()
     guesses = [f"{prior}_{score}" for prior in rule.priors for score in ("hit", "iou")]
-    columns = ["finding", "image_id", "prob", "hit", "iou", *guesses, "area"]
+    columns = ["finding", "image_id", "prob", "empty", "hit", "iou", *guesses, "area"]
     return pd.DataFrame(records, columns=columns), pictures
 
 
