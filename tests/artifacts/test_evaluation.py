@@ -6,7 +6,7 @@ import pytest
 
 from kontrast.artifacts.card import claim, read_card
 from kontrast.artifacts.evaluation import read_evaluation, summary, write_evaluation
-from kontrast.artifacts.wording import SHOWN, decimal, means, remarks, say_scores
+from kontrast.artifacts.wording import SHOWN, beneath, calibrated, decimal, means, remarks, say_scores
 from kontrast.errors import ArtifactError
 from kontrast.metrics.evaluation import score_table
 from kontrast.types import TRUTH_COLUMNS
@@ -155,3 +155,39 @@ def test_what_was_not_learnt_is_named(capsys) -> None:
 )
 def test_decimals_as_papers_print_them(value: float | None, text: str) -> None:
     assert decimal(value) == text
+
+
+def test_a_correction_that_did_harm_is_named() -> None:
+    def table(**brier):
+        return {name: {"brier": score(value), "ece_mass": score(0.05)} for name, value in brier.items()}
+
+    fits = {name: {"reason": None} for name in "ABC"}
+    scores = {
+        "calibration": {"method": "platt", "findings": fits},
+        "before_calibration": {"findings": table(A=0.1, B=0.2, C=0.3)},
+        "findings": table(A=0.12, B=0.15, C=0.3001),
+    }
+    said = calibrated(scores)
+    assert said[1:] == ["The correction made Brier worse on these cases: A (.100 before, .120 after)."]
+    assert "(means over 3 findings)" in said[0]
+    fits["A"]["reason"] = fits["B"]["reason"] = "too few"
+    said = calibrated(scores)
+    assert said[0].endswith("after (C).") and not any("worse" in text for text in said)
+
+
+def test_what_lies_below_metadata_alone_is_named() -> None:
+    def mean(value, names):
+        return score(value) | {"findings": list(names)}
+
+    floor = {"A": score(0.7), "B": score(0.6), "C": score(None)}
+    scores = {
+        "findings": {name: {"auroc": score(value)} for name, value in (("A", 0.5), ("B", 0.8), ("C", 0.1))},
+        "macro": {"auroc": mean(0.4, "AB")},
+        "floor": {"columns": ["age"], "findings": floor, "macro": mean(0.65, "AB")},
+    }
+    words = "AUROC lies below that of metadata alone: A (.500 against .700)"
+    assert beneath(scores)[1:] == [f"{words}, the macro (.400 against .650)."]
+    scores["floor"]["macro"]["findings"] = ["A"]  # a mean over other findings
+    assert beneath(scores)[1:] == [f"{words}."]
+    scores["findings"]["A"]["auroc"] = score(0.9)
+    assert len(beneath(scores)) == 1

@@ -1,14 +1,14 @@
 """The scores of an evaluation in words: a table for the terminal, and what must stand beside figures anywhere."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kontrast import console
 from kontrast.metrics.evaluation import mixed
-from kontrast.types import COMPETITION_FINDINGS
+from kontrast.types import COMPETITION_FINDINGS, counted
 
 SHOWN = {
     "auroc": "AUROC", "ap": "average precision", "f1": "F1", "kappa": "Cohen's kappa", "sensitivity": "sensitivity",
@@ -64,7 +64,17 @@ def beneath(scores: Mapping[str, Any]) -> list[str]:
     floor = scores.get("floor")
     if not floor or "reason" in floor:
         return [f"No floor of metadata: {floor['reason']}."] if floor else []
-    return [f"Metadata alone ({', '.join(floor['columns'])}): macro AUROC {with_ends(floor['macro'])} on these cases."]
+    said = [f"Metadata alone ({', '.join(floor['columns'])}): macro AUROC {with_ends(floor['macro'])} on these cases."]
+    pairs = {name: (entry["auroc"], floor["findings"].get(name)) for name, entry in scores["findings"].items()}
+    ours = scores["macro"]["auroc"]
+    if ours.get("findings") == floor["macro"].get("findings"):  # else of other findings, and not to be compared
+        pairs["the macro"] = ours, floor["macro"]
+    lower = [
+        f"{name} ({decimal(found['value'])} against {decimal(under['value'])})"
+        for name, (found, under) in pairs.items()
+        if under and None not in (found["value"], under["value"]) and found["value"] < under["value"]
+    ]
+    return [*said, f"AUROC lies below that of metadata alone: {', '.join(lower)}."] if lower else said
 
 
 def calibrated(scores: Mapping[str, Any]) -> list[str]:
@@ -80,13 +90,21 @@ def calibrated(scores: Mapping[str, Any]) -> list[str]:
     def mean(entries: Mapping[str, Any], score: str) -> str:
         return decimal(float(np.mean([entries[name][score]["value"] for name in done])))
 
-    after = scores["findings"]
+    after, of = scores["findings"], done[0] if len(done) == 1 else f"means over {len(done)} findings"
     return [
         f"Probabilities are calibrated on validation ({scores['calibration']['method']}): Brier "
         f"{mean(before, 'brier')} before, {mean(after, 'brier')} after; calibration error {mean(before, 'ece_mass')} "
-        f"before, {mean(after, 'ece_mass')} after (means over {len(done)} findings).",
+        f"before, {mean(after, 'ece_mass')} after ({of}).",
+        *_harmed(before, after, done),
         *said,
     ]
+
+
+def _harmed(before: Mapping[str, Any], after: Mapping[str, Any], done: Sequence[str]) -> list[str]:
+    """The findings whose Brier score the correction made worse, by as much as the three printed decimals show."""
+    pairs = {name: [decimal(table[name]["brier"]["value"]) for table in (before, after)] for name in done}
+    worse = [f"{name} ({old} before, {new} after)" for name, (old, new) in pairs.items() if float(new) > float(old)]
+    return [f"The correction made Brier worse on these cases: {', '.join(worse)}."] if worse else []
 
 
 DIFFERENCES = ("AUROC [95 %]", "p", "Holm", "AP [95 %]")
@@ -123,7 +141,7 @@ def cases(scores: Mapping[str, Any]) -> list[str]:
         ]
     return [
         f"{name} ({table['rows']:,} images): macro AUROC {with_ends(table['macro']['auroc'])}, over "
-        f"{len(table['macro']['auroc']['findings'])} findings."
+        f"{counted(len(table['macro']['auroc']['findings']), 'finding')}."
         for name, table in scores.get("views", {}).items()
     ]
 
