@@ -218,3 +218,29 @@ def test_unreadable_new_files_are_listed_and_tried_again(packed):
     outcome = kontrast.prepare(src, out=out, size=32, workers=1)
     assert outcome.summary["added"] == 1 and outcome.summary["rejects"] == 0
     assert [entry["added"] for entry in Pack.open(out).card.content["history"]] == [14, 1]
+
+
+def test_byte_copies_are_counted_and_those_in_two_splits_are_warned_of_also_when_they_arrive(tmp_path, capsys):
+    folder = make_source(tmp_path / "src", labels=False)
+    for i in range(30):  # two classes by folder, without patients: each image is one, so the name decides its split
+        (folder / ("normal", "pneumonia")[i % 2]).mkdir(exist_ok=True)
+        (folder / "ab"[i % 2] / f"image{i:03d}.png").rename(folder / ("normal", "pneumonia")[i % 2] / f"{i:03d}.png")
+    first = kontrast.prepare(folder, out=tmp_path / "p", size=32, workers=1)
+    said = capsys.readouterr()
+    assert first.summary["copies"] == {"images": 0, "across": 0} and "byte cop" not in said.out
+    assert "identical" not in said.err
+    for i in range(12):
+        shutil.copy(folder / "normal" / "000.png", folder / "normal" / f"again{i:02d}.png")
+    grown = kontrast.prepare(folder, out=tmp_path / "p", size=32, workers=1)
+    said, pack = capsys.readouterr(), Pack.open(tmp_path / "p")
+    same = pack.table[pack.table["sha256"] == pack.table["sha256"][pack.table["source"] == "normal/000.png"].item()]
+    assert len(same) == 13 and same["split"].nunique() > 1
+    assert grown.summary["copies"] == pack.card.content["copies"] == {"images": 12, "across": 1}
+    assert "12 images are byte copies of another" in " ".join(said.out.split())
+    err = " ".join(said.err.split())
+    assert (
+        "1 identical image stands in more than one split" in err and "pack subset --ids" in err and "again0" not in err
+    )
+    kontrast.prepare(folder, out=tmp_path / "train", size=32, workers=1, layout="plain")  # no labels: all is train
+    said = capsys.readouterr()
+    assert "12 images are byte copies" in " ".join(said.out.split()) and "identical" not in said.err

@@ -12,7 +12,7 @@ from kontrast import console
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.pack_writer import REJECTS
 from kontrast.artifacts.plan import Plan
-from kontrast.data.counts import label_counts, positives_by_split, unscorable
+from kontrast.data.counts import byte_copies, label_counts, positives_by_split, unscorable
 from kontrast.data.layouts.records import spread
 from kontrast.data.polarity import INVERTED_BELOW, likeness
 from kontrast.types import CROP, SPLITS, counted
@@ -36,6 +36,7 @@ def summary(pack: Pack) -> dict[str, Any]:
         "reasons": dict(Counter(rejects["reason"]).most_common(5)),
         **({"whole": int((pack.table[CROP] == "").sum())} if CROP in pack.table else {}),
         "moved": pack.card.content.get("moved", 0),
+        "copies": byte_copies(zip(pack.table["sha256"], pack.table["split"], strict=True)),
         "mean": round(pack.mean, 4),
         "std": round(pack.std, 4),
     }
@@ -66,9 +67,24 @@ def say_pack(facts: Mapping[str, Any]) -> None:
         )
     if facts["moved"]:
         console.say(f"Moved to train: {counted(facts['moved'], 'image')} of patients in two splits, see moved.csv.")
+    say_copies(facts["copies"])
     if facts["rejects"]:
         console.say(f"Left out: {counted(facts['rejects'], 'file')}, see rejects.csv: {top_reasons(facts['reasons'])}.")
     console.say(f"pixels of train, padding left out: mean {facts['mean']:.3f}, standard deviation {facts['std']:.3f}")
+
+
+def say_copies(copies: Mapping[str, int]) -> None:
+    """Print how many images are byte copies, and warn of those in two splits; without names, which may say who."""
+    if copies["images"]:
+        are = "is a byte copy" if copies["images"] == 1 else "are byte copies"
+        console.say(f"{counted(copies['images'], 'image')} {are} of another (the same sha256 in table.csv).")
+    if copies["across"]:
+        stand = "stands" if copies["across"] == 1 else "stand"
+        console.warn(
+            f"{counted(copies['across'], 'identical image')} {stand} in more than one split, as if of different "
+            "patients: scores on val or test may then be of images trained on. Leave all but one of each out (of the "
+            "source, into another Pack; or with `kontrast pack subset --ids`); `kontrast audit` counts what is shared."
+        )
 
 
 def say_plan(plan: Plan, out: Path) -> dict[str, Any]:

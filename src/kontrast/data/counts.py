@@ -1,6 +1,6 @@
-"""How many images say what of each finding, and what no split can tell."""
+"""How many images say what of each finding, what no split can tell, and how many are byte copies of others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -39,3 +39,20 @@ def unscorable(positives: Mapping[str, Mapping[str, int]], images: Mapping[str, 
             if names:
                 lines.append(f"{split} has no {what} image of {', '.join(names)}: {lost} there")
     return lines
+
+
+def byte_copies(images: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """How many images hold the bytes of another one, and how many pictures stand in more than one split.
+
+    Args:
+        images: (SHA-256 of the source file, split) of each image; an empty checksum is one that is not known.
+
+    Returns:
+        `images`: those beyond the first of each content. `across`: contents that stand in two splits or more.
+    """
+    count, splits = 0, dict[str, set[str]]()
+    for sha256, split in images:
+        if sha256:
+            count += 1
+            splits.setdefault(sha256, set()).add(split)
+    return {"images": count - len(splits), "across": sum(len(of) > 1 for of in splits.values())}
