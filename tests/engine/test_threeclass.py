@@ -66,9 +66,19 @@ def test_the_regression_is_scikit_learns_and_leaves_uncertain_out() -> None:
     y, w, third = (kind == 2)[:, None] * 1.0, (kind != 1)[:, None] * 1.0, (kind == 1)[:, None] * 1.0
     ((positive, unclear),) = threeclass.fit_path(x, y, w, third, [0.05])
     z = (x - x.mean(0)) / x.std(0)
-    theirs = LogisticRegression(C=1 / (0.05 * len(x)), tol=1e-12, max_iter=5000).fit(z, kind).predict_proba(z)
+    theirs = LogisticRegression(C=1 / (2 * 0.05 * len(x)), tol=1e-12, max_iter=5000).fit(z, kind).predict_proba(z)
     np.testing.assert_allclose(positive.probabilities(x)[:, 0], theirs[:, 2] / (theirs[:, 0] + theirs[:, 2]), atol=2e-4)
     np.testing.assert_allclose(unclear.probabilities(x)[:, 0], theirs[:, 1] / (theirs[:, 0] + theirs[:, 1]), atol=2e-4)
+
+
+@pytest.mark.parametrize("penalty", [0.3, 0.01])
+def test_without_uncertain_cells_the_regression_is_that_of_two_classes(penalty: float) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(80, 4)) * rng.uniform(0.5, 4, 4) + 2
+    y, w = (rng.random((80, 1)) < 0.4) * 1.0, (rng.random((80, 1)) < 0.8) * 1.0
+    ((positive, _),) = threeclass.fit_path(x, y, w, np.zeros_like(y), [penalty])
+    (two,) = fit_path(x, y, w, [penalty])
+    np.testing.assert_allclose(positive.probabilities(x), two.probabilities(x), atol=5e-4)
 
 
 def test_probes_take_each_finding_by_its_policy(pack) -> None:
@@ -123,3 +133,10 @@ def test_self_training_fills_uncertain_cells_alone(pack) -> None:
     assert (filled.weights[task.train][cells] == 1).all() and not filled.untold.any()
     assert np.array_equal(filled.targets[task.val], task.targets[task.val])
     assert np.array_equal(filled.weights[task.val], task.weights[task.val])
+
+
+def test_positives_are_images_labelled_so_whatever_is_made_of_the_uncertain(pack) -> None:
+    for uncertain in ("soft", "ones", "zeros", "selftrained,Bar=multiclass"):
+        task = task_of(pack, uncertain)
+        table = pack.table.iloc[task.train]
+        assert task.counts()["positives"] == {name: int((table[name] == 1).sum()) for name in ("Disc", "Bar")}

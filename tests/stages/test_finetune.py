@@ -69,15 +69,17 @@ def test_a_model_that_ignores_uncertain_labels_fills_them(tmp_path, capsys) -> N
     pack = make_pack(tmp_path / "pack", n=60, size=16, unclear=0.25)
     policy = "selftrained,Bar=multiclass"
     made = kontrast.finetune("random", pack, out=tmp_path / "c", encoder="resnet18", epochs=1, uncertain=policy)
-    _, card, _ = load_classifier(made)
-    _, teacher, _ = load_classifier(made.out / "teacher")
+    classifier, card, _ = load_classifier(made)
+    taught, teacher, _ = load_classifier(made.out / "teacher")
     assert card.content["label_policy"]["uncertain"] == policy
     assert teacher.config["uncertain"] == "Disc=ignore,Bar=multiclass"
     again = {**card.config, "uncertain": "ignore,Bar=multiclass"}
     assert {k: v for k, v in teacher.config.items() if k not in ("uncertain", "findings")} == {
         k: v for k, v in again.items() if k not in ("uncertain", "findings")
     }
-    assert made.summary["positives"]["Disc"] != teacher.content["summary"]["positives"]["Disc"]
+    # of one seed and the same images: they differ by the labels that were filled, which are no positives of the table
+    assert not torch.equal(classifier.head.weight, taught.head.weight)
+    assert made.summary["positives"]["Disc"] == teacher.content["summary"]["positives"]["Disc"]
     capsys.readouterr()
     scores = kontrast.evaluate(made, pack, out=tmp_path / "e", uncertain="ignore", replicates=20)
     assert f"uncertain = ignore, blank = negative; trained with uncertain = {policy}." in capsys.readouterr().out

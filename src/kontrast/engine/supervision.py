@@ -63,13 +63,15 @@ class Labelled:
             "train_patients": len(np.unique(patients[self.train])),
             "val_images": len(self.val),
             "val_patients": len(np.unique(patients[self.val])),
-            "positives": {
-                f: int((self.targets[self.train, i] * (self.weights[self.train, i] > 0) > 0.5).sum())
-                for i, f in enumerate(self.findings)
-            },
+            "positives": dict(zip(self.findings, self._positives(), strict=True)),
             "dropped": self.dropped,
             **({"earlier_labels": self.earlier} if self.earlier else {}),
         }
+
+    def _positives(self) -> list[int]:
+        """Training images labelled 1, of each finding: uncertain ones are none, whatever target a policy gives them."""
+        columns = [self.pack.findings.index(name) for name in self.findings]
+        return [int(n) for n in (self.pack.labels(self.train)[:, columns] == 1).sum(axis=0)]
 
     def describe(self) -> None:
         """Say what is used."""

@@ -61,8 +61,9 @@ def fit_path(
 ) -> list[tuple[Linear, Linear]]:
     """Softmax regressions of three classes for every penalty: the logits of positive, and of uncertain, over negative.
 
-    Minimises, for each finding on its own, the mean cross-entropy + penalty/2·(‖W₀‖² + ‖Wᵤ‖² + ‖W₁‖²) on standardised
-    features, biases free; then subtracts negative's row from the others.
+    Minimises, for each finding on its own, the mean cross-entropy + penalty·(‖W₀‖² + ‖Wᵤ‖² + ‖W₁‖²) on standardised
+    features, biases free; then subtracts negative's row from the others. Without uncertain cells this is
+    `linear.fit_path` at the same penalty: of all W₁ - W₀ = w the least penalty·(‖W₀‖² + ‖W₁‖²) is penalty/2·‖w‖².
 
     Args:
         features: (N, D).
@@ -99,8 +100,8 @@ def _one(x: np.ndarray, share: np.ndarray, penalties: Sequence[float]) -> list[t
         z = x @ W.T + b
         logs = z - logsumexp(z, axis=1, keepdims=True)
         residual = rows * np.exp(logs) - share
-        gradient = np.concatenate([(residual.T @ x + penalty * W).ravel(), residual.sum(axis=0)])
-        return -(share * logs).sum() + penalty / 2 * (W * W).sum(), gradient
+        gradient = np.concatenate([(residual.T @ x + 2 * penalty * W).ravel(), residual.sum(axis=0)])
+        return -(share * logs).sum() + penalty * (W * W).sum(), gradient
 
     flat, path = np.zeros(3 * width + 3), []
     flat[-3:] = np.log(np.clip(share.sum(axis=0), 1e-4, 1))
