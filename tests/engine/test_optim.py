@@ -95,6 +95,25 @@ def test_a_method_may_decay_everything_and_a_tensor_comes_once():
     assert [len(g["params"]) for g in groups] == [2]
 
 
+@pytest.mark.parametrize("name", ["lars", "sgd"])
+@pytest.mark.parametrize("everything", [True, False])
+def test_biases_decay_where_their_group_says_so_and_are_never_adapted(name, everything):
+    bias = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+    weight = nn.Parameter(torch.ones(2, 2, dtype=torch.float64))
+    optimizer = build_optimizer(name, [{"params": [weight, bias], "decay_1d": everything}], 0.5, 0.1)
+    bias.grad, weight.grad = torch.tensor([0.3, 0.4], dtype=torch.float64), torch.ones_like(weight)
+    optimizer.step()
+    decayed = [0.3 + 0.1, 0.4 - 0.2] if everything else [0.3, 0.4]
+    assert bias.tolist() == pytest.approx([1 - 0.5 * decayed[0], -2 - 0.5 * decayed[1]], rel=1e-12)
+
+
+def test_lars_of_its_own_leaves_biases_alone():
+    bias = nn.Parameter(torch.ones(2))
+    bias.grad = torch.zeros(2)
+    LARS([bias], lr=0.5, weight_decay=0.1).step()
+    assert bias.tolist() == [1, 1]
+
+
 def test_unknown_optimizer():
     with pytest.raises(UsageError, match="adam"):
         build_optimizer("adam", nn.Linear(1, 1), 0.1, 0)

@@ -198,11 +198,11 @@ def test_learning_rates_follow_the_batch():
     [
         ("simclr", "lars", True, False), ("byol", "lars", False, False), ("simclr", "adamw", False, False),
         ("moco", "sgd", False, True), ("simsiam", "sgd", False, True), ("moco", "adamw", False, False),
-        ("simclr", "sgd", False, False),
+        ("simclr", "sgd", False, False), ("swav", "lars", False, True),
     ],
 )  # fmt: skip
 def test_the_papers_optimiser_is_the_papers_in_form_and_in_what_decays(method, optimizer, inside, all_decay):
-    """SimCLR's LARS has the rate within its momentum; MoCo and SimSiam let biases and norms decay."""
+    """SimCLR's LARS has the rate within its momentum; MoCo, SimSiam and SwAV let biases and norms decay."""
     kind = METHODS[method]
     plan = Plan(
         method=method, options=dataclasses.asdict(small_config(kind)), encoder="resnet18", size=16, recipe="xray",

@@ -19,13 +19,15 @@ class LARS(torch.optim.Optimizer):
         g ← g + wd·p,   q = η∥p∥ / ∥g∥  (1 where either norm is 0),   v ← μv + q·g,   p ← p − lr·v
 
     The adaptation holds without weight decay too; several libraries switch it off there and then take steps a
-    hundred times too long. Tensors of at most one dimension (biases, norm scales) get neither decay nor q.
+    hundred times too long. Tensors of at most one dimension (biases, norm scales) get no q, and decay only where their
+    group has `decay_1d`.
 
     Args:
-        params: parameters or groups; a group's `weight_decay` is 0 for what should not decay.
+        params: parameters or groups; a group's `weight_decay` is 0 for what should not decay, and with `decay_1d` its
+            tensors of one dimension decay too.
         lr: peak learning rate.
         momentum: μ.
-        weight_decay: wd, for tensors of two dimensions or more.
+        weight_decay: wd.
         eta: η, the trust coefficient.
         lr_in_momentum: SimCLR's form, v ← μv + lr·q·g and p ← p − v; differs whenever lr changes.
     """
@@ -65,9 +67,9 @@ class LARS(torch.optim.Optimizer):
         return loss
 
     def _update(self, p: Tensor, g: Tensor, group: Mapping[str, Any]) -> None:
+        if group["weight_decay"] and (p.ndim > 1 or group.get("decay_1d")):
+            g = g.add(p, alpha=group["weight_decay"])
         if p.ndim > 1:
-            if group["weight_decay"]:
-                g = g.add(p, alpha=group["weight_decay"])
             p_norm, g_norm = p.norm(), g.norm()
             # where() instead of if: a branch would wait for the device at every tensor
             q = torch.where((p_norm > 0) & (g_norm > 0), group["eta"] * p_norm / g_norm, torch.ones_like(p_norm))
@@ -96,7 +98,8 @@ def split_decay(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             of the run's) and `decay_1d`.
 
     Returns:
-        Groups for an optimiser, each with `lr_scale`; empty ones left out; a parameter given twice kept once.
+        Groups for an optimiser, each with `lr_scale`, and with `decay_1d` where it was said, which LARS reads; empty
+        ones left out; a parameter given twice kept once.
     """
     seen: set[int] = set()
     result = []
@@ -106,7 +109,7 @@ def split_decay(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             if p.requires_grad and id(p) not in seen:
                 seen.add(id(p))
                 params.append(p)
-        common = {k: v for k, v in group.items() if k not in ("params", "decay_1d")}
+        common = {k: v for k, v in group.items() if k != "params"}
         common.setdefault("lr_scale", 1.0)
         everything = group.get("decay_1d", False)
         decayed = [p for p in params if everything or p.ndim > 1]

@@ -123,7 +123,10 @@ class SwAV(Method):
         "as the authors advise"
     )
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-6, "per": 256}
-    published: ClassVar[dict[str, Any]] = {"optimizer": "lars", "lr": 0.6, "weight_decay": 1e-6, "per": 256}
+    # LARC over SGD, which LARS approximates
+    published: ClassVar[dict[str, Any]] = {
+        "optimizer": "lars", "lr": 0.6, "weight_decay": 1e-6, "per": 256, "decay_1d": True
+    }  # fmt: skip
 
     def __init__(self, encoder: nn.Module, config: SwAVConfig = SwAVConfig()) -> None:
         super().__init__()
