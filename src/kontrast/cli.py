@@ -159,14 +159,26 @@ def _run(words: list[str]) -> Any:
 
 def _worded(error: Any, words: list[str]) -> UsageError:
     """What the parser does not understand, in the words of whoever typed it."""
-    from cyclopts import CoercionError, MissingArgumentError, RepeatArgumentError, UnusedCliTokensError
+    from cyclopts import (
+        CoercionError,
+        MissingArgumentError,
+        RepeatArgumentError,
+        UnknownOptionError,
+        UnusedCliTokensError,
+    )
 
     if not error.command_chain:
         return _no_command(words)
     name = error.command_chain[0]
     see = f"See `kontrast {name} --help`."
     match error:
+        case UnknownOptionError(token=token) if (token.keyword or token.value).startswith("-"):
+            return _no_option(name, token.keyword or token.value)
         case MissingArgumentError(argument=argument) if argument is not None:
+            # A misspelt --out is missing under its own name: what was typed says more than what was not.
+            unknown = [word for word in error.unused_tokens or () if word.startswith("--")]
+            if unknown and argument.name not in words:
+                return _no_option(name, unknown[0])
             return _missing(name, argument.name, words)
         case UnusedCliTokensError(unused_tokens=more):
             return UsageError(f"{name} takes no {shlex.join(more or ())} here.", fix=f"Write: {usage(name)}")
@@ -188,6 +200,19 @@ def _no_command(words: list[str]) -> UsageError:
     return UsageError(
         f'"{words[0]}" is no command.' + (f' Did you mean "{guess}"?' if guess else ""),
         fix=f"Commands: {', '.join(COMMANDS)}. See `kontrast --help`.",
+    )
+
+
+def _no_option(name: str, typed: str) -> UsageError:
+    """An option that the command does not have, with the nearest one that it has."""
+    typed = typed.partition("=")[0]
+    options = [option for argument in build_app()[name].assemble_argument_collection() for option in argument.names]
+    # Without the dashes, which all share: with them any two short options are alike.
+    names = [o.removeprefix("--") for o in [*options, "--json", "--debug", "--help"] if o.startswith("--")]
+    guess = nearest(typed.lstrip("-"), names)
+    return UsageError(
+        f"{name} has no option {typed}." + (f" Did you mean --{guess}?" if guess else ""),
+        fix=f"See `kontrast {name} --help`.",
     )
 
 

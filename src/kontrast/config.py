@@ -13,7 +13,7 @@ import os
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from kontrast.errors import UsageError
 
@@ -108,9 +108,12 @@ def from_dict(cls: type[C], values: Mapping[str, Any], *, where: str = "") -> C:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "unexpected_keyword_argument":
+            names = _names_beside(cls, first["loc"])
+            guess = nearest(str(first["loc"][-1]), names)
             raise UsageError(
                 f"{prefix}{place} is no option here.",
-                fix="Check its spelling; docs/few-labels.md explains every field.",
+                fix=(f"Did you mean {guess!r}? " if guess else "")
+                + (f"Options: {', '.join(names)}." if names else "docs/few-labels.md explains every field."),
             ) from None
         allowed = first.get("ctx", {}).get("expected", "")
         guess = nearest(str(first["input"]), str(allowed).replace("'", "").replace(" or ", ", ").split(", "))
@@ -118,6 +121,15 @@ def from_dict(cls: type[C], values: Mapping[str, Any], *, where: str = "") -> C:
             f"{prefix}{place} {first['input']!r} does not fit: {first['msg']}.",
             fix=(f"Did you mean {guess!r}? " if guess else "") + f"Set {flag(place)} to a value of that kind.",
         ) from None
+
+
+def _names_beside(cls: Any, place: Iterable[Any]) -> list[str]:
+    """The fields beside the last name of `place` (`arms`, `moco`, `methd`); none where no class stands there."""
+    *above, _ = place
+    for name in above:
+        # A dictionary's values are of its second type, whatever their keys.
+        cls = get_type_hints(cls).get(name) if dataclasses.is_dataclass(cls) else (*get_args(cls), None, None)[1]
+    return [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

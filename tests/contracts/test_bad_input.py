@@ -194,3 +194,43 @@ def test_a_pack_that_is_named_twice(name, world, tmp_path):
     done = run([*world.words(name, tmp_path / "out"), world.paths["pack"] / "."])
     assert done.code == 2 and "named twice" in problem(done)[0]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["prepare", "DIR", "--ouut", "p", "--size", "64"], "prepare has no option --ouut. Did you mean --out?"),
+        (["prepare", "DIR", "--out", "p", "--siez=64"], "prepare has no option --siez. Did you mean --size?"),
+        (["evaluate", "c", "p", "--ouut=e"], "evaluate has no option --ouut. Did you mean --out?"),
+        (["doctor", "--jsn"], "doctor has no option --jsn. Did you mean --json?"),
+        (["doctor", "--debgu"], "doctor has no option --debgu. Did you mean --debug?"),
+        (["doctor", "--zzzzzz"], "doctor has no option --zzzzzz."),
+        (["prepare", "DIR", "--out"], "--out stands without a value."),
+        (["prepare", "DIR", "--size", "64"], "prepare was not told where to write: --out is missing."),
+    ],
+)
+def test_a_misspelt_option_is_named_with_its_nearest_neighbour(words, says):
+    done = run(words)
+    assert done.code == 2 and problem(done)[0] == says
+
+
+def test_raw_images_in_place_of_a_pack(tmp_path):
+    sources(tmp_path / "src")
+    done = run(["pretrain", tmp_path / "src", "--out", tmp_path / "e"])
+    assert done.code == 4 and f"kontrast prepare {tmp_path / 'src'} --out PACK" in problem(done)[1]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "guess"), [("method", "mocco", "moco"), ("encoder", "resnet19", "resnet18")]
+)
+def test_words_are_checked_before_a_pack_is_opened(option, value, guess, tmp_path):
+    done = run(["pretrain", tmp_path / "gone", "--out", tmp_path / "e", f"--{option}", value])
+    said, fix = problem(done)
+    assert done.code == 2 and said == f"--{option} {value!r} is not known." and f"Did you mean {guess!r}?" in fix
+    assert not done.out
+
+
+@pytest.mark.parametrize("name", ["probe", "embed"])
+def test_an_encoder_that_is_not_there_is_said_with_the_command_that_makes_one(name, world, tmp_path):
+    said, fix = problem(run(world.words(name, tmp_path / "out", encoder=tmp_path / "encoderx")))
+    assert "there is no such folder or file" in said and "kontrast pretrain PACK --out ENCODER" in fix

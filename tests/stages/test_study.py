@@ -106,7 +106,7 @@ def test_the_grid_is_arms_by_protocols_by_fractions_by_seeds() -> None:
         ({"protocols": ["prob"]}, "probe"),
         ({"fractions": [1.5]}, "fractions"),
         ({"folds": 1}, "folds"),
-        ({"arms": {"random": {"methd": "moco"}}}, "methd is no option"),
+        ({"arms": {"random": {"methd": "moco"}}}, "methd is no option here.\nDid you mean 'method'"),
         ({"pack": "$NO_SUCH_VARIABLE/pack"}, "NO_SUCH_VARIABLE"),
     ],
 )

@@ -127,9 +127,10 @@ def read_card(folder: PathLike, kind: str | None = None) -> Card:
                 f"{folder} is unfinished: the command that makes it was interrupted.",
                 fix="Run that command again, it resumes; then try this one.",
             )
+        raw = f" Raw images become a Pack with: kontrast prepare {folder} --out PACK" if kind == "pack" else ""
         raise ArtifactError(
             f"Expected {what} at {folder}, but it holds no {CARD}.",
-            fix="Name a folder that a kontrast command wrote with --out.",
+            fix=f"Name a folder that a kontrast command wrote with --out.{raw}",
         )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -13,7 +13,17 @@ import pandas as pd
 from torch import Tensor
 
 from kontrast import console
-from kontrast.artifacts.card import Card, Parent, article, parent, read_card, sha256_file, verify_files, write_card
+from kontrast.artifacts.card import (
+    MADE_BY,
+    Card,
+    Parent,
+    article,
+    parent,
+    read_card,
+    sha256_file,
+    verify_files,
+    write_card,
+)
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.safe import open_weights, write_weights
 from kontrast.artifacts.seen import COLUMNS, SEEN, Seen
@@ -152,8 +162,9 @@ def _expect(folder: Path) -> None:
     if str(folder) in ENCODERS:
         hint = f"That is an architecture: without weights it is `random` with --encoder {folder}. "
     raise ArtifactError(
-        f"Expected an encoder at {folder}, but there is nothing.",
-        fix=f"{hint}Name the folder of an encoder or classifier, a weights file, `random` or `imagenet`.",
+        f"Expected an encoder at {folder}, but there is no such folder or file.",
+        fix=f"{hint}Check the path of the folder or weights file, name `random` or `imagenet`, or make one: "
+        f"{MADE_BY['encoder']} --out ENCODER",
     )
 
 

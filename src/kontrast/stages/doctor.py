@@ -228,7 +228,7 @@ def _check_patient_key() -> Check:
 
     path = key_path()
     if not path.exists():
-        return Check("patient key", "PASS", f"none yet; the first `kontrast prepare` makes {path}")
+        return Check("patient key", "PASS", f"none yet; the first kontrast prepare makes {path}")
     try:
         key = load_key()
     except KontrastError as error:
@@ -253,7 +253,7 @@ def _check_imagenet_weights() -> Check:
                 return Check("ImageNet", "FAIL", error.problem, error.fix)
     if not found:
         return Check(
-            "ImageNet", "WARN", "no weights on this machine; everything but `--init imagenet` works",
+            "ImageNet", "WARN", "no weights on this machine; everything works but --init imagenet",
             f"For resnet50, fetch {imagenet_source('resnet50')[1]} into the folder that $KONTRAST_WEIGHTS names.",
         )  # fmt: skip
     return Check("ImageNet", "PASS", f"weights of {', '.join(found)}")

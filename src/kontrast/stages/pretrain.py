@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from kontrast import console
-from kontrast.config import require, to_dict, verb
+from kontrast.config import choose, require, to_dict, verb
 from kontrast.types import Outcome, counted
 
 if TYPE_CHECKING:
@@ -153,8 +153,13 @@ def pretrain(
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.precision import resolve_device
     from kontrast.engine.watching import watcher
+    from kontrast.methods import METHODS
+    from kontrast.nn.encoders import ENCODERS
 
     require(len(packs) > 0, "No Pack was named.", "Name one: kontrast pretrain PACK --out ENCODER.")
+    # Words first: a Pack can take a while to open.
+    choose(config.method, ["auto", *METHODS], "--method")
+    choose(config.encoder, ["auto", *ENCODERS], "--encoder")
     out = Path(out)
     data = [Pack.open(pack) for pack in packs]
     parents = [parent("pack", pack) for pack in packs] + source_parents(config.init)
