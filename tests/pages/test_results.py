@@ -2,11 +2,13 @@
 
 import json
 
-from kontrast.artifacts.card import read_card, write_card
+import pytest
+
+from kontrast.artifacts.card import card_hash, parent, read_card, write_card
 from kontrast.artifacts.wording import MORE, SHOWN
 from kontrast.pages.results import MOST, evaluation_section, unlike_macros
-from kontrast.pages.sections import with_interval
-from pages.conftest import add_evaluation, found
+from kontrast.pages.sections import Found, with_interval
+from pages.conftest import add_encoder, add_evaluation, found
 
 LOOK = ("#0072B2", "o")
 
@@ -60,3 +62,29 @@ def test_a_mean_that_many_replicates_lack_a_finding_of_is_marked(pack, tmp_path)
     (table,) = evaluation_section([found(folder)], [], {}, {"one": LOOK})["tables"]
     assert table["rows"][2]["auroc"]["mark"] == "*" and table["rows"][2]["ap"]["mark"] == ""
     assert any(text.startswith("* In 6 of 50 replicates") for text in table["remarks"])
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        ("random", "; began with random weights"), ("imagenet", "; began with ImageNet weights"),
+        ("artifact", "; began with simclr weights (chest)"), ("weights 0123", "; began with a file of weights"),
+        (None, " patients"),
+    ],
+)  # fmt: skip
+def test_the_overview_tells_starting_weights_apart(pack, tmp_path, start, words):
+    encoder = add_encoder(tmp_path / "chest", pack, method="simclr")
+    (tmp_path / "tuned").mkdir()
+    summary = {"label_fraction": 0.1, "train_images": 9, "train_patients": 5}
+    write_card(
+        tmp_path / "tuned", "classifier", config={"start": start} if start else {},
+        parents=[parent("encoder", encoder)] if start == "artifact" else [],
+        content={"protocol": "finetune", "summary": summary},
+    )  # fmt: skip
+    one = found(add_evaluation(tmp_path / "one", pack, parents=[parent("classifier", tmp_path / "tuned")]))
+    made, tuned = (Found(path.name, path, read_card(path), card_hash(path)) for path in (encoder, tmp_path / "tuned"))
+    for encoders in ([made], []):
+        (table,) = evaluation_section([one], [], {tuned.sha: tuned}, {"one": LOOK}, encoders=encoders)["tables"]
+        absent = start == "artifact" and not encoders
+        assert table["trained"].endswith("an Encoder that is not on this page" if absent else words)
+        assert table["trained"].startswith("fine-tuning of all weights, 10 % of labels: 9 images of 5 patients")

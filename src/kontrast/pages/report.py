@@ -104,7 +104,12 @@ def render(found: Sequence[Found], title: str) -> str:
         training=sections.training_section(of["encoder"], looks(of["encoder"])),
         finetuning=sections.finetuning_section(tuned, which, looks(tuned)),
         evaluations=results.evaluation_section(
-            evaluations, brief, {one.sha: one for one in of["classifier"]}, looks(evaluations), _explained(of)
+            evaluations,
+            brief,
+            {one.sha: one for one in of["classifier"]},
+            looks(evaluations),
+            _explained(of),
+            of["encoder"],
         ),
         explanations=[explanation_section(one, {c.sha: c.name for c in of["classifier"]}) for one in of["explanation"]],
         audits=[audit.audit_section(one) for one in of["audit"]],

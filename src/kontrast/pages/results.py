@@ -32,6 +32,9 @@ PROTOCOLS = {
     "lp-ft": "linear probe, then fine-tuning (LP-FT)",
 }
 
+BEGAN = {"random": "random weights", "imagenet": "ImageNet weights"}
+"""What a Classifier began with, by the word that its card keeps."""
+
 UNFOLDED = 2
 """Evaluations whose curves are all seen at once."""
 
@@ -41,7 +44,7 @@ MOST = 8
 
 def evaluation_section(
     evaluations: Sequence[Found], brief: Sequence[Found], classifiers: Mapping[str, Found], seen: Mapping[str, Look],
-    explained: Container[str] = (),
+    explained: Container[str] = (), encoders: Sequence[Found] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """An overview, a figure and a table for each evaluation.
 
@@ -51,8 +54,10 @@ def evaluation_section(
         classifiers: by the SHA-256 of their cards, for what stands behind an evaluation.
         seen: how each evaluation is drawn, from `drawing.looks`.
         explained: cards of Classifiers whose curves are unfolded where there are many evaluations.
+        encoders: of the page, by which it is said what a Classifier's weights began as.
     """
-    tables = [_table(one, classifiers) for one in evaluations]
+    pretrained = {one.sha: one for one in encoders}
+    tables = [_table(one, classifiers, pretrained) for one in evaluations]
     for one, table in zip(evaluations, tables, strict=True):
         table["curves"] = curve_section(one, table["scores"])
         table["open"] = len(tables) <= UNFOLDED or any(p.sha256 in explained for p in one.card.parents)
@@ -67,13 +72,13 @@ def evaluation_section(
     parts = [{name: drawn[name] for name in names[i : i + MOST]} for i in range(0, len(names), MOST)]
     return {
         "tables": tables,
-        "brief": [_table(one, classifiers) for one in brief],
+        "brief": [_table(one, classifiers, pretrained) for one in brief],
         "unlike": unlike_macros(tables),
         "forest": [figures.forest(part, seen, "AUROC, 95 % interval") for part in parts],
     }
 
 
-def _table(one: Found, classifiers: Mapping[str, Found]) -> dict[str, Any]:
+def _table(one: Found, classifiers: Mapping[str, Found], encoders: Mapping[str, Found]) -> dict[str, Any]:
     scores = read_json(one.path, SCORES)
     overlap = scores.get("overlap")
     return {
@@ -87,7 +92,7 @@ def _table(one: Found, classifiers: Mapping[str, Found]) -> dict[str, Any]:
         "readers": readers_section(one, scores),
         "overlap": overlap.get("text") if isinstance(overlap, Mapping) else overlap,
         "note": scores.get("note"),
-        "trained": _trained(one, classifiers),
+        "trained": _trained(one, classifiers, encoders),
         "trained_with": trained_with(scores),
         "floor": "findings" in scores.get("floor", {}),
         "thresholds": any(entry.get("threshold") is not None for entry in scores["findings"].values()),
@@ -151,7 +156,7 @@ def unlike_macros(tables: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{', '.join(names)}: without {', '.join(texts)}" for texts, names in who.items()]
 
 
-def _trained(one: Found, classifiers: Mapping[str, Found]) -> str:
+def _trained(one: Found, classifiers: Mapping[str, Found], encoders: Mapping[str, Found]) -> str:
     """How the Classifier behind an evaluation was trained, where it is on the page too."""
     behind = next((classifiers[p.sha256] for p in one.card.parents if p.sha256 in classifiers), None)
     summary = behind.card.content.get("summary") if behind else None
@@ -161,4 +166,19 @@ def _trained(one: Found, classifiers: Mapping[str, Found]) -> str:
     return (
         f"{PROTOCOLS.get(protocol, protocol)}, {100 * summary['label_fraction']:g} % of labels: "
         f"{summary['train_images']:,} images of {summary['train_patients']:,} patients"
+        f"{_began(behind, encoders)}"
     )
+
+
+def _began(classifier: Found, encoders: Mapping[str, Found]) -> str:
+    """What a Classifier's weights began as, as far as its card and the page tell."""
+    start = str(classifier.card.config.get("start", ""))
+    if start in BEGAN:
+        return f"; began with {BEGAN[start]}"
+    if start.startswith("weights "):
+        return "; began with a file of weights"
+    behind = next((encoders[p.sha256] for p in classifier.card.parents if p.sha256 in encoders), None)
+    if behind is None:
+        return "; began with an Encoder that is not on this page" if start == "artifact" else ""
+    method = (behind.card.content.get("summary") or {}).get("method")
+    return f"; began with {method} weights ({behind.name})" if method else f"; began with those of {behind.name}"
