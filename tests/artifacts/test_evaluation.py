@@ -6,7 +6,7 @@ import pytest
 
 from kontrast.artifacts.card import claim, read_card
 from kontrast.artifacts.evaluation import read_evaluation, summary, write_evaluation
-from kontrast.artifacts.wording import SHOWN, beneath, calibrated, decimal, means, remarks, say_scores
+from kontrast.artifacts.wording import SHOWN, beneath, calibrated, decimal, means, remarks, say_scores, with_ends
 from kontrast.errors import ArtifactError
 from kontrast.metrics.evaluation import score_table
 from kontrast.types import TRUTH_COLUMNS
@@ -191,3 +191,12 @@ def test_what_lies_below_metadata_alone_is_named() -> None:
     assert beneath(scores)[1:] == [f"{words}."]
     scores["findings"]["A"]["auroc"] = score(0.9)
     assert len(beneath(scores)) == 1
+
+
+def test_an_interval_without_width_is_a_dash_and_told() -> None:
+    none, flat, wide = score(0.5), score(0.0) | {"low": 0.0, "high": 0.0}, score(0.5) | {"low": 0.4, "high": 0.6}
+    assert [with_ends(one) for one in (none, flat, wide)] == [".500", ".000 [–]", ".500 [.400, .600]"]
+    table = {"findings": {"A": finding(), "B": finding()}, "macro": {"auroc": score(0.5) | {"findings": ["A", "B"]}}}
+    assert remarks(table) == []
+    table["findings"]["B"]["f1"] = flat
+    assert remarks(table) == ["[–]: every replicate is the same, so the width of the interval would say nothing."]

@@ -99,6 +99,7 @@ def test_numbers_in_words():
         "range": "[.812, 1.00]",
     }
     assert sections.with_interval(None)["text"] == "–"
+    assert sections.with_interval({"value": 0.0, "low": 0.0, "high": 0.0}) == {"text": ".000", "range": "[–]"}
 
 
 def test_changed_files_are_not_quoted(pack, tmp_path):

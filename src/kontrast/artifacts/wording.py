@@ -33,6 +33,10 @@ MARK = "*"
 """Stands beside the interval of a mean of which many replicates lacked a finding."""
 
 
+NO_WIDTH = "[–]"
+"""Stands for an interval without width: its ends would look like certainty."""
+
+
 def say_scores(scores: Mapping[str, Any]) -> None:
     """Print the scores, 80 columns wide, with what a reader must know beside them."""
     how, policy = scores["interval"], scores["label_policy"]
@@ -179,6 +183,9 @@ def remarks(scores: Mapping[str, Any]) -> list[str]:
         f"{'All findings' if len(names) == total > 1 else ', '.join(names)}: {text}." for text, names in about.items()
     ]
     said += [f"{meaning[:1].upper()}{meaning[1:]}: {', '.join(facts)}." for meaning, facts in weak.items()]
+    shown = [entry.get(score) or {} for entry in scores["findings"].values() for score in SHOWN]
+    if any(ends(found) == NO_WIDTH for found in shown):
+        said.append(f"{NO_WIDTH}: every replicate is the same, so the width of the interval would say nothing.")
     return said + _of_means(scores)
 
 
@@ -260,5 +267,11 @@ def _row(name: str, entry: Mapping[str, Any], marked: bool = False) -> list[str]
 
 def with_ends(found: Mapping[str, Any]) -> str:
     """A score with its interval, where it has one: `.874 [.812, .921]`."""
-    ends = f" [{decimal(found['low'])}, {decimal(found['high'])}]" if found["low"] is not None else ""
-    return decimal(found["value"]) + ends
+    return f"{decimal(found['value'])} {ends(found)}".rstrip()
+
+
+def ends(found: Mapping[str, Any]) -> str:
+    """A score's interval: `[.812, .921]`; `[–]` where every replicate is the same; empty where there is none."""
+    if found.get("low") is None:
+        return ""
+    return NO_WIDTH if found["low"] == found["high"] else f"[{decimal(found['low'])}, {decimal(found['high'])}]"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kontrast.artifacts.card import Card, verify_files
-from kontrast.artifacts.wording import decimal
+from kontrast.artifacts.wording import decimal, ends
 from kontrast.pages import figures
 from kontrast.pages.drawing import COLOURS, Look, data_uri
 
@@ -43,7 +43,7 @@ def with_interval(found: Mapping[str, Any] | None) -> dict[str, str]:
     known = found.get("value") is not None and found.get("low") is not None
     return {
         "text": decimal(found.get("value")),
-        "range": f"[{decimal(found['low'])}, {decimal(found['high'])}]" if known else "",
+        "range": ends(found) if known else "",
     }
 
 

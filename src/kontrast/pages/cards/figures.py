@@ -6,7 +6,7 @@ from typing import Any
 from kontrast.artifacts.evaluation import SCORES
 from kontrast.artifacts.explanation import interval as localised
 from kontrast.artifacts.explanation import judged, thresholds, true_positives
-from kontrast.artifacts.wording import decimal
+from kontrast.artifacts.wording import decimal, ends
 from kontrast.pages.cards.subject import Subject
 from kontrast.pages.sections import read_json
 
@@ -61,8 +61,7 @@ def testing(about: Subject) -> dict[str, list[str]]:
 def _ranged(found: Mapping[str, Any] | None) -> str:
     if not found or found.get("value") is None:
         return "–"
-    ends = "" if found.get("low") is None else f" [{decimal(found['low'])}, {decimal(found['high'])}]"
-    return decimal(found["value"]) + ends
+    return f"{decimal(found['value'])} {ends(found)}".rstrip()
 
 
 def looking(about: Subject) -> dict[str, list[str]]:
