@@ -6,6 +6,7 @@ import pytest
 from engine.test_comparison import evaluation
 from helpers import make_pack
 from kontrast.artifacts.pack import Pack
+from kontrast.artifacts.wording import labels_needed
 from kontrast.engine.comparison import gather
 from kontrast.engine.efficiency import best_of_search, curves
 from kontrast.engine.grid import Arm, Cell, Study, candidates, cells_of
@@ -38,7 +39,26 @@ def test_points_are_means_over_runs_and_what_is_saved_follows_from_them(folders)
     share = (goal - few) / (most - few)
     assert few < goal < most
     assert one["fraction"] == pytest.approx(0.1 ** (1 - share), rel=1e-9)
-    assert one["saved"] == pytest.approx(1 - one["fraction"]) and one["low"] <= one["fraction"] <= one["high"]
+    assert one["saved"] == pytest.approx(1 - one["fraction"])
+    assert (
+        one["low"] is None and one["high"] is None and one["reason"].startswith("no interval: 1 run at some fraction")
+    )
+    assert "[" not in labels_needed(one)[0]
+
+
+def test_with_several_runs_the_interval_is_over_runs_too(folders) -> None:
+    # Five runs of two kinds: patients alone move the curve less than another mixture of runs does.
+    (few, _), (most,), (goal,) = (
+        [path for (a, _, f, _), path in folders.items() if (a, f) == place]
+        for place in (("good", 0.1), ("good", 1.0), ("base", 1.0))
+    )
+    base = {("base", "probe", f, run): goal for f in (0.1, 1.0) for run in range(5)}
+    alike = base | {("good", "probe", f, run): few if f < 1 else most for f in (0.1, 1.0) for run in range(5)}
+    worse = folders["base", "probe", 0.1, (0, 0)]
+    mixed = alike | {("good", "probe", 0.1, run): worse for run in (0, 1)}
+    narrow, wide = (curves(cells, "base", replicates=200)[1].iloc[0] for cells in (alike, mixed))
+    assert narrow["low"] <= narrow["fraction"] <= narrow["high"] and narrow["reason"] == ""
+    assert wide["low"] < wide["fraction"] < wide["high"] and "[" in labels_needed(wide)[0]
 
 
 def test_draws_and_seeds_stand_in_the_table(folders) -> None:

@@ -255,7 +255,10 @@ def labels_needed(one: Mapping[str, Any]) -> tuple[str, str]:
     if percent(one["fraction"]) == "more":
         return "not reached" if one["censored"] == "above" else "–", "–"
     less = one["censored"] == "below"
-    share = f"{percent(one['fraction'])}{' or less' if less else ''} [{percent(one['low'])}, {percent(one['high'])}]"
+    # A file of version 0.1.0 has no reason, and an interval that took the runs for fixed: not shown.
+    reason = one.get("reason", "no interval over runs")
+    ends = "" if reason and reason == reason else f" [{percent(one['low'])}, {percent(one['high'])}]"
+    share = f"{percent(one['fraction'])}{' or less' if less else ''}{ends}"
     return share, f"{'at least ' if less else ''}{percent(one['saved'])}"
 
 

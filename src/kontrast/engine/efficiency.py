@@ -11,8 +11,8 @@ from kontrast import console
 from kontrast.artifacts.card import read_card
 from kontrast.artifacts.evaluation import read_evaluation, scored_targets
 from kontrast.artifacts.wording import labels_needed
-from kontrast.engine.comparison import Cells, common_findings
-from kontrast.metrics.efficiency import band, labels_saved
+from kontrast.engine.comparison import Cells, Run, common_findings
+from kontrast.metrics.efficiency import RUNS, band, labels_saved, resample_runs
 from kontrast.metrics.intervals import bootstrap, index_units, mean_defined
 from kontrast.metrics.scores import Array, Ranks
 
@@ -23,7 +23,8 @@ Place = tuple[str, str, float]
 def curves(evaluations: Cells, baseline: str, *, replicates: int = 1000) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Macro AUROC over the runs (draws and seeds) of each place in the grid, and the labels that arms save.
 
-    Every cell is resampled on the same patients, so a curve and its baseline move together.
+    Every cell is resampled on the same patients, so a curve and its baseline move together. What is saved is resampled
+    over runs too, those of one draw and seed together: another run would have had another curve.
 
     Args:
         evaluations: the grid.
@@ -32,33 +33,37 @@ def curves(evaluations: Cells, baseline: str, *, replicates: int = 1000) -> tupl
 
     Returns:
         One row a place: `arm, protocol, fraction, runs, auroc, low, high` (of the test sample) and `sd_over_runs`.
-        One row an arm and protocol that has several fractions and a baseline: as `metrics.efficiency.labels_saved`.
+        One row an arm and protocol that has several fractions and a baseline: as `metrics.efficiency.labels_saved`;
+        without interval and with a `reason` where some fraction has fewer than RUNS runs.
     """
     names = common_findings(evaluations)
-    places: dict[Place, list[Path]] = {}
-    for (arm, protocol, fraction, _), folder in evaluations.items():
-        places.setdefault((arm, protocol, fraction), []).append(folder)
+    places: dict[Place, dict[Run, Path]] = {}
+    for (arm, protocol, fraction, run), folder in evaluations.items():
+        places.setdefault((arm, protocol, fraction), {})[run] = folder
     columns = ["arm", "protocol", "fraction", "runs", "auroc", "low", "high", "sd_over_runs"]
     if not names:
         return pd.DataFrame(columns=columns), pd.DataFrame(columns=SAVED)
-    points, drawn, each = _scored(list(places.values()), names, replicates)
+    each, drawn = _scored([list(runs.values()) for runs in places.values()], names, replicates)
+    points = np.array([np.mean(one) for one in each])
     rows = [
         {"arm": arm, "protocol": protocol, "fraction": fraction, "runs": len(each[i]), "auroc": points[i]}
-        | dict[str, Any](band(drawn[i]))
+        | dict[str, Any](band(drawn[i].mean(axis=0)))
         | {"sd_over_runs": float(np.std(each[i], ddof=1)) if len(each[i]) > 1 else np.nan}
         for i, (arm, protocol, fraction) in enumerate(places)
     ]
     at = {place: i for i, place in enumerate(places)}
-    return pd.DataFrame(rows, columns=columns), _saved(at, points, drawn, baseline)
+    weights = resample_runs([list(runs) for runs in places.values()], replicates)
+    moved = np.stack([(one * w).sum(axis=0) for one, w in zip(drawn, weights, strict=True)])
+    return pd.DataFrame(rows, columns=columns), _saved(at, points, moved, [len(runs) for runs in each], baseline)
 
 
 SAVED = [
     "protocol", "arm", "baseline", "goal", "fraction", "low", "high", "saved", "saved_low", "saved_high", "censored",
-    "never",
+    "never", "reason",
 ]  # fmt: skip
 
 
-def _saved(at: Mapping[Place, int], points: Array, drawn: Array, baseline: str) -> pd.DataFrame:
+def _saved(at: Mapping[Place, int], points: Array, drawn: Array, runs: Sequence[int], baseline: str) -> pd.DataFrame:
     rows = []
     for arm, protocol in dict.fromkeys((arm, protocol) for arm, protocol, _ in at):
         fractions = sorted(f for a, p, f in at if (a, p) == (arm, protocol))
@@ -66,15 +71,18 @@ def _saved(at: Mapping[Place, int], points: Array, drawn: Array, baseline: str) 
         if arm == baseline or goal is None or len(fractions) < 2:
             continue
         mine = [at[arm, protocol, fraction] for fraction in fractions]
-        found = labels_saved(fractions, points[mine], drawn[mine], float(points[goal]), drawn[goal])
-        rows.append({"protocol": protocol, "arm": arm, "baseline": baseline, "goal": points[goal], **found})
+        fewest, reason = min(runs[i] for i in [*mine, goal]), ""
+        if fewest < RUNS:
+            reason = f"no interval: {fewest} run{'' if fewest == 1 else 's'} at some fraction, fewer than {RUNS} seeds"
+        kept = drawn[:, :0] if reason else drawn
+        found = labels_saved(fractions, points[mine], kept[mine], float(points[goal]), kept[goal])
+        about = {"protocol": protocol, "arm": arm, "baseline": baseline, "goal": points[goal]}
+        rows.append(about | found | {"reason": reason})
     return pd.DataFrame(rows, columns=SAVED)
 
 
-def _scored(
-    places: Sequence[Sequence[Path]], names: Sequence[str], replicates: int
-) -> tuple[Array, Array, list[list[float]]]:
-    """Macro AUROC averaged over the runs of each place: (K,) on the data, (K, R) in replicates; and each run's."""
+def _scored(places: Sequence[Sequence[Path]], names: Sequence[str], replicates: int) -> tuple[list[Array], list[Array]]:
+    """Macro AUROC of each run of each place: (runs,) on the data, and (runs, R) in replicates of the patients."""
     runs = []
     patients = read_evaluation(places[0][0]).truth["patient_id"].to_numpy()
     units, total = index_units(patients)
@@ -91,11 +99,11 @@ def _scored(
         return mean_defined(np.stack([ranks.areas(w)[0] for ranks in one]))
 
     def everything(w: Array) -> Array:
-        return np.stack([np.mean([macro(one, w) for one in ranks], axis=0) for ranks in runs])
+        return np.stack([macro(one, w) for ranks in runs for one in ranks])
 
-    ones = np.ones((total, 1))
-    each = [[float(macro(one, ones)[0]) for one in ranks] for ranks in runs]
-    return everything(ones)[:, 0], bootstrap(everything, total, replicates=replicates), each
+    ends = np.cumsum([len(ranks) for ranks in runs])[:-1]
+    points = everything(np.ones((total, 1)))[:, 0]
+    return np.split(points, ends), np.split(bootstrap(everything, total, replicates=replicates), ends)
 
 
 def learnt(classifiers: Mapping[tuple[str, str, float, Any], Path]) -> pd.DataFrame:
