@@ -25,6 +25,7 @@ def pack(tmp_path_factory):
     return make_pack(tmp_path_factory.mktemp("pack") / "a", n=60, size=16)
 
 
+@pytest.mark.slow
 def test_a_killed_process_starts_again_and_the_first_alone_writes_and_speaks(pack, tmp_path):
     """Rank 1 may write nothing and is killed in step 10: the run is that of two undisturbed, nearly that of one."""
     words = ["pretrain", pack, *SMALL, "--encoder", "toy", "--epochs", "6"]

@@ -238,6 +238,7 @@ def _run(*words):
     )
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_with_the_same_weights(tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "killed"
     assert _run(whole, 99, 0).returncode == 0

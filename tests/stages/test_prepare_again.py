@@ -288,7 +288,7 @@ def test_ctrl_c_among_workers_is_quiet(src, tmp_path, wait):
     """As a terminal sends it: to every process."""
     words = [sys.executable, "-m", "kontrast", "prepare", src, "--out", tmp_path / "p", "--workers", "2"]
     for name in sorted(p.name for p in (src / "a").iterdir()):
-        for copy in range(20):
+        for copy in range(100):  # so that work is left after a second
             shutil.copy(src / "a" / name, src / "a" / f"{copy}{name}")
     (src / "labels.csv").unlink()
     process = subprocess.Popen(

@@ -117,6 +117,7 @@ def test_every_number_is_that_of_scores_json(made, page):
                 continue
             shown, one = row[column], floors[row[0]] if key == "floor" else entry[key]
             interval = "" if one["low"] is None else f"|[{decimal(one['low'])}, {decimal(one['high'])}]"
+            interval = "|[–]" if one["low"] is not None and one["low"] == one["high"] else interval
             assert shown == decimal(one["value"]) + interval, (row[0], header[column])
     values = [scores["findings"]["Edema"][key]["value"] for key in keys if key != "floor"]
     assert None not in values and len(set(values[:4])) == 4, "the columns could be mixed up unseen"
