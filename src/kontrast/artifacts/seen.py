@@ -152,6 +152,8 @@ class Seen:
 
     def _near(self, pack: Pack, rows: np.ndarray) -> int | None:
         """How many of the rows are near-copies of what was seen, None if none is but some have no fingerprint."""
+        if pack.card.content.get("generated"):
+            return 0  # drawn chests are alike by the hundred, and who is whose is known of each
         if not len(rows) or not len(self):
             return 0
         told = self.table.loc[self.table[LOOK] != "", LOOK].drop_duplicates()
