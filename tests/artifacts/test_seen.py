@@ -5,7 +5,7 @@ import pytest
 
 from helpers import make_pack
 from kontrast.artifacts.pack import Pack
-from kontrast.artifacts.seen import Seen
+from kontrast.artifacts.seen import Seen, looks
 from kontrast.data.identity import Key
 from kontrast.errors import ArtifactError
 
@@ -103,6 +103,17 @@ def test_a_copy_under_another_checksum_is_found_by_its_look(pack, tmp_path):
     assert "5 other images nearly the same as one of it" in overlap.text
     assert not seen.overlap(converted, pack.rows("test")).shared
     assert seen.overlap(pack, rows).near == 0, "those found by checksum are not counted again"
+
+
+def test_generated_chests_are_alike_without_being_copies(pack):
+    drawn = dataclasses.replace(
+        pack, card=dataclasses.replace(pack.card, content=pack.card.content | {"generated": True})
+    )
+    assert looks(pack, pack.rows()).any() and not looks(drawn, drawn.rows()).any()
+    seen = Seen.of(drawn, drawn.rows("train"), "pretrain")
+    other = with_table(drawn, sha256="0" * 64, patient_id=[f"other{i}" for i in range(len(drawn))])
+    assert seen.overlap(other, drawn.rows("train")[:5]).near == 0  # known to be none, not unknown
+    assert seen.overlap(drawn, drawn.rows("train")[:5]).images == 5, "the same file is still the same"
 
 
 def test_what_an_older_version_saw_has_no_look_and_is_unknown(pack, tmp_path):
