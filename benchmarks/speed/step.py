@@ -60,8 +60,7 @@ def bare(method: str, size: int, batch: int, steps: int, encoder: str, device: t
     model, spec = build(method, size, batch, encoder)
     precision = resolve_precision("auto", device)
     model = model.to(device).train()
-    if precision.channels_last:
-        model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)
     optimizer = build_optimizer("adamw", model.parameter_groups(), 1e-3, 1e-4)
     images = torch.from_numpy(pictures(batch, size, size))[:, None].to(device)
     made = make_views(images, model._recipe, model.method.views, torch.Generator().manual_seed(0))

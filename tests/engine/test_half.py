@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def _half(monkeypatch):
-    half = Precision(name="fp16", device=CPU, channels_last=False)
+    half = Precision(name="fp16", device=CPU)
     monkeypatch.setattr("kontrast.engine.run.resolve_precision", lambda name, device: half)
 
 

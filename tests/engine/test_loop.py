@@ -277,7 +277,7 @@ def test_fp16_whose_gradients_never_fit_is_refused_in_words(tmp_path, monkeypatc
             first = self.net[0].weight.flatten()[0]
             return replace(output, loss=output.loss + (first - first.detach()).sqrt())  # slope ∞ at 0
 
-    half = Precision(name="fp16", device=CPU, channels_last=False)
+    half = Precision(name="fp16", device=CPU)
     monkeypatch.setattr("kontrast.engine.run.resolve_precision", lambda name, device: half)
     with pytest.raises(TrainingError, match="do not fit fp16") as error:
         _fit(tmp_path, Steep(), steps=60)

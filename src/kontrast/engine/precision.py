@@ -20,12 +20,10 @@ class Precision:
     Attributes:
         name: `bf16`, `fp16` or `fp32`; weights and losses stay in fp32, matrix products and convolutions use this.
         device: where.
-        channels_last: whether convolutions run in that memory format, which reduced precision is fast in.
     """
 
     name: str
     device: torch.device
-    channels_last: bool
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context for the forward pass."""
@@ -98,4 +96,4 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
         console.warn("--precision bf16: this hardware lacks it; the run will be slow. fp32 is faster here.")
     if name == "fp16" and device.type != "cuda":
         raise UsageError("--precision fp16 is for GPUs.", fix="Choose --precision bf16 or fp32 (or auto).")
-    return Precision(name=name, device=device, channels_last=name != "fp32" or device.type == "cuda")
+    return Precision(name=name, device=device)
