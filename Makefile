@@ -65,7 +65,7 @@ bench-peers: $(PEERS)/installed
 $(PEERS)/installed: benchmarks/speed/peers/requirements.txt constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/pip install -q $(PIP_ARGS) -c constraints.txt torch numpy scipy pillow tqdm einops omegaconf hydra-core \
-		PyYAML requests loguru psutil safetensors transformers datasets aenum
+		PyYAML requests loguru psutil safetensors transformers datasets aenum requests_cache matplotlib
 	$(PEERS)/bin/pip install -q --no-deps -r $<
 	@touch $@
 
