@@ -93,6 +93,6 @@ def test_two_hundred_thousand_hashes_in_a_minute():
     rng = np.random.default_rng(0)
     hashes = rng.integers(1, 2**63, 200_000, dtype=np.uint64)
     hashes[::1000] = hashes[1::1000] ^ np.uint64(5)
-    begin = time.perf_counter()
+    begin = time.process_time()  # computing, whatever else the machine does
     assert len(near_pairs(hashes)) >= 200
-    assert time.perf_counter() - begin < 60
+    assert time.process_time() - begin < 60

@@ -29,17 +29,17 @@ def byte_copies(src: Path, sources: Sequence[str], seconds: float | None = None)
     by_size = defaultdict[int, list[str]](list)
     compared = 0
     for source in sources:
-        if time.monotonic() > until or parted(Path(source)):
+        if time.monotonic() > until or (".npz/" in source and parted(Path(source))):
             continue
         compared += 1
         try:
-            by_size[(src / source).stat().st_size].append(source)
+            by_size[os.stat(f"{src}/{source}").st_size].append(source)  # noqa: PTH116 a Path each takes thrice as long
         except OSError:
             continue
     groups = [group for size, group in by_size.items() if size and len(group) > 1]
     pairs: list[tuple[str, str]] = []
     for group in sorted(groups, key=len):  # so that one large group of uncompressed files does not eat all the time
-        for alike in _grouped(group, lambda source: _ends(src / source)):
+        for alike in _grouped(group, lambda source: _ends(f"{src}/{source}")):
             if time.monotonic() > until:
                 compared -= len(group)
                 break
@@ -57,14 +57,20 @@ def _grouped(sources: Iterable[str], key) -> list[list[str]]:  # type: ignore[no
     return [group for group in found.values() if len(group) > 1]
 
 
-def _ends(path: Path) -> str:
+def _ends(path: str) -> str:
     try:
-        with path.open("rb") as stream:
-            first = stream.read(END)
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - END))
-            return hashlib.sha256(first + stream.read(END)).hexdigest()
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # without Python's buffers: of 200,000 files
     except OSError:
         return ""
+    try:
+        size = os.fstat(descriptor).st_size
+        first = os.pread(descriptor, END, 0)
+        last = os.pread(descriptor, END, max(END, size - END)) if size > END else b""
+        return hashlib.sha256(first + last).hexdigest()
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
 
 
 def _whole(path: Path) -> str:

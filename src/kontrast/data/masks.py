@@ -17,6 +17,7 @@ import numpy as np
 
 from kontrast.data.chexlocalize import Outlines
 from kontrast.data.decode import DecodeError
+from kontrast.data.layouts.files import matching
 from kontrast.data.resize import fit_mask
 from kontrast.errors import DataError
 
@@ -66,7 +67,7 @@ class MaskSource:
         Raises:
             DataError: a legend that is no list of at most 16 names.
         """
-        for base in ("", *sorted(path.name for path in src.glob("CheXpert-v1.0*"))):
+        for base in ("", *(path.name for path in matching(src, "CheXpert-v1.0*"))):
             legend = src / base / FOLDER / LEGEND
             if not legend.is_file():
                 continue

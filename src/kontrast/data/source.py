@@ -1,6 +1,6 @@
 """A source as it is now: what its tables say, the rows of it to pack, and a name for all that it holds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +9,7 @@ import pandas as pd
 
 from kontrast import console
 from kontrast.data.columns import parse_overrides
+from kontrast.data.decode import listed_once
 from kontrast.data.decode.arrays import parted
 from kontrast.data.identity import Key
 from kontrast.data.layouts import detect
@@ -82,6 +83,11 @@ def recognised(src: Path, labels: Sequence[Path], layout: str, column: Sequence[
         DataError: no images, or tables that do not fit.
     """
     overrides = parse_overrides(column)
+    with listed_once():
+        return _recognised(src, labels, layout, overrides)
+
+
+def _recognised(src: Path, labels: Sequence[Path], layout: str, overrides: Mapping[str, str]) -> Records:
     found = detect(src, labels, layout)
     if found.doubt:
         raise UsageError(

@@ -69,6 +69,7 @@ def scan(
     """
     from kontrast.data import survey
     from kontrast.data.columns import parse_overrides
+    from kontrast.data.decode import listed_once
     from kontrast.data.layouts import detect
     from kontrast.data.layouts.records import spread
     from kontrast.data.remote import address, shown
@@ -83,8 +84,9 @@ def scan(
     if html is not None:
         _check_page(html)
     labels = [Path(path) for path in config.labels]
-    layout = detect(src, labels, config.layout)
-    records = layout.records(src, labels, parse_overrides(config.column), headers=config.limit or HEADERS)
+    with listed_once():
+        layout = detect(src, labels, config.layout)
+        records = layout.records(src, labels, parse_overrides(config.column), headers=config.limit or HEADERS)
     sources = list(records.table["source"])
     chosen = [sources[row] for row in spread(len(sources), config.limit or LOOK)]
     if dry_run:

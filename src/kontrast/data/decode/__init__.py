@@ -4,9 +4,11 @@
 library, which is loaded only when a DICOM file is met, or written (dicom_writer.py, for phantoms).
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 
 from kontrast.apart import borrowed
@@ -16,8 +18,8 @@ from kontrast.data.decode.raster import decode_jpeg, decode_png, decode_tiff, si
 from kontrast.types import PathLike
 
 __all__ = [
-    "EXTENSIONS", "MAX_PIXELS", "DecodeError", "Image", "decode", "file_format", "find_images", "measure",
-    "read_header", "read_headers", "sha256_of",
+    "EXTENSIONS", "MAX_PIXELS", "DecodeError", "Image", "decode", "file_format", "find_images", "listed_once",
+    "measure", "read_header", "read_headers", "sha256_of",
 ]  # fmt: skip
 
 RASTER = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff"})
@@ -148,28 +150,31 @@ def read_headers(root: PathLike, sources: Sequence[str]) -> list[dict[str, str |
         return [found if isinstance(found, dict) else {} for found in apart.map(read_header, jobs)]
 
 
-def _walk(folder: str, below: str, seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Image files below a folder, as words that begin with `below`: a Path of each of 200,000 would take seconds."""
+def _walk(folder: str, below: str, seen: set[tuple[int, int]], found: list[str]) -> None:
+    """Add the image files below a folder, as words that begin with `below`: a Path of each would take seconds."""
     # Linked folders are followed (people link data disks), but no folder twice: links can form loops.
     try:
         state = os.stat(folder)  # noqa: PTH116
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        with os.scandir(folder) as listing:
+            entries = list(listing)
     except OSError:
         return
     if (state.st_dev, state.st_ino) in seen:
         return
     seen.add((state.st_dev, state.st_ino))
+    folders: list[str] = []
     for entry in entries:
         if entry.name.startswith(".") or entry.name in SKIPPED_FOLDERS:
             continue
         try:
-            is_folder, is_file = entry.is_dir(), entry.is_file()
+            if entry.is_dir():
+                folders.append(entry.name)
+            elif entry.is_file() and _is_image(entry):
+                found.append(below + entry.name)
         except OSError:  # a link to itself
             continue
-        if is_folder:
-            yield from _walk(entry.path, f"{below}{entry.name}/", seen)
-        elif is_file and _is_image(entry):
-            yield below + entry.name
+    for name in sorted(folders):
+        _walk(f"{folder}/{name}", f"{below}{name}/", seen, found)
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
@@ -188,6 +193,30 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+_listed: ContextVar[dict[str, list[Path]] | None] = ContextVar("listed", default=None)
+
+
+@contextlib.contextmanager
+def listed_once() -> Iterator[None]:
+    """For this block a folder is walked when it is first asked for, and not again: 200,000 files take seconds."""
+    before = _listed.set({})
+    try:
+        yield
+    finally:
+        _listed.reset(before)
+
+
 def find_images(root: PathLike) -> list[Path]:
     """Every image file below `root`, relative to it, sorted by its posix path; hidden files are left out."""
-    return [Path(name) for name in sorted(_walk(os.fspath(root), "", set()))]
+    known, folder = _listed.get(), os.fspath(root)
+    if known is None:
+        return _found(folder)
+    if folder not in known:
+        known[folder] = _found(folder)
+    return list(known[folder])
+
+
+def _found(folder: str) -> list[Path]:
+    found: list[str] = []
+    _walk(folder, "", set(), found)
+    return [Path(name) for name in sorted(found)]

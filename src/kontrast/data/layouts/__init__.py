@@ -36,6 +36,7 @@ from kontrast.data.layouts import (
     tuberculosis,
     vindr,
 )  # fmt: skip
+from kontrast.data.layouts.files import matching
 from kontrast.data.layouts.names import are_classes, masked
 from kontrast.data.layouts.records import BASE, HEADERS_READ, Records
 from kontrast.data.words import read_table
@@ -181,13 +182,13 @@ def _from_folder(src: Path) -> Layout:
     found = chexpert.tables_of(src)
     if found:
         return Layout("chexpert", f"{', '.join(path.name for path in found)} with CheXpert's columns", tuple(found))
-    found = sorted(src.glob(nih.TABLE))[-1:]
+    found = matching(src, nih.TABLE)[-1:]
     if found:
         return Layout("nih", f"{found[0].name} is there", tuple(found))
     known = _known_set(src)
     if known:
         return known
-    tables = sorted(path for path in src.glob("*.csv") if not path.name.startswith(".")) or tables_below(src)
+    tables = [path for path in matching(src, "*.csv") if not path.name.startswith(".")] or tables_below(src)
     names = [masked(path.relative_to(src).as_posix()) for path in tables]
     own = [path for path in tables if path.name.lower() in ("labels.csv", "metadata.csv")] or tables
     if len(own) == 1:

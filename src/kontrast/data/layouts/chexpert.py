@@ -4,6 +4,7 @@ Its own valid set (200 studies read by three radiologists) serves as `test` unle
 training set come from reports, and a score against them measures the labeller too.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 
 from kontrast.data.columns import ROLES, Roles, recognise
 from kontrast.data.decode import find_images
-from kontrast.data.layouts.files import nothing_there
+from kontrast.data.layouts.files import matching, nothing_there
 from kontrast.data.layouts.records import Records, finish, from_roles
 from kontrast.data.words import read_table, view_values
 from kontrast.errors import DataError
@@ -31,7 +32,7 @@ def recognised(columns: Sequence[str]) -> bool:
 
 def tables_of(src: Path) -> list[Path]:
     """CheXpert's own tables in a folder or in the CheXpert folder below it."""
-    for base in (src, *sorted(src.glob(FOLDER))):
+    for base in (src, *matching(src, FOLDER)):
         tables = [base / name for name in TABLES if (base / name).is_file()]
         if tables and recognised(list(read_table(tables[0]).columns)):
             return tables
@@ -109,19 +110,20 @@ def _expand_studies(table: pd.DataFrame, src: Path) -> pd.DataFrame:
 def _places(src: Path, value: str) -> list[str]:
     """Where a table's path may be below the source: as it is, without `CheXpert-v1.0…/`, in such a folder."""
     rest = value.partition("/")[2] if value.startswith("CheXpert") else value
-    return list(dict.fromkeys([value, rest, *(f"{d.name}/{rest}" for d in sorted(src.glob(FOLDER)) if d.is_dir())]))
+    return list(dict.fromkeys([value, rest, *(f"{d.name}/{rest}" for d in matching(src, FOLDER) if d.is_dir())]))
 
 
 def _locate(src: Path, values: Sequence[str], table_name: str) -> list[str | None]:
     """Each path below the source. Prefixes are tried in the order that last fitted: 223,000 rows, one look each."""
-    folders = sorted(d.name for d in src.glob(FOLDER) if d.is_dir())
+    folders = [d.name for d in matching(src, FOLDER) if d.is_dir()]
     prefixes: list[str | None] = [None, "", *(f"{name}/" for name in folders)]  # None keeps the table's own
     found: list[str | None] = []
+    base = f"{src}/"
     for value in values:
         rest = value.partition("/")[2] if value.startswith("CheXpert") else value
         for prefix in prefixes:
             source = value if prefix is None else prefix + rest
-            if ".." not in source and (src / source).is_file():
+            if ".." not in source and os.path.isfile(base + source):  # noqa: PTH113 a Path each takes twice as long
                 found.append(source)
                 prefixes.sort(key=lambda p, best=prefix: p != best)  # type: ignore[misc]
                 break

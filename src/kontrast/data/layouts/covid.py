@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from kontrast.data.decode import find_images
+from kontrast.data.layouts.files import folders_in, matching
 from kontrast.data.layouts.records import Records
 from kontrast.data.layouts.sets import assemble, needed, table_in, with_columns
 from kontrast.data.words import read_table
@@ -66,9 +67,9 @@ def collection(src: Path, labels: Sequence[Path], overrides: Mapping[str, str]) 
 
 def base_of(src: Path) -> Path | None:
     """The folder that holds the database's class folders: COVID and at least one of the others."""
-    for base in (src, *sorted(path for path in src.glob("COVID-19*Radiography*") if path.is_dir())):
-        here = {OLD.get(path.name, path.name) for path in base.iterdir() if path.is_dir()} if base.is_dir() else set()
-        if "COVID" in here and len(here & set(FOLDERS)) >= 2 and list(base.glob("*etadata.xlsx")):
+    for base in (src, *(path for path in matching(src, "COVID-19*Radiography*") if path.is_dir())):
+        here = {OLD.get(name, name) for name in folders_in(base)}
+        if "COVID" in here and len(here & set(FOLDERS)) >= 2 and matching(base, "*etadata.xlsx"):
             return base
         if "COVID" in here and (base / "COVID" / "images").is_dir():
             return base

@@ -1,5 +1,7 @@
 """From what a table calls a file to the file itself."""
 
+import fnmatch
+import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +26,24 @@ class Found:
     sources: list[str | None]
     problems: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+
+
+def folders_in(folder: Path) -> list[str]:
+    """The names of the folders in a folder, sorted, without a look at each; [] where it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir())
+    except OSError:
+        return []
+
+
+def matching(folder: Path, *patterns: str) -> list[Path]:
+    """What in a folder fits any of some shell patterns, sorted: one listing, where `Path.glob` makes one for each."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 a Path of each of 70,000 takes a second
+    except OSError:
+        return []
+    return [folder / name for name in sorted({n for pattern in patterns for n in fnmatch.filter(names, pattern)})]
 
 
 def _common_suffix(a: tuple[str, ...], b: tuple[str, ...]) -> int:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from kontrast.data.columns import NIH_FINDINGS
 from kontrast.data.decode.arrays import array_of, member, shape_of
+from kontrast.data.layouts.files import matching
 from kontrast.data.layouts.records import Records
 from kontrast.data.layouts.sets import assemble
 from kontrast.errors import DataError
@@ -23,7 +24,7 @@ KNOWN = {"chestmnist": NIH_FINDINGS, "pneumoniamnist": ("Pneumonia",)}
 
 def tables_of(src: Path) -> list[Path]:
     """MedMNIST's archives in a folder; several only where they are of one size and set, so the largest is taken."""
-    found = [path for path in sorted(src.glob("*.npz")) if _fits(path)]
+    found = [path for path in matching(src, "*.npz") if _fits(path)]
     known = [path for path in found if _set(path) in KNOWN]
     return sorted(known or found, key=lambda path: path.stat().st_size)[-1:]
 
@@ -65,7 +66,7 @@ def records(src: Path, labels: Sequence[Path], overrides: Mapping[str, str]) -> 
         cells = np.stack([cells[:, 0] == value for value in range(len(names))], axis=1)
     sources = [member(path.name, part, i) for part, shape in parts.items() for i in range(shape[0])]
     rows = pd.DataFrame({"source": sources, "split": [s.split("/")[1] for s in sources], "view": "frontal"})
-    others = [other.name for other in sorted(src.glob("*.npz")) if other != path]
+    others = [other.name for other in matching(src, "*.npz") if other != path]
     notes += [f"archive: {path.name}, {parts['train'][1]} px"]
     notes += [f"not read (a folder for each archive): {', '.join(others)}"] * bool(others)
     return assemble(

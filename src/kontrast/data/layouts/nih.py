@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from kontrast.data.columns import NIH_FINDINGS, recognise, stem
-from kontrast.data.layouts.files import locate
+from kontrast.data.layouts.files import locate, matching
 from kontrast.data.layouts.folder import images_of
 from kontrast.data.layouts.records import Records, finish, from_roles
 from kontrast.data.vocabulary import mapped
@@ -40,7 +40,7 @@ def records(src: Path, labels: Sequence[Path], overrides: Mapping[str, str]) -> 
     Raises:
         DataError: the table or its images are not there.
     """
-    tables = list(labels) or sorted(src.glob(TABLE))[-1:]
+    tables = list(labels) or matching(src, TABLE)[-1:]
     if not tables:
         raise DataError(f"{src} holds no {TABLE}.", fix="Name NIH's table with --labels.")
     table = pd.concat([read_table(path) for path in tables], ignore_index=True).fillna("")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from kontrast.config import choose
 from kontrast.data import words
-from kontrast.data.layouts.files import locate
+from kontrast.data.layouts.files import folders_in, locate, matching
 from kontrast.data.layouts.folder import divide, images_of
 from kontrast.data.layouts.records import BASE, HEADERS, Records, finish
 from kontrast.data.vocabulary import mapped, standard
@@ -20,15 +20,15 @@ MAX_PLACES = 40
 
 def places(src: Path) -> list[Path]:
     """The folder itself and those in it, where the tables of a dataset may lie; at most forty of them."""
-    inside = sorted(path for path in src.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [src, *inside[:MAX_PLACES]]
+    inside = [name for name in folders_in(src) if not name.startswith(".")]
+    return [src, *(src / name for name in inside[:MAX_PLACES])]
 
 
 def table_in(src: Path, *patterns: str) -> Path | None:
     """The first file that fits a pattern, in the source or in a folder of it; also as `.csv.gz`."""
     for place in places(src):
         for pattern in patterns:
-            found = sorted(path for end in ("", ".gz") for path in place.glob(pattern + end) if path.is_file())
+            found = [path for path in matching(place, pattern, f"{pattern}.gz") if path.is_file()]
             if found:
                 return found[-1]
     return None

@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from kontrast.data.decode import find_images
+from kontrast.data.layouts.files import matching
 from kontrast.data.layouts.records import Records
-from kontrast.data.layouts.sets import assemble
+from kontrast.data.layouts.sets import assemble, places
 from kontrast.errors import DataError
 from kontrast.types import counted
 
@@ -35,10 +36,8 @@ def images_of(src: Path, name: str) -> list[Path]:
 
 def is_there(src: Path, name: str) -> bool:
     """Whether a folder that these sets have holds an image of this one: one look, not a walk."""
-    for place in (src, src / "CXR_png", *src.glob("*/CXR_png")):
-        if next(place.glob(f"{PREFIX[name]}_[0-9][0-9][0-9][0-9]_[01].png"), None):
-            return True
-    return False
+    found = (src, *(place / "CXR_png" for place in places(src)))
+    return any(matching(place, f"{PREFIX[name]}_[0-9][0-9][0-9][0-9]_[01].png") for place in found)
 
 
 def reading(text: str) -> tuple[str, str]:
