@@ -7,7 +7,7 @@ Every command of the command line is a function here, with the same names and de
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 COMMANDS: dict[str, str] = {
     "demo": "The whole flow on generated radiographs, in minutes, ending with a report.",

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -76,6 +77,22 @@ def test_a_dry_run_says_how_many_and_adds_none(packed):
     before = files(out)
     planned = kontrast.prepare(src, out=out, size=32, dry_run=True)
     assert planned.status == "planned" and planned.summary["added"] == 15 and files(out) == before
+
+
+def test_inverted_images_among_those_added_are_warned_of(tmp_path, capsys):
+    src, out = tmp_path / "src", tmp_path / "p"
+    kontrast.phantom(tmp_path / "chests", patients=8, size=64, seed=3)
+    chests = sorted((tmp_path / "chests").rglob("*frontal*.jpg"))
+    src.mkdir()
+    for i, file in enumerate(chests[:6]):
+        shutil.copy(file, src / f"old{i}.jpg")
+    kontrast.prepare(src, out=out, size=64, layout="plain")
+    cv2.imwrite(str(src / "new1.jpg"), cv2.imread(str(chests[6]), 0))
+    kontrast.prepare(src, out=out, size=64, layout="plain")
+    assert "seem inverted" not in capsys.readouterr().err
+    cv2.imwrite(str(src / "new0.jpg"), 255 - cv2.imread(str(chests[7]), 0))  # in the Pack it comes last, not first
+    kontrast.prepare(src, out=out, size=64, layout="plain")
+    assert "1 of 1 image of those added looked at seem inverted" in " ".join(capsys.readouterr().err.split())
 
 
 class Killed(BaseException):

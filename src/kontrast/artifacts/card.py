@@ -60,8 +60,8 @@ class Card:
         parents: what it was made from.
         files: SHA-256 and size in bytes of each file beside the card.
         content: what its kind needs to be used (architecture, findings, statistics …).
-        protocol: format number of the kind.
-        version: of kontrast, when written.
+        protocol: format number of the kind, which alone decides whether it can be read.
+        version: of kontrast, when written; for people.
     """
 
     kind: str
@@ -132,24 +132,28 @@ def read_card(folder: PathLike, kind: str | None = None) -> Card:
             f"Expected {what} at {folder}, but it holds no {CARD}.",
             fix=f"Name a folder that a kontrast command wrote with --out.{raw}",
         )
+    damaged = ArtifactError(
+        f"{path} is damaged: it is not a card that kontrast wrote.", fix="Make the artifact again, or restore it."
+    )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        card = Card(**{**values, "parents": tuple(Parent(**p) for p in values["parents"])})
-    except (ValueError, TypeError, KeyError, AttributeError):
+        found, protocol, version = str(values["kind"]), int(values["protocol"]), str(values["version"])
+    except (ValueError, TypeError, KeyError):
+        raise damaged from None
+    if kind is not None and found != kind:
         raise ArtifactError(
-            f"{path} is damaged: it is not a card that kontrast wrote.", fix="Make the artifact again, or restore it."
-        ) from None
-    if kind is not None and card.kind != kind:
-        raise ArtifactError(
-            f"Expected {what} at {folder}, but it is {article(card.kind)} {card.kind}.",
+            f"Expected {what} at {folder}, but it is {article(found)} {found}.",
             fix=f"Name the folder of {what}.",
         )
-    if card.protocol > PROTOCOLS.get(card.kind, 0):
+    if protocol > PROTOCOLS.get(found, 0):  # before fields that it may add
         raise ArtifactError(
-            f"{folder} was written by kontrast {card.version} in a newer format (protocol {card.protocol}).",
-            fix=f"Upgrade kontrast to at least {card.version}.",
+            f"{folder} was written by kontrast {version} in a newer format (protocol {protocol}).",
+            fix=f"Upgrade kontrast to at least {version}.",
         )
-    return card
+    try:
+        return Card(**{**values, "parents": tuple(Parent(**p) for p in values["parents"])})
+    except (TypeError, KeyError, AttributeError):
+        raise damaged from None
 
 
 def write_card(

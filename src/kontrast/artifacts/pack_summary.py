@@ -98,15 +98,21 @@ def say_plan(plan: Plan, out: Path) -> dict[str, Any]:
     return planned | {"splits": images, "positives": positives}
 
 
-def warn_of_polarity(pack: Pack) -> int:
-    """Look at up to 512 images that are not lateral; how many seem inverted. Said where it is 1 % or more."""
-    rows = np.flatnonzero(pack.table["view"].to_numpy() != "lateral")
+def warn_of_polarity(pack: Pack, first: int = 0) -> int:
+    """Look at up to 512 images that are not lateral; how many seem inverted. Said where it is 1 % or more.
+
+    Args:
+        pack: the Pack.
+        first: the row to begin with: that of the first image added, where a Pack grows.
+    """
+    rows = first + np.flatnonzero(pack.table["view"].to_numpy()[first:] != "lateral")
     rows = rows[spread(len(rows), POLARITY_IMAGES)] if len(rows) else rows
     inverted = int((likeness(pack.images(rows)) < INVERTED_BELOW).sum())
     if inverted and 100 * inverted >= len(rows):
+        which, look = ("of those added ", "them") if first else ("", "preview.png")
         console.warn(
-            f"{inverted:,} of {counted(len(rows), 'image')} looked at seem inverted (bone dark): look at preview.png. "
-            "Prepare such files apart, or have what exported them mended."
+            f"{inverted:,} of {counted(len(rows), 'image')} {which}looked at seem inverted (bone dark): look at "
+            f"{look}. Prepare such files apart, or have what exported them mended."
         )
     return inverted
 

@@ -6,7 +6,6 @@ each. A part is written after its shards, so a part means that its shard is whol
 """
 
 import json
-import math
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from kontrast.artifacts.card import CLAIM, Card, Parent, described, read_card, w
 from kontrast.artifacts.disk import write_json
 from kontrast.artifacts.files import cell, write_csv, write_npy, write_planes
 from kontrast.artifacts.growth import NEXT, Before, commit, unlisted
+from kontrast.artifacts.pixels import pixel_sums, statistics
 from kontrast.errors import LeakageError
 from kontrast.types import SPLITS, TABLE_COLUMNS, counted
 
@@ -155,7 +155,7 @@ class PackWriter:
                 "rows": [[cell(row.get(c) if c in self.extra else row[c]) for c in self.columns] for row in shard.rows],
                 "rejects": [list(pair) for pair in shard.rejects],
                 "masks": sorted(name for name, planes in shard.masks.items() if planes),
-                "pixels": _pixel_sums(images, shard),
+                "pixels": pixel_sums(images, [row["split"] for row in shard.rows], shard.content),
             },
         )
 
@@ -214,7 +214,7 @@ class PackWriter:
                 "size": self.size,
                 "rows": len(rows),
                 "dtype": self.dtype,
-                **_statistics([*([before.card.content["pixels"]] if before else []), *pixels], self.dtype),
+                **statistics([*([before.card.content["pixels"]] if before else []), *pixels], self.dtype),
                 "key_id": self.key_id,
                 "splits": splits,
                 "shards": shards,
@@ -275,38 +275,3 @@ def tidy(folder: Path) -> None:
     shutil.rmtree(folder / PARTS, ignore_errors=True)
     for leftover in (folder / CLAIM, *folder.glob(".*.partial")):
         leftover.unlink(missing_ok=True)
-
-
-def _pixel_sums(images: np.ndarray, shard: Shard) -> dict[str, list[int]]:
-    """Exact integer sums over the pictures without their padding: [pixels, Σ value, Σ value²] by split.
-
-    Whole numbers add up to the same figure in any order, so an interrupted run gets the same mean to the last bit.
-    """
-    sums: dict[str, list[int]] = {}
-    for position, row in enumerate(shard.rows):
-        picture = images[position]
-        if shard.content is not None:
-            top, bottom, left, right = shard.content[position]
-            picture = picture[top:bottom, left:right]
-        counts = np.bincount(picture.ravel(), minlength=1)
-        values = np.arange(len(counts), dtype=np.int64)  # Σ value² of an image stays below 2^63 up to 2^31 pixels
-        add = (int(counts.sum()), int((counts * values).sum()), int((counts * values * values).sum()))
-        total = sums.setdefault(row["split"], [0, 0, 0])
-        sums[row["split"]] = [a + b for a, b in zip(total, add, strict=True)]
-    return sums
-
-
-def _statistics(sums: Sequence[Mapping[str, list[int]]], dtype: str) -> dict[str, Any]:
-    """Mean and standard deviation in [0,1] of the train pixels, or of all where nothing is train."""
-
-    def over(splits: Sequence[str]) -> tuple[int, ...]:
-        return tuple(sum(part[split][i] for part in sums for split in splits if split in part) for i in range(3))
-
-    source, (count, total, squares) = "train", over(["train"])
-    if not count:
-        source, (count, total, squares) = "all", over(SPLITS)
-    top = float(np.iinfo(dtype).max)
-    mean = total / count if count else 0.0
-    variance = max((squares * count - total * total) / (count * count), 0.0) if count else 0.0
-    pixels = {split: [sum(p[split][i] for p in sums if split in p) for i in range(3)] for split in SPLITS}
-    return {"mean": mean / top, "std": math.sqrt(variance) / top, "statistics": source, "pixels": pixels}

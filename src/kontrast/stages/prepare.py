@@ -226,7 +226,7 @@ def _again(source: "Source", out: Path, config: PrepareConfig, *, dry_run: bool)
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.making import make
     from kontrast.artifacts.pack import Pack
-    from kontrast.artifacts.pack_summary import say_pack, summary
+    from kontrast.artifacts.pack_summary import say_pack, summary, warn_of_polarity
     from kontrast.artifacts.pack_writer import tidy
 
     pack_hash, pack = opened(out, source.key, dry_run=dry_run)
@@ -249,6 +249,7 @@ def _again(source: "Source", out: Path, config: PrepareConfig, *, dry_run: bool)
     grown = Pack.open(out, verify=False)
     facts = summary(grown)
     say_pack(facts)
+    warn_of_polarity(grown, first=len(pack))
     added = len(grown) - len(pack)
     console.say(
         f"Added {counted(added, 'image')} to the {len(pack):,} that were there; its card keeps the earlier hash."
