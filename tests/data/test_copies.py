@@ -3,8 +3,12 @@
 from itertools import combinations
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
-from kontrast.data.copies import END, byte_copies
+from kontrast.data.copies import END, byte_copies, shared_files
 
 
 def test_against_every_pair(tmp_path):
@@ -23,3 +27,15 @@ def test_against_every_pair(tmp_path):
     pairs, compared = byte_copies(tmp_path, [*names, "gone.bin"])
     assert pairs == firsts == [("4.bin", "2.bin"), ("7.bin", "5.bin"), ("8.bin", "2.bin")] and compared == 10
     assert byte_copies(tmp_path, names, seconds=-1) == ([], 0)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=12))
+def test_patients_with_a_file_in_common_are_the_parts_of_a_graph(links):
+    """Against SciPy's connected components; files 0 … 11 are of patients 0 … 5."""
+    patient = {str(file): f"p{file // 2}" for file in range(12)}
+    kin = shared_files([(str(a), str(b)) for a, b in links], patient)
+    rows, columns = ([int(pair[i]) // 2 for pair in links] for i in (0, 1))
+    _, part = connected_components(coo_matrix((np.ones(len(links)), (rows, columns)), shape=(6, 6)), directed=False)
+    members = {i: [f"p{j}" for j in range(6) if part[j] == part[i]] for i in range(6)}
+    assert kin == {f"p{i}": members[i][0] for i in range(6) if len(members[i]) > 1}

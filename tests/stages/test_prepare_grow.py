@@ -255,9 +255,13 @@ def test_byte_copies_are_counted_and_those_in_two_splits_are_warned_of_also_when
     assert grown.summary["copies"] == pack.card.content["copies"] == {"images": 12, "across": 1}
     assert "12 images are byte copies of another" in " ".join(said.out.split())
     err = " ".join(said.err.split())
-    assert (
-        "1 identical image stands in more than one split" in err and "pack subset --ids" in err and "again0" not in err
-    )
+    assert "1 identical image stands in more than one split" in err and "--drop-copies" in err and "again0" not in err
+    assert "13 images have files in common" in err, "too many of them for one split"
+    whole = kontrast.pack("subset", tmp_path / "p", out=tmp_path / "once", drop_copies=True)
+    once = Pack.open(whole)
+    assert len(once) == 30 and whole.summary["copies"] == {"images": 0, "across": 0} and whole.summary["rejects"] == 12
+    assert once.table.loc[once.table["sha256"] == same["sha256"].iloc[0], "split"].tolist() != ["train"]
+    capsys.readouterr()
     kontrast.prepare(folder, out=tmp_path / "train", size=32, workers=1, layout="plain")  # no labels: all is train
     said = capsys.readouterr()
     assert "12 images are byte copies" in " ".join(said.out.split()) and "identical" not in said.err

@@ -61,7 +61,11 @@ def with_kept_splits(pack: Pack, source: Source, *, repair: bool) -> Source:
             f"{pack.path} has their patients.",
             fix="Prepare all images into another Pack, with --repair-splits.",
         )
-    return replace(source, table=table.assign(split=kept.fillna(table["split"])))
+    # A new patient who has a file in common with a packed one goes where that one is.
+    kin = table["patient"].map(lambda patient: source.kin.get(str(patient), str(patient)))
+    of_kin = dict(zip(kin[kept.notna()], kept[kept.notna()], strict=True))
+    follow = kin.map(of_kin).where(asked == "")
+    return replace(source, table=table.assign(split=kept.fillna(follow).fillna(table["split"])))
 
 
 def additions(pack: Pack, source: Source) -> Source:

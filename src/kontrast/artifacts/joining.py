@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,17 @@ def together(packs: Sequence[Pack], *, repair: bool = False) -> Chosen:
         table.at[at, "image_id"] = hashlib.sha256(both.encode()).hexdigest()[:16]
     table, moved = _one_split_each(table, repair=repair)
     return Chosen(packs=tuple(packs), table=table, findings=findings, left_out=tuple(left_out), moved=moved)
+
+
+def without_copies(chosen: Chosen) -> Chosen:
+    """Of images with the same bytes one: a held-out one (test, else val), else the first; the others are listed."""
+    table = chosen.table
+    rank = table["split"].map({"test": 0, "val": 1, "train": 2})
+    order = rank.sort_values(kind="stable").index
+    again = table.loc[order].duplicated("sha256").reindex(table.index) & table["sha256"].ne("")
+    left_out = [(str(source), "a copy of another image") for source in table["source"][again]]
+    kept = table[~again].reset_index(drop=True)
+    return replace(chosen, table=kept, left_out=(*chosen.left_out, *left_out))
 
 
 def _one_split_each(table: pd.DataFrame, *, repair: bool) -> tuple[pd.DataFrame, int]:

@@ -82,8 +82,9 @@ def say_copies(copies: Mapping[str, int]) -> None:
         stand = "stands" if copies["across"] == 1 else "stand"
         console.warn(
             f"{counted(copies['across'], 'identical image')} {stand} in more than one split, as if of different "
-            "patients: scores on val or test may then be of images trained on. Leave all but one of each out (of the "
-            "source, into another Pack; or with `kontrast pack subset --ids`); `kontrast audit` counts what is shared."
+            "patients: scores on val or test may then be of images trained on. Splits that the source gives, or that a "
+            "Pack had before a copy came, stay as they are. `kontrast pack subset PACK --out NEW --drop-copies` keeps "
+            "one of each, the held-out one; `kontrast audit` counts what is shared."
         )
 
 

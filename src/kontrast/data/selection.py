@@ -1,6 +1,6 @@
 """Which rows of a source go into a Pack, and into which part."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -105,6 +105,7 @@ def split_rows(
     test_fraction: float,
     *,
     repair: bool = False,
+    kin: Mapping[str, str] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Give every row its part: given ones stay, the others are drawn by patient; without labels all is `train`.
 
@@ -118,6 +119,7 @@ def split_rows(
         val_fraction: share for val of the patients that are divided, unless a val is given.
         test_fraction: share of these for test, unless one is given.
         repair: move patients who stand in two given parts to train.
+        kin: patients who are drawn as one (`copies.shared_files`).
 
     Returns:
         The table with `split` filled, and the moved images (`source, from, to`).
@@ -135,7 +137,7 @@ def split_rows(
             _say_taken(_shares(given, val_fraction, test_fraction))
             given = np.where(free, "", given)
         val, test = _shares(given, val_fraction, test_fraction).values()
-        split = complete(table["patient"].tolist(), given.tolist(), seed, (1 - val - test, val, test))
+        split = complete(table["patient"].tolist(), given.tolist(), seed, (1 - val - test, val, test), kin)
     else:
         if (given == "").any():
             console.decided("split", "train", "there are no labels to validate or test with")

@@ -1,7 +1,8 @@
 """A source as it is now: what its tables say, the rows of it to pack, and a name for all that it holds."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from kontrast import console
 from kontrast.data.columns import parse_overrides
+from kontrast.data.copies import byte_copies, shared_files
 from kontrast.data.decode import listed_once
 from kontrast.data.decode.arrays import parted
 from kontrast.data.identity import Key
@@ -16,6 +18,9 @@ from kontrast.data.layouts import detect
 from kontrast.data.layouts.records import Records
 from kontrast.errors import UsageError
 from kontrast.types import EXTRA_COLUMNS
+
+MANY = 0.05
+"""Share of all patients above which those with files in common are not drawn as one: splits would be far off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +33,7 @@ class Source:
         table: rows to pack, split and in order, with raw ids.
         moved: the images whose split was repaired (`source, from, to`).
         key: hashes the ids.
+        kin: patients who have a file in common, each with the one who stands for them all.
     """
 
     src: Path
@@ -35,6 +41,7 @@ class Source:
     table: pd.DataFrame
     moved: pd.DataFrame
     key: Key
+    kin: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -67,6 +74,39 @@ def _size(path: Path) -> int:
         return (inside[0] if inside else path).stat().st_size
     except OSError:
         return -1
+
+
+def kin_of(src: Path, table: pd.DataFrame, *, patients_known: bool) -> dict[str, str]:
+    """Which patients are to be drawn as one, because files of theirs hold the same bytes; says how many.
+
+    Nobody where all splits are given: these stay.
+
+    Args:
+        src: the source folder.
+        table: as `Records.table`.
+        patients_known: for the words.
+    """
+    if table["split"].ne("").all() and table["split"].eq("val").any():
+        return {}
+    sources = table["source"].astype(str).tolist()
+    with console.progress("compare", len(sources), "files") as line:
+        pairs, _ = byte_copies(src, sources, tell=line.update)
+    kin = shared_files(pairs, dict(zip(sources, table["patient"].astype(str), strict=True)))
+    who, many = "patients" if patients_known else "images", max(10, MANY * table["patient"].nunique())
+    size = Counter(kin.values())
+    lost = sum(count for count in size.values() if count > many)
+    if lost:
+        console.warn(
+            f"{lost:,} {who} have files in common, byte for byte: a frame without a picture? They are too many to be "
+            "kept in one split, so copies of such files stand in several. Remove those files from the source."
+        )
+        kin = {name: first for name, first in kin.items() if size[first] <= many}
+    if kin:
+        console.decided(
+            "copies", f"{len(kin):,} {who} drawn as {len(set(kin.values())):,}",
+            "they have a file in common, byte for byte, so they go into one split",
+        )  # fmt: skip
+    return kin
 
 
 def recognised(src: Path, labels: Sequence[Path], layout: str, column: Sequence[str]) -> Records:

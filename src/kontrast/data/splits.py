@@ -1,11 +1,11 @@
 """Who is in which part: by patient, always, and without looking at the images.
 
 Everything here depends on the raw patient ids alone (not on the secret key that hashes them in a Pack), so two sites
-with different keys, or one that lost its key, get the same parts.
+with different keys, or one that lost its key, get the same parts. (And on which patients have a file in common.)
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -43,12 +43,23 @@ def assign(patients: Sequence[str], seed: int, fractions: tuple[float, float, fl
 
 
 def complete(
-    patients: Sequence[str], given: Sequence[str], seed: int, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    patients: Sequence[str],
+    given: Sequence[str],
+    seed: int,
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    kin: Mapping[str, str] | None = None,
 ) -> np.ndarray:
     """Keep the parts that a source gives and assign the rows whose part is "".
 
     A patient with a given part elsewhere gets that part. The others are drawn; parts that the source gives already
     are not drawn again (an official test set stays as it is, the rest is divided into train and val).
+
+    Args:
+        patients: raw patient id of each row.
+        given: its part, or "".
+        seed: of the draw.
+        fractions: shares of train, val and test.
+        kin: patients who are drawn as one, each with the one who stands for them all (`copies.shared_files`).
 
     Returns:
         (N,) of `train`, `val`, `test`.
@@ -59,7 +70,9 @@ def complete(
     ]
     total = sum(shares)
     drawn = assign(
-        patients, seed, (shares[0] / total, shares[1] / total, shares[2] / total) if total else (1.0, 0.0, 0.0)
+        [(kin or {}).get(patient, patient) for patient in patients],
+        seed,
+        (shares[0] / total, shares[1] / total, shares[2] / total) if total else (1.0, 0.0, 0.0),
     )
     return np.array([part or fixed.get(p, d) for p, part, d in zip(patients, given, drawn, strict=True)], dtype=object)
 

@@ -36,6 +36,8 @@ class PackConfig:
     """subset, export: keep these label columns; all when left out."""
     repair_splits: bool = False
     """merge: move the images of patients who would stand in two splits to train, instead of refusing."""
+    drop_copies: bool = False
+    """merge, subset: of images that hold the same bytes keep one, a held-out one (test, else val) where there is."""
     format: Literal["folders", "medmnist", "webdataset"] = "folders"
     """export: PNGs in folders with a table, one .npz as MedMNIST's, or .tar shards as WebDataset's."""
     uncertain: str = "zeros"
@@ -97,8 +99,9 @@ def pack(
 
 def _refuse_unused(action: str, config: PackConfig) -> None:
     """Options of another action would be read as if they counted."""
-    belongs = {"merge": ("repair_splits",), "subset": ("split", "views", "only", "ids", "findings")}
-    belongs["export"] = (*belongs["subset"], "format", "uncertain", "blank")
+    kept = ("split", "views", "only", "ids", "findings")
+    belongs = {"merge": ("repair_splits", "drop_copies"), "subset": (*kept, "drop_copies")}
+    belongs["export"] = (*kept, "format", "uncertain", "blank")
     default = PackConfig()
     for name in to_dict(config):
         if name not in belongs[action] and getattr(config, name) != getattr(default, name):
@@ -106,20 +109,32 @@ def _refuse_unused(action: str, config: PackConfig) -> None:
 
 
 def _merge(paths: list[Path], out: Path, config: PackConfig, dry_run: bool) -> Outcome:
-    from kontrast.artifacts.joining import together
+    from kontrast.artifacts.joining import together, without_copies
     from kontrast.artifacts.pack import Pack
 
     require(len({path.resolve() for path in paths}) == len(paths), "A Pack is named twice.", "Name each Pack once.")
     chosen = together([Pack.open(path) for path in paths], repair=config.repair_splits)
     if chosen.left_out:
         console.say(f"Left out: {counted(len(chosen.left_out), 'copy')} of images in another Pack, see rejects.csv.")
+    asked: dict[str, Any] = {"action": "merge", "repair_splits": config.repair_splits}
+    if config.drop_copies:
+        asked["drop_copies"] = True
+        chosen = _say_dropped(without_copies(chosen), chosen)
+    elif inside := int(chosen.table["sha256"].duplicated().sum()):
+        console.say(f"Kept: {counted(inside, 'copy')} of images in the same Pack; --drop-copies leaves them out.")
     if chosen.moved:
         console.say(f"Moved to train: {counted(chosen.moved, 'image')} of patients in two splits.")
-    return _written(chosen, out, {"action": "merge", "repair_splits": config.repair_splits}, "merge", dry_run)
+    return _written(chosen, out, asked, "merge", dry_run)
+
+
+def _say_dropped(chosen: "Chosen", before: "Chosen") -> "Chosen":
+    dropped = counted(len(before.table) - len(chosen.table), "copy")
+    console.say(f"Left out: {dropped} of images in the same Pack, see rejects.csv.")
+    return chosen
 
 
 def _subset(paths: list[Path], out: Path, config: PackConfig, dry_run: bool) -> Outcome:
-    from kontrast.artifacts.joining import Chosen
+    from kontrast.artifacts.joining import Chosen, without_copies
     from kontrast.artifacts.pack import Pack
 
     pack = Pack.open(paths[0])
@@ -127,7 +142,11 @@ def _subset(paths: list[Path], out: Path, config: PackConfig, dry_run: bool) -> 
     table = pack.table.assign(pack=0, row=range(len(pack))).iloc[rows].reset_index(drop=True)
     asked = {name: value for name, value in to_dict(config).items() if name in ("split", "views", "only", "findings")}
     asked |= {"action": "subset", "ids": config.ids and config.ids.name, "rows": len(rows)}
-    return _written(Chosen(packs=(pack,), table=table, findings=findings), out, asked, "subset", dry_run)
+    chosen = Chosen(packs=(pack,), table=table, findings=findings)
+    if config.drop_copies:
+        asked["drop_copies"] = True
+        chosen = _say_dropped(without_copies(chosen), chosen)
+    return _written(chosen, out, asked, "subset", dry_run)
 
 
 def _kept(pack: "Pack", config: PackConfig) -> tuple["np.ndarray", tuple[str, ...]]:

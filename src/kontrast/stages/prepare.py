@@ -190,17 +190,20 @@ def _from_address(src: Path, out: Path, config: PrepareConfig, dry_run: bool) ->
 def _read(src: Path, config: PrepareConfig, key: "Key") -> "Source":
     """What the source says, and which of its rows go where."""
     from kontrast.data.selection import choose_rows, split_rows
-    from kontrast.data.source import Source, recognised
+    from kontrast.data.source import Source, kin_of, recognised
 
     records = recognised(src, config.labels, config.layout, config.column)
     table, flow = choose_rows(
         records.table, only=config.only, views=config.views, limit=config.limit, seed=config.seed,
         patients_known=records.patients_known,
     )  # fmt: skip
+    # Without findings there is nothing to draw: all that has no given split is train.
+    kin = kin_of(src, table, patients_known=records.patients_known) if records.findings else {}
     table, moved = split_rows(
-        table, records.findings, config.seed, config.val_fraction, config.test_fraction, repair=config.repair_splits
-    )
-    return Source(src=src, records=replace(records, flow=tuple(flow)), table=table, moved=moved, key=key)
+        table, records.findings, config.seed, config.val_fraction, config.test_fraction, repair=config.repair_splits,
+        kin=kin,
+    )  # fmt: skip
+    return Source(src=src, records=replace(records, flow=tuple(flow)), table=table, moved=moved, key=key, kin=kin)
 
 
 def _plan(source: "Source", out: Path, config: PrepareConfig, size: int | None = None) -> "Plan":
