@@ -52,7 +52,7 @@ def train(method: str, size: int, images: int, batch: int, chunk: int | None, st
     from kontrast import console
     from kontrast.engine.batches import Batches
     from kontrast.engine.loop import LoopConfig, fit
-    from kontrast.engine.pretraining import SelfSupervised
+    from kontrast.engine.selfsupervised import SelfSupervised
     from kontrast.methods import METHODS
     from kontrast.nn.encoders import EncoderSpec, build_encoder
 

@@ -19,7 +19,7 @@ import torch
 
 from kontrast.engine.batches import Batches, generator
 from kontrast.engine.patients import partner_groups, patient_numbers
-from kontrast.engine.pretraining import SelfSupervised
+from kontrast.engine.selfsupervised import SelfSupervised
 from kontrast.methods import METHODS
 from kontrast.nn.encoders import EncoderSpec, build_encoder
 

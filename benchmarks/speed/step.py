@@ -21,7 +21,7 @@ from kontrast.engine.loop import LoopConfig, fit
 from kontrast.engine.monitor import Collapse
 from kontrast.engine.optim import build_optimizer
 from kontrast.engine.precision import resolve_precision
-from kontrast.engine.pretraining import SelfSupervised
+from kontrast.engine.selfsupervised import SelfSupervised
 from kontrast.methods import METHODS
 from kontrast.methods.method import About
 from kontrast.nn.encoders import EncoderSpec, build_encoder, normalise

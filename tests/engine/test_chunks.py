@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from engine.chunked import CHUNKABLE, B, about, build, draws, whole_batch
 from engine.tiny import FakePack
 from kontrast.engine.batches import Batch, Batches
+from kontrast.engine.choices import check_chunks
 from kontrast.engine.chunks import Embed, backward_in_chunks
 from kontrast.engine.loop import Hook, LoopConfig, fit
-from kontrast.engine.planning import check_chunks
-from kontrast.engine.pretraining import SelfSupervised
+from kontrast.engine.selfsupervised import SelfSupervised
 from kontrast.errors import UsageError
 from kontrast.methods import METHODS
 from kontrast.methods.method import Step

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from kontrast.config import flag, to_dict
+from kontrast.engine.choices import OPTIONS, choose_optimizer, settle_options
 from kontrast.engine.diagnosis import likely_cause
-from kontrast.engine.planning import OPTIONS, Plan, choose_optimizer, settle_options
+from kontrast.engine.planning import Plan
 from kontrast.methods import METHODS
 from kontrast.stages.pretrain import PretrainConfig
 

@@ -12,19 +12,12 @@ from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen
 from kontrast.data.identity import Key
 from kontrast.engine.batches import Batch, Batches, generator
+from kontrast.engine.choices import OPTIONS, choose_batch_size, choose_optimizer, choose_steps, method_options
 from kontrast.engine.optim import split_decay
 from kontrast.engine.patients import partner_groups, patient_numbers
-from kontrast.engine.planning import OPTIONS, Plan, choose_batch_size, choose_optimizer, choose_steps, method_options
-from kontrast.engine.pretraining import (
-    VIEWS_CELL,
-    SelfSupervised,
-    build_model,
-    make_plan,
-    pooled_statistics,
-    seen_by,
-    training_rows,
-    write_views,
-)
+from kontrast.engine.planning import Plan, make_plan
+from kontrast.engine.pretraining import pooled_statistics, seen_by, training_rows
+from kontrast.engine.selfsupervised import VIEWS_CELL, SelfSupervised, build_model, write_views
 from kontrast.errors import UsageError
 from kontrast.methods import METHODS
 from kontrast.methods.method import Step

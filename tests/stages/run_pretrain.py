@@ -21,7 +21,7 @@ import torch._dynamo  # every optimiser loads it, which takes longer than a life
 from torch import nn
 
 from kontrast.cli import build_app, main
-from kontrast.engine import checkpoint, finetuning, pretraining
+from kontrast.engine import checkpoint, finetuning, selfsupervised
 from kontrast.engine.history import History
 from kontrast.engine.loop import LoopConfig
 from kontrast.nn.backbone import Encoder
@@ -152,7 +152,7 @@ def signal_once(number, rank, step):
     """Send a process a signal at the end of a step, counted from 1, in its first life."""
     steps = itertools.count(1)
 
-    for model in (pretraining.SelfSupervised, finetuning.Supervised):
+    for model in (selfsupervised.SelfSupervised, finetuning.Supervised):
 
         def signalled(self, progress, plain=model.after_step):
             life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")

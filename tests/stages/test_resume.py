@@ -13,7 +13,7 @@ from engine.crashes import put, watched
 from helpers import make_pack
 from kontrast.artifacts.card import read_card
 from kontrast.artifacts.seen import Seen
-from kontrast.engine import checkpoint, finetuning, pretraining
+from kontrast.engine import checkpoint, finetuning, selfsupervised
 from kontrast.engine.checkpoint import list_checkpoints
 from kontrast.engine.loop import LoopConfig
 from kontrast.errors import Interrupted, OutputError
@@ -84,7 +84,7 @@ def stopped(monkeypatch):
 
     def stop_in(step, number=signal.SIGTERM):
         steps = itertools.count(1)
-        for model in (pretraining.SelfSupervised, finetuning.Supervised):
+        for model in (selfsupervised.SelfSupervised, finetuning.Supervised):
 
             def signalled(self, progress, plain=model.after_step):
                 if next(steps) == step:

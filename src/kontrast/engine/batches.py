@@ -1,5 +1,6 @@
 """Batches of images from Packs, by step: any step's batch can be made at once, so a resumed run needs no state."""
 
+import hashlib
 import queue
 import threading
 from collections.abc import Generator, Sequence
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from kontrast import distributed
 from kontrast.engine.patients import Groups
-from kontrast.engine.sizes import free_memory, resize, to_tensor
+from kontrast.engine.rows import Rows
+from kontrast.engine.sizes import free_memory
 from kontrast.errors import UsageError
 
 if TYPE_CHECKING:
@@ -111,15 +113,11 @@ class Batches:
         drop_last: bool = True,
         size: int | None = None,
     ) -> None:
-        self._packs = [(pack, np.asarray(rows, dtype=np.int64)) for pack, rows in packs]
+        self._rows = Rows(packs)
         self.batch_size, self.seed, self.device = batch_size, seed, torch.device(device)
-        self.size = size or min(pack.size for pack, _ in self._packs)
+        self.size = size or min(pack.size for pack, _ in packs)
         self.drop_last = drop_last
-        counts = [len(rows) for _, rows in self._packs]
-        self.count = sum(counts)
-        self._starts = np.concatenate([[0], np.cumsum(counts)])
-        self._offsets = np.concatenate([[0], np.cumsum([len(pack) for pack, _ in self._packs])])
-        self._ids = [pack.table["image_id"].to_numpy(dtype=object) for pack, _ in self._packs]
+        self.count = len(self._rows)
         for name, given in (("weights", weights), ("groups", groups)):
             if given is not None and len(given) != self.count:
                 raise ValueError(f"{len(given)} {name} for {self.count} rows")
@@ -146,11 +144,9 @@ class Batches:
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides the content of every batch; a run may only be resumed with the same."""
-        import hashlib
-
         digest = hashlib.sha256()
-        for (_, rows), ids in zip(self._packs, self._ids, strict=True):
-            digest.update("\n".join(ids[rows]).encode())
+        for ids in self._rows.ids:
+            digest.update("\n".join(ids).encode())
         if self._weights is not None:
             digest.update(self._weights.tobytes())
         if self._groups is not None:
@@ -186,7 +182,7 @@ class Batches:
         """The image ids of the global batch of a step, then those of the partners."""
         others = self.partners(step)
         both = self.indices(step) if others is None else np.concatenate([self.indices(step), others])
-        return self._names(both)[1]
+        return self._rows.names(both)[1]
 
     def at(self, step: int) -> Batch:
         """The part of a step's batch that is this process's, on the device."""
@@ -235,17 +231,17 @@ class Batches:
 
         The system's file cache serves a Pack as fast as a copy of it would, so a CPU gains nothing else.
         """
-        if self.device.type == "cpu" and all(pack.size == self.size for pack, _ in self._packs):
+        if self.device.type == "cpu" and self._rows.sizes == {self.size}:
             return False
         parts = distributed.world_size() if self.device.type == "cpu" else 1
         if self.count * self.size**2 * parts > RESIDENT_SHARE * free_memory(self.device):
             return False
-        if any(pack.images(rows[:1]).dtype != np.uint8 for pack, rows in self._packs):
+        if not self._rows.bytes_only:
             return False
         whole = torch.empty((self.count, 1, self.size, self.size), dtype=torch.uint8, device=self.device)
         for start in range(0, self.count, 1024):
             index = np.arange(start, min(start + 1024, self.count))
-            whole[start : start + len(index)] = self._gather(index).to(self.device)
+            whole[start : start + len(index)] = self._rows.images(index, self.size).to(self.device)
         self._resident = whole
         return True
 
@@ -254,29 +250,18 @@ class Batches:
         share = len(chosen) // distributed.world_size()
         first = share * distributed.rank()
         part = slice(first, first + share)
-        rows, ids = self._names(chosen[part])
+        rows, ids = self._rows.names(chosen[part])
         batch = Batch(images=self._images(chosen[part]), rows=rows, ids=ids, step=step, first=first, total=len(chosen))
         others = self.partners(step)
         if others is None:
             return batch
-        return replace(batch, partners=self._images(others[part]), partner_ids=self._names(others[part])[1])
-
-    def _names(self, index: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Row numbers in the Packs laid end to end, and image ids, of these positions."""
-        which = np.searchsorted(self._starts, index, side="right") - 1
-        rows = np.empty(len(index), np.int64)
-        ids = np.empty(len(index), object)
-        for k, (_, own) in enumerate(self._packs):
-            here = which == k
-            row = own[index[here] - self._starts[k]]
-            rows[here], ids[here] = row + self._offsets[k], self._ids[k][row]
-        return rows, ids.tolist()
+        return replace(batch, partners=self._images(others[part]), partner_ids=self._rows.names(others[part])[1])
 
     def _images(self, index: np.ndarray) -> Tensor:
         """Images at these positions, on the device where they are resident, else ready to go there."""
         if self._resident is not None:
             return self._resident[torch.from_numpy(index).to(self.device)]
-        images = self._gather(index)
+        images = self._rows.images(index, self.size)
         return images.pin_memory() if self.device.type == "cuda" else images
 
     def _place(self, batch: Batch) -> Batch:
@@ -288,21 +273,3 @@ class Batches:
             if (images := getattr(batch, name)) is not None
         }
         return replace(batch, **there)
-
-    def _gather(self, index: np.ndarray) -> Tensor:
-        """Images at these positions, on the CPU: (n, 1, size, size)."""
-        which = np.searchsorted(self._starts, index, side="right") - 1
-        parts: list[tuple[np.ndarray, Tensor]] = []
-        for k, (pack, own) in enumerate(self._packs):
-            here = np.flatnonzero(which == k)
-            if len(here):
-                images = to_tensor(pack.images(own[index[here] - self._starts[k]]))
-                parts.append((here, resize(images, self.size)))
-        if len(parts) == 1:
-            return parts[0][1]
-        kinds = {images.dtype for _, images in parts}
-        kind = kinds.pop() if len(kinds) == 1 else torch.float32
-        out = torch.empty((len(index), 1, self.size, self.size), dtype=kind)
-        for here, images in parts:
-            out[torch.from_numpy(here)] = images if images.dtype == kind else images.float() / 255
-        return out

@@ -4,7 +4,8 @@ import math
 
 from kontrast import console
 from kontrast.config import flag, to_dict
-from kontrast.engine.planning import OPTIONS, Plan, choose_optimizer, settle_options
+from kontrast.engine.choices import OPTIONS, choose_optimizer, settle_options
+from kontrast.engine.planning import Plan
 from kontrast.methods import METHODS
 
 FAR = 3.0

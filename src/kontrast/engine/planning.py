@@ -4,39 +4,40 @@ A resumed run reads its plan back instead of deciding again: a machine that is s
 otherwise give another run.
 """
 
+import copy
 import dataclasses
 import json
-import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import torch
 
-from kontrast import console, distributed
+from kontrast import distributed
 from kontrast.artifacts.disk import write_json
-from kontrast.config import choose, flag, from_dict
+from kontrast.artifacts.pack import Pack
+from kontrast.config import to_dict
 from kontrast.engine.batches import Batches
+from kontrast.engine.choices import (
+    check_chunks,
+    check_pairs,
+    choose_batch_size,
+    choose_optimizer,
+    choose_steps,
+    settle_options,
+)
 from kontrast.engine.loop import LoopConfig, fit
-from kontrast.errors import ArtifactError, UsageError
+from kontrast.engine.patients import partner_groups, patient_numbers, settle_patients
+from kontrast.engine.precision import resolve_precision
+from kontrast.engine.selfsupervised import build_model
+from kontrast.errors import ArtifactError
 from kontrast.methods import METHODS
-from kontrast.methods.method import Chunkable
+from kontrast.nn.encoders import Encoder, EncoderSpec
 
 PLAN = "plan.json"
-Auto = Literal["auto"]
-
-IMAGES_SEEN = {"cpu": 200_000, "cuda": 2_000_000}
-"""How many images an `auto` run looks at: half an hour or so of a ResNet-18 at 64 px on two cores, hours on a GPU."""
-
-LARGEST_BATCH = {"cpu": 128, "cuda": 256}
-OPTIONS = ("queue_length", "momentum", "temperature", "prototypes", "same_patient_negatives")
-"""Fields of methods' configurations that are options of the command by themselves; others go through --options."""
-
-PLAIN_LR = {"adamw": 1e-3, "sgd": 0.03, "lars": 0.3}
-"""Peak learning rates for a batch of 256, for an optimiser of which the method says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,182 +118,69 @@ def write_plan(folder: Path, plan: Plan) -> None:
     write_json(folder / PLAN, asdict(plan))
 
 
-def choose_method(name: str) -> str:
-    """The method, said where it was left open.
-
-    Raises:
-        UsageError: no such method.
-    """
-    if name == "auto":
-        console.decided("--method", "moco", "its queue makes small batches enough, so it suits any machine")
-        return "moco"
-    return choose(name, METHODS, "--method")
+def _with_patients(options: Any, config: Any, found: Sequence[tuple[Pack, np.ndarray]]) -> Any:
+    """The method's options with what becomes of negatives of the same patient, where the method has such."""
+    name = "same_patient_negatives"
+    asked = config.options.get(name, config.same_patient_negatives) if hasattr(options, name) else None
+    negatives = settle_patients(config.positives, asked, found)
+    return options if negatives is None else dataclasses.replace(options, same_patient_negatives=negatives)
 
 
-def choose_encoder(name: str | None, device: torch.device, method: str) -> str:
-    """The architecture, said where it was left open (None)."""
-    if name is None and METHODS[method].needs_vit:
-        console.decided("--encoder", "vit_small", f"{method} hides patches, which only a Vision Transformer has")
-        return "vit_small"
-    if name is None:
-        found = "resnet50" if device.type == "cuda" else "resnet18"
-        console.decided("--encoder", found, f"suits a {device.type.upper()}")
-        return found
-    return name
-
-
-def check_encoder(method: str, encoder: str) -> None:
-    """Refuse an architecture that the method cannot train.
-
-    Raises:
-        UsageError: patches are to be hidden from a network that has none.
-    """
-    if METHODS[method].needs_vit and not encoder.startswith("vit"):
-        raise UsageError(
-            f"{method} hides patches of the image, which only a Vision Transformer has, but the encoder is {encoder}.",
-            fix="Choose --encoder vit_small, or another --method: dino is the nearest that takes any encoder.",
-        )
-
-
-def choose_batch_size(wanted: int | Auto, images: int, device: torch.device) -> int:
-    """The global batch size: an eighth of the images at most, a power of two.
-
-    Raises:
-        UsageError: more than there are images, or too small to contrast.
-    """
-    world = distributed.world_size()
-    if wanted != "auto":
-        if wanted > images:
-            raise UsageError(
-                f"--batch-size {wanted} is more than the {images} training images.",
-                fix=f"Choose at most --batch-size {images}, or leave it at auto.",
-            )
-        return wanted
-    most = LARGEST_BATCH[device.type]
-    size = min(most, max(8, 2 ** int(math.log2(max(images / 8, 1)))), images)
-    size = max(size // world, 1) * world
-    reason = f"suits a {device.type.upper()}" if size == most else f"about an eighth of {images:,} images"
-    console.decided("--batch-size", size, reason)
-    return size
-
-
-def check_chunks(method: str, chunk_size: int | None, batch_size: int) -> None:
-    """Refuse chunks where a method has none, or where they are no equal parts of a process's batch.
-
-    Raises:
-        UsageError: says which methods have them, or which size would do.
-    """
-    if chunk_size is None:
-        return
-    if not issubclass(METHODS[method], Chunkable):
-        able = ", ".join(name for name, kind in METHODS.items() if issubclass(kind, Chunkable))
-        raise UsageError(
-            f"--chunk-size is not for {method}: it does not embed a batch first and compare it then.",
-            fix=f"Leave it out, or choose a --method that does: {able}.",
-        )
-    share = batch_size // distributed.world_size()
-    if share % chunk_size:
-        divisors = [n for n in range(2, min(chunk_size, share) + 1) if share % n == 0]
-        other = f", or --chunk-size {divisors[-1]}" if divisors else ""
-        raise UsageError(
-            f"--chunk-size {chunk_size} does not divide the {share} images of a batch that a process has.",
-            fix=f"Choose a --batch-size that is a multiple of it{other}.",
-        )
-
-
-def choose_optimizer(
-    method: str, optimizer: str, lr: float | Auto, weight_decay: float | Auto, batch_size: int
-) -> tuple[str, float, float]:
-    """Optimiser, peak learning rate for this batch size, weight decay; what was left open is said."""
-    advice = METHODS[method].recommended
-    if optimizer == "auto":
-        optimizer = str(advice["optimizer"])
-        console.decided("--optimizer", optimizer, f"recommended for {method}")
-    elif optimizer != advice["optimizer"]:
-        published = METHODS[method].published
-        known = published if published["optimizer"] == optimizer else {}
-        advice = {"lr": PLAIN_LR[optimizer], "weight_decay": 1e-4, "per": 256, **known}
-    if lr == "auto":
-        share = batch_size / advice["per"]
-        # Gradients of Adam's kind are scaled to unit size, so noise alone counts: the root (Malladi et al. 2022,
-        # arXiv:2205.10287). For SGD and LARS the linear rule of their papers.
-        scale, rule = (math.sqrt(share), "root") if optimizer == "adamw" else (share, "linear")
-        lr = float(f"{advice['lr'] * scale:.4g}")
-        console.decided("--lr", lr, f"{advice['lr']:g} for a batch of {advice['per']}, {rule} rule")
-    if weight_decay == "auto":
-        weight_decay = float(advice["weight_decay"])
-        console.decided("--weight-decay", weight_decay, f"recommended for {method}")
-    return optimizer, lr, weight_decay
-
-
-def choose_steps(
-    epochs: float | Auto, minutes: float | None, batches: Batches, rate: Callable[[], float] | None
-) -> int:
-    """How many steps the run has; what was left open is said.
-
-    Args:
-        epochs: wanted, or `auto`.
-        minutes: the time there is; None for any.
-        batches: whose steps.
-        rate: measures steps a second; None where nothing may be run, which leaves `minutes` unanswered.
-    """
-    per_epoch = batches.steps_per_epoch
-    if minutes is not None:
-        if rate is None:
-            console.say(f"  --epochs will be chosen for {minutes:g} minutes after a few measured steps.")
-            return per_epoch
-        speed = rate()
-        # a twentieth is left for starting, saving and other work on the machine
-        steps = max(int(0.95 * 60 * minutes * speed), 1)
-        images = speed * batches.batch_size
-        console.decided(
-            "--epochs", f"{steps / per_epoch:.3g}", f"{minutes:g} minutes at {images:.3g} images/s, {steps:,} steps"
-        )
-        return steps
-    if epochs == "auto":
-        wanted = IMAGES_SEEN[batches.device.type] / (per_epoch * batches.batch_size)
-        epochs = min(max(round(wanted), 10), 400)
-        seen = epochs * per_epoch * batches.batch_size
-        console.decided("--epochs", epochs, f"{seen:,} images seen in {epochs * per_epoch:,} steps; 10 to 400")
-    return max(round(float(epochs) * per_epoch), 1)
-
-
-def method_options(method: str, wanted: Mapping[str, Any], more: Mapping[str, Any] = MappingProxyType({})) -> Any:
-    """The method's configuration from the options a user gave; `auto` stays open.
+def make_plan(
+    method: str,
+    options: Any,
+    config: Any,
+    encoder: Encoder,
+    spec: EncoderSpec,
+    found: Sequence[tuple[Pack, np.ndarray]],
+    device: torch.device,
+    *,
+    measuring: bool,
+) -> Plan:
+    """Decide all that is left open.
 
     Args:
         method: its name.
-        wanted: OPTIONS, `auto` where left out.
-        more: what was given by --options, by any name that the method's configuration has.
-
-    Raises:
-        UsageError: an option that the method does not have.
+        options: its configuration, open where `auto`.
+        config: the wishes: batch_size, epochs, minutes, optimizer, lr, weight_decay, warmup_epochs, clip, precision,
+            recipe, seed, positives, same_patient_negatives, each `auto` where left open; chunk_size or None.
+        encoder: to begin with; copied where steps are measured.
+        spec: the encoder's.
+        found: Packs and rows.
+        device: where.
+        measuring: False leaves a wish for minutes open (a dry run).
     """
-    config = METHODS[method].Config
-    names = {f.name for f in dataclasses.fields(config)}
-    given = {name: value for name, value in wanted.items() if value != "auto"}
-    for name in given:
-        if name not in names:
-            has = ", ".join(flag(n) for n in wanted if n in names) or "none of these"
-            raise UsageError(f"{flag(name)} is no option of {method}.", fix=f"It has: {has}.")
-    try:
-        return from_dict(config, given | dict(more), where=f"--options of {method}")
-    except UsageError as error:  # a method names its options as if each were the command's own
-        problem, fix = error.problem, error.fix
-        for name in more:
-            problem, fix = (text.replace(flag(name), f"--options.{name}") for text in (problem, fix))
-        raise UsageError(problem, fix=fix) from None
+    images = sum(len(rows) for _, rows in found)
+    check_pairs(method, config.positives)
+    options = _with_patients(options, config, found)
+    batch_size = choose_batch_size(config.batch_size, images, device)
+    check_chunks(method, config.chunk_size, batch_size)
+    groups = partner_groups(found, config.positives)
+    batches = Batches(found, batch_size, config.seed, device, size=spec.size, groups=groups)
+    optimizer, lr, weight_decay = choose_optimizer(method, config.optimizer, config.lr, config.weight_decay, batch_size)
+    precision = resolve_precision(config.precision, device).name
 
+    def plan(steps: int, *, quiet: bool = False) -> Plan:
+        settled = settle_options(
+            method, options, images=images, steps=steps, batch_size=batch_size, size=spec.size, quiet=quiet
+        )
+        epochs = steps / batches.steps_per_epoch
+        warmup = min(0.05 * epochs, 10) if config.warmup_epochs == "auto" else config.warmup_epochs
+        return Plan(
+            method=method, options=to_dict(settled), encoder=spec.name, size=spec.size, recipe=config.recipe,
+            batch_size=batch_size, steps=steps, epochs=epochs, optimizer=optimizer, lr=lr,
+            weight_decay=weight_decay, warmup=round(warmup * batches.steps_per_epoch), clip=config.clip or None,
+            precision=precision, seed=config.seed, positives=config.positives, chunk_size=config.chunk_size,
+        )  # fmt: skip
 
-def settle_options(
-    method: str, config: Any, *, images: int, steps: int, batch_size: int, size: int, quiet: bool = False
-) -> Any:
-    """The method's configuration with nothing left open; each decision is said unless `quiet`."""
-    config, decisions = METHODS[method].fit_config(config, images=images, steps=steps, batch_size=batch_size, size=size)
-    for name, value, reason in () if quiet else decisions:
-        shown = flag(name) if name in OPTIONS else f"--options.{name}"
-        console.decided(shown, f"{value:.6g}" if isinstance(value, float) else value, reason)
-    return config
+    def rate() -> float:
+        trial = plan(1000, quiet=True)
+        batches.load_whole()
+        model = build_model(trial, copy.deepcopy(encoder), spec, patient_numbers(found))
+        return measure(model, batches, trial.loop(), device)
+
+    steps = choose_steps(config.epochs, config.minutes, batches, rate if measuring else None)
+    return plan(steps)
 
 
 def measure(model: Any, batches: Batches, loop: LoopConfig, device: torch.device, seconds: float = 5.0) -> float:

@@ -1,128 +1,32 @@
-"""What pretraining adds to the loop: views of each batch, the method's loss, the images of several Packs, a plan."""
+"""Pretraining on Packs: the images and the weights that it begins with, and the run itself by its plan."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from kontrast import console
-from kontrast.artifacts.disk import atomic
-from kontrast.artifacts.encoder import load_encoder, source_name
+from kontrast import console, distributed
+from kontrast.artifacts.card import claim
+from kontrast.artifacts.encoder import load_encoder, save_encoder, source_name
 from kontrast.artifacts.pack import Pack
-from kontrast.artifacts.seen import Seen
-from kontrast.config import from_dict, to_dict
-from kontrast.data.sheet import png, sheet
-from kontrast.engine.batches import HEADS, Batch, Batches, derive, generator
-from kontrast.engine.patients import partner_groups, patient_numbers, settle_patients
-from kontrast.engine.planning import (
-    Plan,
-    check_chunks,
-    choose_batch_size,
-    choose_optimizer,
-    choose_steps,
-    measure,
-    settle_options,
-)
-from kontrast.engine.precision import resolve_precision
+from kontrast.artifacts.seen import Seen, keep_seen
+from kontrast.config import to_dict
+from kontrast.engine.batches import Batches
+from kontrast.engine.checkpoint import described
+from kontrast.engine.diagnosis import likely_cause
+from kontrast.engine.loop import FitResult, Hook, fit
+from kontrast.engine.monitor import Collapse
+from kontrast.engine.patients import partner_groups, patient_numbers
+from kontrast.engine.planning import Plan, write_plan
+from kontrast.engine.selfsupervised import build_model, write_views
 from kontrast.errors import UsageError
-from kontrast.methods import METHODS
-from kontrast.methods.method import About, Chunkable, Method, Step
-from kontrast.nn.encoders import Encoder, EncoderSpec, normalise
-from kontrast.views.masks import draw_masks
-from kontrast.views.recipes import Recipe, make_views
+from kontrast.nn.encoders import Encoder, EncoderSpec
 
-VIEWS = "views.png"
-VIEWS_SHOWN, VIEWS_CELL = 4, 112
-
-
-class SelfSupervised(nn.Module):
-    """A method as the training loop takes it: images in, views made and normalised, the method's loss out.
-
-    Args:
-        method: trained in place.
-        recipe: how views are drawn.
-        spec: the encoder's, for its pixel statistics.
-        patients: from `patient_numbers`, None where not known.
-        decay_1d: whether biases and norms decay too.
-    """
-
-    def __init__(
-        self,
-        method: Method,
-        recipe: Recipe,
-        spec: EncoderSpec,
-        patients: np.ndarray | None = None,
-        *,
-        decay_1d: bool = False,
-    ) -> None:
-        super().__init__()
-        self._decay_1d = decay_1d
-        self.method, self._recipe, self._spec, self._patients = method, recipe, spec, patients
-        self.sync_batchnorm = method.sync_batchnorm
-
-    def step(self, batch: Batch, progress: float, generator: torch.Generator) -> Step:
-        """The method's loss of one batch."""
-        self.before_step(progress)
-        views = self._input(batch, generator)
-        masks = self.masks_of(batch, generator)
-        return self.method.step(views, About(patients=self._patients_of(batch), masks=masks))
-
-    def before_step(self, progress: float) -> None:
-        """The method's."""
-        self.method.before_step(progress)
-
-    def embed(self, batch: Batch, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
-        """The method's embeddings of a batch, or of a part of one."""
-        assert isinstance(self.method, Chunkable)
-        return self.method.embed(self._input(batch, generator))
-
-    def compare(self, embeddings: tuple[torch.Tensor, ...], batch: Batch) -> Step:
-        """The method's loss of the embeddings of a whole batch."""
-        assert isinstance(self.method, Chunkable)
-        return self.method.compare(embeddings, About(patients=self._patients_of(batch)))
-
-    @torch.no_grad()
-    def _input(self, batch: Batch, generator: torch.Generator) -> list[torch.Tensor]:
-        with torch.autocast(batch.images.device.type, enabled=False):
-            return [normalise(view, self._spec) for view in self.views_of(batch, generator)]
-
-    def _patients_of(self, batch: Batch) -> torch.Tensor | None:
-        if self._patients is None:
-            return None
-        return torch.from_numpy(self._patients[batch.rows]).to(batch.images.device, non_blocking=True)
-
-    def views_of(self, batch: Batch, generator: torch.Generator) -> list[torch.Tensor]:
-        """What `step` shows the method of a batch, before normalising: (b, 1, size, size) in [0, 1] each."""
-        return make_views(
-            batch.images, self._recipe, self.method.views, generator,
-            partners=batch.partners, first=batch.first, total=batch.total,
-        )  # fmt: skip
-
-    def masks_of(self, batch: Batch, generator: torch.Generator) -> torch.Tensor | None:
-        """The hidden patches of the global views, (g, b, N) bool, drawn after the views; None where none are hidden."""
-        spec = self.method.views
-        if spec.masks is None:
-            return None
-        side = self._recipe.global_views[0].size // spec.masks.patch
-        masks = draw_masks(spec.masks, spec.globals, batch.total, (side, side), generator)
-        return masks[:, batch.first : batch.first + len(batch)].to(batch.images.device)
-
-    def after_backward(self, step: int, progress: float) -> None:
-        """The method's."""
-        self.method.after_backward(step, progress)
-
-    def after_step(self, progress: float) -> None:
-        """The method's."""
-        self.method.after_step(progress)
-
-    def parameter_groups(self) -> Sequence[Mapping[str, Any]]:
-        """All that the method trains."""
-        return [{"params": [p for _, p in self.method.trainable()], "decay_1d": self._decay_1d}]
+if TYPE_CHECKING:
+    from kontrast.engine.watching import Watch
 
 
 def training_rows(packs: Sequence[Pack]) -> list[tuple[Pack, np.ndarray]]:
@@ -204,103 +108,80 @@ def starting_encoder(
     return network, spec, seen
 
 
-def build_model(plan: Plan, encoder: Encoder, spec: EncoderSpec, patients: np.ndarray | None = None) -> SelfSupervised:
-    """The method around an encoder, its heads drawn from the plan's seed; `patients` from `patient_numbers`."""
-    kind = METHODS[plan.method]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(plan.seed, HEADS))
-        method = kind(encoder, from_dict(kind.Config, plan.options))  # type: ignore[call-arg]
-    views = {"xray": kind.xray, "natural": kind.natural}[plan.recipe]
-    decay_1d = plan.published.get("decay_1d", False)
-    return SelfSupervised(method, views.at(plan.size), spec, patients, decay_1d=decay_1d)
-
-
-def write_views(folder: Path, model: SelfSupervised, batches: Batches) -> list[str]:
-    """The first images of the first batch, each beside the views that the method saw of it, as `views.png`.
-
-    Where images have partners, they stand in the second column.
-
-    Returns:
-        The names of the files written.
-    """
-    batch = batches.at(0)
-    shown = [part[:VIEWS_SHOWN].cpu() for part in (batch.images, batch.partners) if part is not None]
-    batch = replace(batch, images=shown[0], partners=shown[-1])
-    with torch.no_grad():
-        views = model.views_of(batch, generator(batches.seed, 0))
-    shown = [part / 255 if part.dtype == torch.uint8 else part for part in shown]
-    columns = [(column[:, 0] * 255).round().clamp(0, 255).to(torch.uint8).numpy() for column in (*shown, *views)]
-    with atomic(folder / VIEWS) as stream:
-        stream.write(png(sheet(list(zip(*columns, strict=True)), VIEWS_CELL)))
-    return [VIEWS]
-
-
-def _check_pairs(method: str, positives: str) -> None:
-    """Refuse pairs to a method of one view, which says so in its class."""
-    views = getattr(METHODS[method], "views", None)
-    if positives != "image" and views is not None and views.globals + views.locals < 2:
-        raise UsageError(
-            f"{method} learns from one view of an image at a time, so --positives {positives} has nothing to pair.",
-            fix="Set --positives image, or choose another --method.",
-        )
-
-
-def make_plan(
-    method: str,
-    options: Any,
-    config: Any,
-    encoder: Encoder,
-    spec: EncoderSpec,
+def train(
+    plan: Plan,
+    start: tuple[Encoder, EncoderSpec, Seen],
     found: Sequence[tuple[Pack, np.ndarray]],
     device: torch.device,
+    out: Path,
+    provenance: Mapping[str, Any],
     *,
-    measuring: bool,
-) -> Plan:
-    """Decide all that is left open.
+    watch: "Watch | None" = None,
+    stop: bool = False,
+    allow_changes: bool = False,
+) -> dict[str, Any]:
+    """Train by the plan, or go on with what its checkpoints hold, and write the Encoder.
 
     Args:
-        method: its name.
-        options: its configuration, open where `auto`.
-        config: the wishes: batch_size, epochs, minutes, optimizer, lr, weight_decay, warmup_epochs, clip, precision,
-            recipe, seed, positives, same_patient_negatives, each `auto` where left open; chunk_size or None.
-        encoder: to begin with; copied where steps are measured.
-        spec: the encoder's.
-        found: Packs and rows.
+        plan: what to do.
+        start: from `starting_encoder`.
+        found: from `training_rows`.
         device: where.
-        measuring: False leaves a wish for minutes open (a dry run).
+        out: the Encoder's folder, claimed.
+        provenance: `config` and `parents` of its card.
+        watch: scores the encoder by labels while it trains.
+        stop: end at a sign of collapse.
+        allow_changes: go on with another plan or other Packs than the checkpoint's.
+
+    Returns:
+        The summary for the outcome, with the speed, which the card leaves out.
+
+    Raises:
+        TrainingError: the loss is not finite, or the run is collapsing and `stop` is set.
+        Interrupted: stopped by a signal after saving.
     """
-    images = sum(len(rows) for _, rows in found)
-    _check_pairs(method, config.positives)
-    name = "same_patient_negatives"
-    asked = config.options.get(name, config.same_patient_negatives) if hasattr(options, name) else None
-    negatives = settle_patients(config.positives, asked, found)
-    if negatives is not None:
-        options = replace(options, same_patient_negatives=negatives)
-    batch_size = choose_batch_size(config.batch_size, images, device)
-    check_chunks(method, config.chunk_size, batch_size)
-    groups = partner_groups(found, config.positives)
-    batches = Batches(found, batch_size, config.seed, device, size=spec.size, groups=groups)
-    optimizer, lr, weight_decay = choose_optimizer(method, config.optimizer, config.lr, config.weight_decay, batch_size)
-    precision = resolve_precision(config.precision, device).name
+    encoder, spec, seen = start
 
-    def plan(steps: int, *, quiet: bool = False) -> Plan:
-        settled = settle_options(
-            method, options, images=images, steps=steps, batch_size=batch_size, size=spec.size, quiet=quiet
-        )
-        epochs = steps / batches.steps_per_epoch
-        warmup = min(0.05 * epochs, 10) if config.warmup_epochs == "auto" else config.warmup_epochs
-        return Plan(
-            method=method, options=to_dict(settled), encoder=spec.name, size=spec.size, recipe=config.recipe,
-            batch_size=batch_size, steps=steps, epochs=epochs, optimizer=optimizer, lr=lr,
-            weight_decay=weight_decay, warmup=round(warmup * batches.steps_per_epoch), clip=config.clip or None,
-            precision=precision, seed=config.seed, positives=config.positives, chunk_size=config.chunk_size,
-        )  # fmt: skip
+    def take() -> None:
+        # The claim last: a kill before it leaves a folder that the same command takes again.
+        keep_seen(out, seen_by(found, seen))
+        write_plan(out, plan)
+        claim(out, "encoder", allow_changes=allow_changes, **provenance)
 
-    def rate() -> float:
-        trial = plan(1000, quiet=True)
-        batches.load_whole()
-        model = build_model(trial, copy.deepcopy(encoder), spec, patient_numbers(found))
-        return measure(model, batches, trial.loop(), device)
+    groups = partner_groups(found, plan.positives)
+    batches = Batches(found, plan.batch_size, plan.seed, device, size=plan.size, groups=groups)
+    batches.load_whole()
+    monitor = Collapse(plan.steps, likely_cause(plan, sum(len(rows) for _, rows in found)), stop=stop)
+    model = build_model(plan, encoder, spec, patient_numbers(found))
+    result = fit(
+        model, batches, plan.loop(), out=out, device=device, hooks=[monitor, watch or Hook()],
+        title=f"pretrain {plan.method}",
+        settings=described(provenance["config"], provenance["parents"], method=plan.method, encoder=plan.encoder),
+        allow_changes=allow_changes, settled=take,
+    )  # fmt: skip
+    summary = _summary(plan, found, result) | monitor.last | ({"watch": watch.summary()} if watch else {})
+    if distributed.is_main():
+        content = {"summary": summary, "plan": to_dict(plan), "pixels": {"mean": spec.mean, "std": spec.std}}
+        content |= result.provenance()
+        shown = write_views(out, model, batches)
+        if watch is not None:
+            watch.keep_best(out, encoder, content, provenance)
+        save_encoder(out, encoder, spec, content=content, seen=Seen.load(out), written=shown, **provenance)
+    distributed.barrier()
+    console.say(
+        f"{plan.method}: {result.steps:,} steps, {summary['images_seen']:,} images seen, "
+        f"{result.images_per_second:,.0f} images/s, {result.wait_share:.0%} of the time waiting for images."
+    )
+    # Speed is of the machine, not of the work: the card of the same work is the same without it.
+    return summary | {"images_per_s": round(result.images_per_second, 2), "seconds": round(result.seconds, 1)}
 
-    steps = choose_steps(config.epochs, config.minutes, batches, rate if measuring else None)
-    return plan(steps)
+
+def _summary(plan: Plan, found: Sequence[tuple[Pack, np.ndarray]], result: FitResult) -> dict[str, Any]:
+    """What the run was, for the card and the outcome."""
+    return {
+        "method": plan.method, "encoder": plan.encoder, "size": plan.size,
+        "images": sum(len(rows) for _, rows in found),
+        "patients": len({p for pack, rows in found for p in pack.table["patient_id"].to_numpy()[rows]}),
+        "steps": result.steps, "epochs": plan.epochs, "images_seen": result.steps * plan.batch_size,
+        "loss": result.last.get("loss"),
+    }  # fmt: skip

@@ -13,9 +13,7 @@ from kontrast.types import Outcome, counted
 if TYPE_CHECKING:
     import torch
 
-    from kontrast.engine.loop import FitResult
     from kontrast.engine.planning import Plan
-    from kontrast.engine.watching import Watch
     from kontrast.nn.encoders import Encoder, EncoderSpec
 
 Auto = Literal["auto"]
@@ -152,6 +150,7 @@ def pretrain(
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.precision import resolve_device
+    from kontrast.engine.pretraining import train
     from kontrast.engine.watching import watcher
     from kontrast.methods import METHODS
     from kontrast.nn.encoders import ENCODERS
@@ -160,14 +159,15 @@ def pretrain(
     # Words first: a Pack can take a while to open.
     choose(config.method, ["auto", *METHODS], "--method")
     choose(config.encoder, ["auto", *ENCODERS], "--encoder")
+    start = source_parents(config.init)
+    device = resolve_device(config.device)
     out = Path(out)
     data = [Pack.open(pack) for pack in packs]
-    parents = [parent("pack", pack) for pack in packs] + source_parents(config.init)
+    parents = [parent("pack", pack) for pack in packs] + start
     parents += [parent("watch", config.watch)] if config.watch else []
-    asked = to_dict(config) | {"start": source_name(config.init)}
-    device = resolve_device(config.device)
+    made: dict[str, Any] = {"config": to_dict(config) | {"start": source_name(config.init)}, "parents": parents}
     # A look first: a mistake that only shows while the run is planned must not leave the folder taken.
-    look = claim(out, "encoder", config=asked, parents=parents, dry_run=True, allow_changes=allow_changes)
+    look = claim(out, "encoder", **made, dry_run=True, allow_changes=allow_changes)
     distributed.barrier()  # all have looked before the first process writes
     state = distributed.broadcast_object(look.state)
     if state == "done":
@@ -180,12 +180,12 @@ def pretrain(
     if dry_run:
         return Outcome("pretrain", out, "planned", {"plan": _planned(prepared[0], prepared[2], out, config.minutes)})
     if distributed.is_main() and state == "new":
-        claim(out, "encoder", config=asked, parents=parents)
+        claim(out, "encoder", **made)
     with locked(out) if distributed.is_main() else contextlib.nullcontext():
-        summary = _train(
-            prepared, device, out, {"config": asked, "parents": parents}, watch=watch, stop=on_collapse == "stop",
-            allow_changes=allow_changes,
-        )  # fmt: skip
+        stop = on_collapse == "stop"
+        summary = train(*prepared, device, out, made, watch=watch, stop=stop, allow_changes=allow_changes)
+        if distributed.is_main():
+            _tidy(out)
     return Outcome("pretrain", out, "done", summary)
 
 
@@ -195,8 +195,8 @@ def _prepare(
     """The plan (read back in a run that was begun, unless made anew), the encoder to begin with, and the rows."""
     from kontrast import distributed
     from kontrast.artifacts.encoder import source_name
-    from kontrast.engine import planning
-    from kontrast.engine.pretraining import make_plan, starting_encoder, training_rows
+    from kontrast.engine import choices, planning
+    from kontrast.engine.pretraining import starting_encoder, training_rows
     from kontrast.engine.sizes import common_size
 
     found = training_rows(data)
@@ -205,16 +205,16 @@ def _prepare(
         start = starting_encoder(config.init, plan.encoder, plan.size, plan.seed, found)
         console.say(f"Going on by the plan that was made at the start ({planning.PLAN}).")
         return plan, start, found
-    method = planning.choose_method(config.method)
-    flat = {name: getattr(config, name) for name in planning.OPTIONS}
-    options = planning.method_options(method, flat, config.options)
+    method = choices.choose_method(config.method)
+    flat = {name: getattr(config, name) for name in choices.OPTIONS}
+    options = choices.method_options(method, flat, config.options)
     named = None if config.encoder == "auto" else config.encoder
     if source_name(config.init) != "artifact":
-        named = planning.choose_encoder(named, device, method)
+        named = choices.choose_encoder(named, device, method)
     size = common_size([pack for pack, _ in found], None if config.size == "auto" else config.size)
     start = starting_encoder(config.init, named, size, config.seed, found)
-    planning.check_encoder(method, start[1].name)
-    plan = make_plan(method, options, config, start[0], start[1], found, device, measuring=measuring)
+    choices.check_encoder(method, start[1].name)
+    plan = planning.make_plan(method, options, config, start[0], start[1], found, device, measuring=measuring)
     return plan, start, found
 
 
@@ -230,78 +230,6 @@ def _planned(plan: "Plan", found: list[Any], out: Path, minutes: float | None) -
     console.say(f"  {length}, of {plan.batch_size} images each, in {plan.precision};")
     console.say(f"  {plan.optimizer} with lr {plan.lr:g} and weight decay {plan.weight_decay:g}; seed {plan.seed}.")
     return to_dict(plan) | ({"steps": None, "epochs": None, "warmup": None} if minutes is not None else {})
-
-
-def _train(
-    prepared: tuple[Any, Any, Any],
-    device: "torch.device",
-    out: Path,
-    provenance: dict[str, Any],
-    *,
-    watch: "Watch | None",
-    stop: bool,
-    allow_changes: bool,
-) -> dict[str, Any]:
-    """Train by the plan and finish the artifact; the summary for the outcome."""
-    from kontrast import distributed
-    from kontrast.artifacts.card import claim
-    from kontrast.artifacts.encoder import save_encoder
-    from kontrast.artifacts.seen import Seen, keep_seen
-    from kontrast.engine.batches import Batches
-    from kontrast.engine.checkpoint import described
-    from kontrast.engine.diagnosis import likely_cause
-    from kontrast.engine.loop import Hook, fit
-    from kontrast.engine.monitor import Collapse
-    from kontrast.engine.patients import partner_groups, patient_numbers
-    from kontrast.engine.planning import write_plan
-    from kontrast.engine.pretraining import build_model, seen_by, write_views
-
-    plan, (encoder, spec, seen), found = prepared
-
-    def take() -> None:
-        # The claim last: a kill before it leaves a folder that the same command takes again.
-        keep_seen(out, seen_by(found, seen))
-        write_plan(out, plan)
-        claim(out, "encoder", allow_changes=allow_changes, **provenance)
-
-    groups = partner_groups(found, plan.positives)
-    batches = Batches(found, plan.batch_size, plan.seed, device, size=plan.size, groups=groups)
-    batches.load_whole()
-    monitor = Collapse(plan.steps, likely_cause(plan, sum(len(rows) for _, rows in found)), stop=stop)
-    model = build_model(plan, encoder, spec, patient_numbers(found))
-    result = fit(
-        model, batches, plan.loop(), out=out, device=device, hooks=[monitor, watch or Hook()],
-        title=f"pretrain {plan.method}",
-        settings=described(provenance["config"], provenance["parents"], method=plan.method, encoder=plan.encoder),
-        allow_changes=allow_changes, settled=take,
-    )  # fmt: skip
-    summary = _summary(plan, found, result) | monitor.last | ({"watch": watch.summary()} if watch else {})
-    if distributed.is_main():
-        content = {"summary": summary, "plan": to_dict(plan), "pixels": {"mean": spec.mean, "std": spec.std}}
-        content |= result.provenance()
-        shown = write_views(out, model, batches)
-        if watch is not None:
-            watch.keep_best(out, encoder, content, provenance)
-        save_encoder(out, encoder, spec, content=content, seen=Seen.load(out), written=shown, **provenance)
-        _tidy(out)
-    distributed.barrier()
-    console.say(
-        f"{plan.method}: {result.steps:,} steps, {summary['images_seen']:,} images seen, "
-        f"{result.images_per_second:,.0f} images/s, {result.wait_share:.0%} of the time waiting for images."
-    )
-    # Speed is of the machine, not of the work: the card of the same work is the same without it.
-    return summary | {"images_per_s": round(result.images_per_second, 2), "seconds": round(result.seconds, 1)}
-
-
-def _summary(plan: "Plan", found: list[Any], result: "FitResult") -> dict[str, Any]:
-    """What the run was, for the card and the outcome."""
-    return {
-        "method": plan.method, "encoder": plan.encoder, "size": plan.size,
-        "images": sum(len(rows) for _, rows in found),
-        "patients": len({p for pack, rows in found for p in pack.table["patient_id"].to_numpy()[rows]}),
-        "steps": result.steps, "epochs": plan.epochs, "images_seen": result.steps * plan.batch_size,
-        "loss": result.last.get("loss"),
-    }  # fmt: skip
 
 
 def _tidy(out: Path) -> None:

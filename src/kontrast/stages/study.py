@@ -99,8 +99,8 @@ def _check_words(plan: "Study", where: str) -> None:
     """Refuse a wrong option before hours are spent: those of `finetune` are first used after all pretraining."""
     import kontrast
     from kontrast.config import check_options
+    from kontrast.engine.choices import check_encoder, choose_method
     from kontrast.engine.grid import PROTOCOLS, VERBS, candidates
-    from kontrast.engine.planning import check_encoder, choose_method
 
     for name, options in plan.prepare.items():
         given = {k: v for k, v in options.items() if k != "source"}
