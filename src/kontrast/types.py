@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -69,6 +70,14 @@ def counted(number: int, noun: str) -> str:
     """`1 patient`, `2,000 studies`: a number with its noun, in the number that it asks for."""
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{number:,} {noun if number == 1 else plural}"
+
+
+def by_reason(reasons: Mapping[str, str]) -> str:
+    """`Edema, Fracture (no positive image); Nodule (…)`: names by what holds of them, each reason once."""
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    return "; ".join(f"{', '.join(those)} ({reason})" for reason, those in names.items())
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,25 @@ def test_what_was_not_learnt_is_named(capsys) -> None:
     assert summary(scores)["not_learnt"] == scores["not_learnt"]
 
 
+def test_what_was_not_calibrated_is_one_line_with_each_reason_once() -> None:
+    few = "3 positive and {} negative images: fewer than 10 of a class"
+    reasons = {
+        "Edema": few.format(9),
+        "Fracture": "no order",
+        "Nodule": few.format(12),
+        "Mass": "",
+        "Hernia": "no order",
+    }
+    entry = {"brier": {"value": 0.2}, "ece_mass": {"value": 0.1}}
+    fits = {name: {"reason": reason} for name, reason in reasons.items()}
+    scores = {"calibration": {"method": "platt", "findings": fits}, "findings": dict.fromkeys(reasons, entry)}
+    said = calibrated(scores | {"before_calibration": {"findings": dict.fromkeys(reasons, entry)}})
+    assert said[1:] == [
+        "Not calibrated: Edema 3/9, Nodule 3/12 (fewer than 10 of a class: positive/negative images); "
+        "Fracture, Hernia (no order)."
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -19,7 +19,7 @@ from helpers import make_pack
 from kontrast.artifacts.card import read_card
 from kontrast.artifacts.encoder import load_encoder
 from kontrast.artifacts.seen import Seen
-from kontrast.errors import OutputError, TrainingError, UsageError
+from kontrast.errors import ArtifactError, OutputError, TrainingError, UsageError
 from kontrast.methods import METHODS
 from kontrast.nn.encoders import ENCODERS
 from kontrast.nn.vit import VisionTransformer
@@ -167,6 +167,11 @@ def test_it_goes_on_from_another_encoder(pack, tmp_path):
     assert len(Seen.load(tmp_path / "b")) == 36 + 24
     first, second = _weights(tmp_path / "a"), _weights(tmp_path / "b")
     assert torch.allclose(first["body.0.weight"], second["body.0.weight"], atol=1e-6)
+
+
+def test_a_wrong_word_for_the_weights_is_named_before_a_pack_is_opened(tmp_path):
+    with pytest.raises(ArtifactError, match="Did you mean 'imagenet'"):
+        kontrast.pretrain(tmp_path / "no pack", out=tmp_path / "e", init="imagnet")
 
 
 def test_minutes_become_steps(pack, tmp_path, capsys):

@@ -12,7 +12,7 @@ from kontrast.artifacts.encoder import load_encoder, save_encoder
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen
 from kontrast.engine.features import embed, predict
-from kontrast.errors import LeakageError, OutputError, TrainingError, UsageError
+from kontrast.errors import ArtifactError, LeakageError, OutputError, TrainingError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,21 @@ def test_a_finding_with_one_class_is_left_out_and_said(tmp_path, capsys) -> None
     made = kontrast.probe("random", path, out=tmp_path / "c", encoder="resnet18")
     assert list(made.summary["positives"]) == ["Disc"]
     assert "negative" in made.summary["dropped"]["Bar"]
-    assert "Bar is left out" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "warning: left out: Bar (all" in said.err
+    data = Pack.open(path)
+    of = []
+    for split in ("train", "val"):
+        labels = data.labels(data.rows(split))[:, data.findings.index("Disc")]
+        of += [str((labels == 1).sum()), "/", str(len(labels))]  # a blank is negative, an uncertain label too
+    assert ["Disc", *of] in [line.split() for line in said.out.splitlines()]
+    assert "macro of 1" in said.out
+
+
+@pytest.mark.parametrize("command", [kontrast.probe, kontrast.finetune, kontrast.embed])
+def test_a_wrong_word_for_the_encoder_is_named_before_the_pack_is_opened(tmp_path, command) -> None:
+    with pytest.raises(ArtifactError, match="Did you mean 'imagenet'"):
+        command("imagnet", tmp_path / "no pack", out=tmp_path / "c")
 
 
 def test_an_unknown_finding_names_its_neighbour(pack, tmp_path) -> None:

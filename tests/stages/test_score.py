@@ -9,6 +9,7 @@ from sklearn.metrics import f1_score, recall_score, roc_auc_score, roc_curve
 
 import kontrast
 from kontrast.artifacts.foreign import match
+from kontrast.artifacts.wording import decimal
 from kontrast.errors import DataError, OutputError, UsageError
 
 CHEXPERT = Path(__file__).parents[3] / "shared" / "data" / "chexpert_labels" / "test"
@@ -199,7 +200,7 @@ def test_radiologists_stand_on_the_roc_curves(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("over", ["max", "mean"])
-def test_by_study_readers_and_their_curves_are_of_studies_too(tmp_path, monkeypatch, over) -> None:
+def test_by_study_readers_and_their_curves_are_of_studies_too(tmp_path, monkeypatch, capsys, over) -> None:
     import kontrast.pages.readers as page
 
     p, t, table = files(tmp_path)
@@ -208,7 +209,9 @@ def test_by_study_readers_and_their_curves_are_of_studies_too(tmp_path, monkeypa
     pd.read_csv(t).assign(study_id=table["study"]).to_csv(t, index=False)
     table[["image_id", "call"]].rename(columns={"call": "A"}).to_csv(tmp_path / "r.csv", index=False)
     options = {"by": "study", "over_views": over, "replicates": 0}
+    capsys.readouterr()
     out = kontrast.score(p, t, out=tmp_path / "s", readers=(tmp_path / "r.csv",), **options)
+    said = capsys.readouterr().out.split("Reader r")[1]
     studies = table.groupby("study")
     y, calls, s = studies["A"].max() == 1, studies["call"].max() == 1, studies["A_p"].agg(over)
     at = scores_of(out)["readers"]["r"]["A"]
@@ -216,6 +219,8 @@ def test_by_study_readers_and_their_curves_are_of_studies_too(tmp_path, monkeypa
     assert at["specificity"] == pytest.approx(recall_score(~y, ~calls), abs=1e-12)
     x, hit, _ = roc_curve(y, s, drop_intermediate=False)
     assert at["system_sensitivity"] == pytest.approx(np.interp(1 - at["specificity"], x, hit), abs=1e-12)
+    line = next(words for words in map(str.split, said.splitlines()) if words[:1] == ["A"])
+    assert line == ["A", "30", *(decimal(at[key]) for key in ("sensitivity", "specificity", "system_sensitivity"))]
     drawn = {}
     monkeypatch.setattr(page, "roc_with_readers", lambda curves, points: drawn.update(curves) or "")
     found = SimpleNamespace(path=Path(out))

@@ -59,8 +59,9 @@ def empty_maps(results: Mapping[str, Any]) -> str:
 
 
 def interval(score: Mapping[str, Any]) -> str:
-    """`.45 (.40–.51)`; a dash for what is undefined."""
-    between = "" if score["low"] is None else f" ({_short(score['low'])}–{_short(score['high'])})"
+    """`.45 (.40–.51)`; a dash for what is undefined; no interval without width, as that of one image, is shown."""
+    low, high = score["low"], score["high"]
+    between = "" if low is None or low == high else f" ({_short(low)}–{_short(high)})"
     return _short(score["value"]) + between
 
 

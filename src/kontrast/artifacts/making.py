@@ -68,27 +68,33 @@ def make(
         fill(plan, writer, workers=processes(workers, len(plan.table)))
     if before is None:
         refuse_mostly_unread(plan, writer)
-    rows, records = writer.rows(), source.records
+    rows = writer.rows()
     crop = (LUNGS,) if plan.treatment.crop == "lungs" else ()
     writer.finish(
         config=config,
-        content={
-            "patients_known": records.patients_known,
-            "layout": records.layout,
-            "notes": list(records.notes),
-            "moved": len(source.moved),
-            "flow": list(records.flow),
-            "fingerprint": source.fingerprint,
-            "packed": source.fingerprint_of({row["image_id"] for row in rows}),
-            "source_rows": len(source.table),
-            "copies": byte_copies((row["sha256"], row["split"]) for row in rows),
-            **({"generated": True} if generated(plan.src) else {}),
-        },
+        content=_content(plan, source, rows),
         mask_names=(*(plan.masks.names if plan.masks else ()), *crop),
-        rejects=[(plan.name(file), reason) for file, reason in records.problems],
+        rejects=[(plan.name(file), reason) for file, reason in source.records.problems],
         extra=_tables(plan, source, rows),
         written=write_preview(plan, writer) if before is None else (),
     )
+
+
+def _content(plan: Plan, source: Source, rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """What the Pack's card says of the source, and of what became of it."""
+    records = source.records
+    return {
+        "patients_known": records.patients_known,
+        "layout": records.layout,
+        "notes": list(records.notes),
+        "moved": len(source.moved),
+        "flow": list(records.flow),
+        "fingerprint": source.fingerprint,
+        "packed": source.fingerprint_of({row["image_id"] for row in rows}),
+        "source_rows": len(source.table),
+        "copies": byte_copies((row["sha256"], row["split"]) for row in rows),
+        **({"generated": True} if generated(plan.src) else {}),
+    }
 
 
 def _tables(plan: Plan, source: Source, rows: Sequence[Mapping[str, str]]) -> dict[str, Table]:

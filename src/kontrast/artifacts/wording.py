@@ -8,7 +8,7 @@ import numpy as np
 
 from kontrast import console
 from kontrast.metrics.evaluation import mixed
-from kontrast.types import COMPETITION_FINDINGS, counted
+from kontrast.types import COMPETITION_FINDINGS, by_reason, counted
 
 SHOWN = {
     "auroc": "AUROC", "ap": "average precision", "f1": "F1", "kappa": "Cohen's kappa", "sensitivity": "sensitivity",
@@ -51,6 +51,10 @@ def say_scores(scores: Mapping[str, Any]) -> None:
     console.say(f"Intervals: {how['replicates']:,} bootstrap replicates of {how['resampled']}, seed {how['seed']}.")
     for text in [*cases(scores), *calibrated(scores), *remarks(scores), *beneath(scores)]:
         console.say(f"  {text}")
+    for reader, points in scores.get("readers", {}).items():
+        console.table(f"Reader {reader}", ["finding", "n", *READERS], operating_points(points))
+    if scores.get("readers"):
+        console.say("  system: its sensitivity at the reader's own specificity, over the cases that the reader called.")
     if "against" in scores:
         rows = [[name, *cells.values()] for name, cells in differences(scores["against"]).items()]
         console.table("Less the other system, on the same cases", ["finding", *DIFFERENCES], rows)
@@ -87,7 +91,7 @@ def calibrated(scores: Mapping[str, Any]) -> list[str]:
         return []
     fits, before = scores["calibration"]["findings"], scores["before_calibration"]["findings"]
     done = [name for name in before if not fits[name]["reason"] and before[name]["brier"]["value"] is not None]
-    said = [f"Not calibrated: {name} ({one['reason']})." for name, one in fits.items() if one["reason"]]
+    said = _uncalibrated({name: one["reason"] for name, one in fits.items() if one["reason"]})
     if not done:
         return said
 
@@ -104,11 +108,33 @@ def calibrated(scores: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _uncalibrated(reasons: Mapping[str, str]) -> list[str]:
+    """Why probabilities were left as they are, in one line; of findings with few images these, in short."""
+    few: dict[str, list[str]] = {}
+    others = dict(reasons)
+    for name, reason in reasons.items():
+        if counts := re.fullmatch(r"(\d+) positive and (\d+) negative images: (.+)", reason):
+            few.setdefault(counts[3], []).append(f"{name} {counts[1]}/{counts[2]}")
+            del others[name]
+    parts = [f"{', '.join(facts)} ({meaning}: positive/negative images)" for meaning, facts in few.items()]
+    parts += [by_reason(others)] if others else []
+    return [f"Not calibrated: {'; '.join(parts)}."] if parts else []
+
+
 def _harmed(before: Mapping[str, Any], after: Mapping[str, Any], done: Sequence[str]) -> list[str]:
     """The findings whose Brier score the correction made worse, by as much as the three printed decimals show."""
     pairs = {name: [decimal(table[name]["brier"]["value"]) for table in (before, after)] for name in done}
     worse = [f"{name} ({old} before, {new} after)" for name, (old, new) in pairs.items() if float(new) > float(old)]
     return [f"The correction made Brier worse on these cases: {', '.join(worse)}."] if worse else []
+
+
+READERS = {"sensitivity": "sensitivity", "specificity": "specificity", "system_sensitivity": "system"}
+"""What is shown of a reader's operating point, and its words."""
+
+
+def operating_points(points: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """A line a finding that a reader called, from `metrics.roc.reader_point`; dashes where undefined."""
+    return [[name, f"{at['n']:,}", *(decimal(at.get(key)) for key in READERS)] for name, at in points.items()]
 
 
 DIFFERENCES = ("AUROC [95 %]", "p", "Holm", "AP [95 %]")
@@ -215,8 +241,7 @@ def _of_means(scores: Mapping[str, Any]) -> list[str]:
     """What the macro leaves out, and what its interval is worth."""
     said = []
     if absent := scores.get("not_learnt"):
-        why = ", ".join(f"{name} ({reason})" for name, reason in absent.items())
-        said.append(f"Not learnt by this classifier, so in no score and no mean: {why}.")
+        said.append(f"Not learnt by this classifier, so in no score and no mean: {by_reason(absent)}.")
     macro, total = scores["macro"]["auroc"], len(scores["findings"])
     held = macro.get("findings")
     if held is not None and 0 < len(held) < total:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from kontrast import console, distributed
-from kontrast.artifacts.card import CLAIM, Parent, claim, parents_of, read_card
-from kontrast.artifacts.encoder import load_encoder, source_name
+from kontrast.artifacts.card import CLAIM, Parent, claim, parent, read_card
+from kontrast.artifacts.encoder import load_encoder, source_name, source_parents
 from kontrast.artifacts.lock import LOCK
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen
@@ -83,8 +83,9 @@ def start(
         OutputError: `out` holds something else.
     """
     device = resolve_device(config.device)  # the first process alone speaks from here on
+    source = source_parents(encoder)  # a wrong word first: a Pack can take a while to open
     data = Pack.open(pack)
-    parents = parents_of(encoder=encoder, pack=pack)
+    parents = [*source, parent("pack", pack)]
     asked = to_dict(config) | {"start": source_name(encoder)}
     # A look only: a mistake that shows later must not leave the folder taken.
     look = claim(out, "classifier", config=asked, parents=parents, dry_run=True, allow_changes=allow_changes)
@@ -104,6 +105,7 @@ def start(
     mine = task.seen()
     note = _held_out(seen, mine, data, allow=allow_overlap)
     if dry_run:
+        console.say(f"Would {verb} a {spec.name} at {spec.size} px into {out}.")
         return Outcome(verb, Path(out), "planned", task.counts() | {"encoder": spec.name, "size": spec.size})
     return Start(task, network, spec, seen + mine, device, asked, parents, look.state, note)
 

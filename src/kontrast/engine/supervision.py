@@ -16,7 +16,7 @@ from kontrast.errors import TrainingError, UsageError
 from kontrast.metrics.calibration import corrected, fit
 from kontrast.metrics.scores import auroc
 from kontrast.metrics.thresholds import choose_all
-from kontrast.types import counted
+from kontrast.types import by_reason, counted
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,21 @@ class Labelled:
         columns = [self.pack.findings.index(name) for name in self.findings]
         return [int(n) for n in (self.pack.labels(self.train)[:, columns] == 1).sum(axis=0)]
 
+    def _shares(self) -> list[list[str]]:
+        """For each finding the images labelled 1 of those whose label counts, in words, of `train` and of `val`."""
+        columns = [self.pack.findings.index(name) for name in self.findings]
+        counting = (self.weights > 0) | self.third | self.untold
+        parts = [
+            [
+                f"{int(n):,} / {int(of):,}"
+                for n, of in zip(
+                    (self.pack.labels(rows)[:, columns] == 1).sum(axis=0), counting[rows].sum(axis=0), strict=True
+                )
+            ]
+            for rows in (self.train, self.val)
+        ]
+        return [list(row) for row in zip(self.findings, *parts, strict=True)]
+
     def describe(self) -> None:
         """Say what is used."""
         counts = self.counts()
@@ -85,8 +100,9 @@ class Labelled:
             console.warn("this Pack has no patient ids: each image counts as its own patient.")
         if self.earlier:
             console.warn(f"the labels of {counted(self.earlier, 'image')} made or chose this encoder before.")
-        for finding, reason in self.dropped.items():
-            console.warn(f"{finding} is left out: {reason}.")
+        console.table("Positives / labels that count", ["finding", "train", "val"], self._shares())
+        if self.dropped:
+            console.warn(f"left out: {by_reason(self.dropped)}.")
 
     @property
     def three(self) -> np.ndarray:
@@ -248,5 +264,6 @@ def say_validation(scores: dict[str, Any], others: dict[str, dict[str, Any]]) ->
         for f, v in scores["auroc"].items()
     ]
     macros = (text(o["macro_auroc"]) for o in others.values())
-    rows.append(["macro", "", "", text(scores["macro_auroc"]), *macros])
+    held = sum(value is not None for value in scores["auroc"].values())
+    rows.append([f"macro of {held}", "", "", text(scores["macro_auroc"]), *macros])
     console.table("AUROC on validation", ["finding", "n", "pos", "this", *others], rows)

@@ -68,13 +68,14 @@ def embed(
     from kontrast.engine.features import FEATURES, embed_resumably
     from kontrast.engine.precision import resolve_device
 
+    start = source_parents(encoder)  # a wrong word first: a Pack can take a while to open
+    device = resolve_device(config.device)
     data = Pack.open(Path(pack))
     rows = data.rows(None if config.split == "all" else config.split)
     require(len(rows) > 0, f"This Pack has no images in --split {config.split}.", "Choose another --split.")
-    parents = [*source_parents(encoder), parent("pack", pack)]
+    parents = [*start, parent("pack", pack)]
     asked = to_dict(config) | {"source": source_name(encoder)}
     network, spec, _ = load_encoder(encoder, encoder=config.encoder, size=config.size, seed=config.seed, pack=data)
-    device = resolve_device(config.device)
     taken = claim(out, "embedding", config=asked, parents=parents, dry_run=dry_run)
     if taken.state == "done":
         console.say(f"{out} is already done.")

@@ -186,10 +186,16 @@ def _self_trained(
 
 
 def _probe_first(model: "Supervised", task: "Labelled", device: "torch.device", batch_size: int) -> None:
+    """Put a linear probe in place of the head.
+
+    It is `probe`'s own fit and choice of penalty, on other features where the encoder has batch-norm: with the
+    statistics that training will have, of these images. So another penalty may be the best than `probe` finds.
+    """
     from kontrast.engine.features import embed
     from kontrast.engine.finetuning import settle_statistics, start_head
     from kontrast.engine.probing import best_of, probes
 
+    console.say("The head starts from a linear probe, on features with this training's batch statistics:")
     classifier = model.classifier
     settle_statistics(classifier, task, device, batch_size)
     train, val = (

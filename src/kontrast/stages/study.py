@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kontrast import console
 from kontrast.config import from_dict, load_yaml, require, to_dict, verb
 from kontrast.errors import DataError, KontrastError, UsageError
-from kontrast.types import Outcome
+from kontrast.types import Outcome, by_reason
 
 FOLDS, SEARCH = "folds.json", "search.csv"
 
@@ -298,8 +298,8 @@ def _finish(
     say_saved(saved)
     if absent:
         console.say(
-            f"All means are over {len(means['findings'])} findings; not over "
-            f"{', '.join(f'{name} ({reason})' for name, reason in absent.items())}."
+            f"All means are over the {len(means['findings'])} findings that all trainings share; not over "
+            f"{by_reason(absent)}."
         )
     return Outcome("study", out, "done", summary)
 

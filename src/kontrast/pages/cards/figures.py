@@ -13,49 +13,50 @@ from kontrast.pages.sections import read_json
 
 def testing(about: Subject) -> dict[str, list[str]]:
     """Scores of the Classifier's evaluations, and what they rest on."""
-    scores: list[str] = []
-    how: list[str] = []
-    calibration: list[str] = []
-    overlap: list[str] = []
-    internal: list[str] = []
-    other: list[str] = []
+    topics = ("internal", "other", "scores", "uncertainty", "calibration", "overlap")
+    said: dict[str, list[str]] = {topic: [] for topic in topics}
     own = {p.sha256 for p in about.classifier.card.parents if p.role == "pack"}
     for one in about.evaluations:
         table = read_json(one.path, SCORES)
-        used, rows = table.get("interval") or {}, table.get("rows") or 0
         patients = f" of {table['patients']:,} patients" if table.get("patients") else ""
-        place = internal if any(p.sha256 in own for p in one.card.parents) else other
-        place.append(f"{one.name}: split {table.get('split')}, {rows:,} images{patients}.")
+        place = "internal" if any(p.sha256 in own for p in one.card.parents) else "other"
+        said[place].append(f"{one.name}: split {table.get('split')}, {table.get('rows') or 0:,} images{patients}.")
+        used = table.get("interval") or {}
         policy = ", ".join(f"{k} = {v}" for k, v in table["label_policy"].items())
-        how.append(
+        said["uncertainty"].append(
             f"{one.name}: 95 % intervals from {used.get('replicates', 0):,} bootstrap replicates of "
             f"{used.get('resampled', 'nothing')}; labels: {policy}."
         )
         macro = table["macro"]["auroc"]
-        scores.append(f"{one.name}: macro AUROC {_ranged(macro)} over {len(macro.get('findings', []))} findings.")
-        scores += [
-            f"{name}: AUROC {_ranged(e['auroc'])}, average precision {_ranged(e['ap'])}, sensitivity "
-            f"{_ranged(e.get('sensitivity'))}, specificity {_ranged(e.get('specificity'))} "
-            f"({e['positives']:,} positive of {e['n']:,})."
-            for name, e in table["findings"].items()
-        ]
-        calibration += [
-            f"{name}: slope {_ranged(e['calibration_slope'])}, intercept {_ranged(e.get('calibration_intercept'))}, "
-            f"Brier {_ranged(e.get('brier'))}."
-            for name, e in table["findings"].items()
-            if (e.get("calibration_slope") or {}).get("value") is not None
-        ]
-        met = table.get("overlap")
-        overlap.append(f"{one.name}: {met.get('text') if isinstance(met, Mapping) else met}.") if met else None
-        overlap += [f"{one.name}: {table['note']}."] if table.get("note") else []
-    return {
-        "internal": internal, "other": other, "scores": scores, "uncertainty": how, "calibration": calibration,
-        "overlap": overlap,
-        "metrics": [
-            "AUROC, average precision, F1, Cohen's kappa, MCC, balanced accuracy, sensitivity, specificity, PPV, NPV, "
-            "Brier score, calibration error, slope and intercept, by finding, their mean and their pool."
-        ] if about.evaluations else [],
-    }  # fmt: skip
+        over = f"{_ranged(macro)} over {len(macro.get('findings', []))} findings"
+        said["scores"] += [f"{one.name}: macro AUROC {over}.", *_scored(table["findings"])]
+        said["calibration"] += _calibration(table["findings"])
+        if met := table.get("overlap"):
+            said["overlap"].append(f"{one.name}: {met.get('text') if isinstance(met, Mapping) else met}.")
+        said["overlap"] += [f"{one.name}: {table['note']}."] if table.get("note") else []
+    metrics = (
+        "AUROC, average precision, F1, Cohen's kappa, MCC, balanced accuracy, sensitivity, specificity, PPV, NPV, "
+        "Brier score, calibration error, slope and intercept, by finding, their mean and their pool."
+    )
+    return said | {"metrics": [metrics] if about.evaluations else []}
+
+
+def _scored(findings: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name}: AUROC {_ranged(e['auroc'])}, average precision {_ranged(e['ap'])}, sensitivity "
+        f"{_ranged(e.get('sensitivity'))}, specificity {_ranged(e.get('specificity'))} "
+        f"({e['positives']:,} positive of {e['n']:,})."
+        for name, e in findings.items()
+    ]
+
+
+def _calibration(findings: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name}: slope {_ranged(e['calibration_slope'])}, intercept {_ranged(e.get('calibration_intercept'))}, "
+        f"Brier {_ranged(e.get('brier'))}."
+        for name, e in findings.items()
+        if (e.get("calibration_slope") or {}).get("value") is not None
+    ]
 
 
 def _ranged(found: Mapping[str, Any] | None) -> str:
