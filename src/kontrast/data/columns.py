@@ -150,7 +150,7 @@ def _column(name: str, table: pd.DataFrame) -> str:
     guess = nearest(name, table.columns)
     shown = ", ".join(list(table.columns)[:20]) + (" …" if len(table.columns) > 20 else "")
     raise UsageError(
-        f"--column names {name!r}, which the table has not.",
+        f"--column names {name!r}, which the table does not have.",
         fix=(f"Did you mean {guess!r}? " if guess else "") + f"Columns: {shown}.",
     )
 

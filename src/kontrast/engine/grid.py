@@ -191,7 +191,8 @@ def say_table(table: Any, differences: Any, plan: Study) -> None:
         rows.append([arm, protocol, f"{100 * fraction:g} %", spread, gain.format(**found.iloc[0]) if gain else ""])
     over = "draws and seeds" if plan.draws else "seeds"
     columns = ["arm", "protocol", "labels", "AUROC", "less baseline"]
-    console.table(f"Macro AUROC on test (mean ± SD over {over})", columns, rows)
+    mean = f"over the {table['common'].iloc[0]} findings that all share, " if len(table) else ""
+    console.table(f"Macro AUROC on test, {mean}mean ± SD over {over}", columns, rows)
     scored = for_scoring(plan.uncertain, FINDINGS)
     trained = f"; trained with uncertain = {plan.uncertain}" if scored != plan.uncertain else ""
     console.say(f"Labels: uncertain = {scored}, blank = {plan.blank}{trained}.")

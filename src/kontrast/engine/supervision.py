@@ -93,7 +93,8 @@ class Labelled:
         counts = self.counts()
         console.say(
             f"Training on {counted(counts['train_images'], 'image')} of {counted(counts['train_patients'], 'patient')} "
-            f"({100 * self.fraction:.4g} % of the training patients); choosing on {counts['val_images']:,} of val."
+            f"({100 * self.fraction:.4g} % of the training patients); "
+            f"choosing on {counted(counts['val_images'], 'image')} of val."
         )
         console.say(f"Labels: uncertain = {self.policy['uncertain']}, blank = {self.policy['blank']}.")
         if not self.pack.patients_known:

@@ -255,7 +255,7 @@ def _verify(folder: Path, dry_run: bool) -> Outcome:
         ranges = [range(d.first, d.last + 1) for d in found if d.first is not None and d.last is not None]
         rows = len(set().union(*ranges))
         raise ArtifactError(
-            f"{len(found)} of the files of {folder} are not what its card says; "
+            f"{counted(len(found), 'file')} of {folder} {'is' if len(found) == 1 else 'are'} not what the card says; "
             f"this affects at most {counted(rows, 'image')}.",
             fix="Restore those files from a copy, or prepare the Pack again into another folder.",
         )

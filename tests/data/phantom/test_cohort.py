@@ -113,7 +113,7 @@ def test_truth_follows_the_hierarchy(present):
 
 
 @given(st.sets(st.sampled_from(PAINTED)), st.integers(0, 1000))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_a_reader_says_one_zero_doubt_or_nothing(present, seed):
     labels = read(truth_of(present), {}, np.random.default_rng(seed))
     assert list(labels) == list(FINDINGS)
