@@ -51,8 +51,8 @@ def test_again_is_done_and_other_settings_are_refused(pack, tmp_path, capsys):
     again = kontrast.embed("random", pack, **options)
     assert (again.status, again.summary["images"]) == ("already done", 20)
     assert (tmp_path / "e" / "features.npy").stat().st_mtime_ns == before
-    with pytest.raises(OutputError, match="seed was 0, is 1"):
-        kontrast.embed("random", pack, **options, seed=1)
+    with pytest.raises(OutputError, match="size was left out, is 16; seed was 0, is 1"):
+        kontrast.embed("random", pack, **options, size=16, seed=1)
 
 
 def test_the_command_prints_json(pack, tmp_path, capsys):

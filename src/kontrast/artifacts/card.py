@@ -284,10 +284,16 @@ def _described(path: Path) -> dict[str, Any]:
     return found
 
 
+def _typed(value: Any) -> str:
+    """A setting in an error: nobody types None."""
+    return "left out" if value is None else repr(value)
+
+
 def _other(found: dict[str, Any], wanted: dict[str, Any]) -> tuple[list[str], list[str]]:
     """In words: settings that are not those found, and roles of inputs that are not."""
     old, new = found.get("config", {}), wanted["config"]
-    changed = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in {**old, **new} if old.get(k) != new.get(k)]
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    changed = [f"{name} was {_typed(old.get(name))}, is {_typed(new.get(name))}" for name in names]
     before, now = ({(p["role"], p["sha256"]) for p in one.get("parents", [])} for one in (found, wanted))
     return changed, sorted({role for role, _ in before ^ now})
 
