@@ -37,6 +37,17 @@ def test_roles_by_name_and_content():
     assert "--column 'rename=Effusion:Pleural Effusion'" in text  # offered, never done unasked
 
 
+def test_who_is_who_may_stand_under_another_name_and_the_option_is_said():
+    mine = table("file,PatientName,Edema\n1.png,Doe^Jane,1\n2.png,Doe^Jane,0\n3.png,Roe^Max,1\n")
+    roles = recognise(mine, {})
+    (said,) = (note for note in roles.notes if "--column" in note)
+    assert roles.patient is None and "--column 'patient=PatientName'" in said and "hashed" in said
+    assert not any("Doe" in note for note in roles.notes)
+    assert recognise(mine, {"patient": "PatientName"}).patient == "PatientName"
+    for other in (mine.assign(patient_id=["a", "a", "b"]), mine.assign(PatientName="")):
+        assert not any("--column" in note for note in recognise(other, {}).notes)
+
+
 def test_a_name_without_the_content_is_no_role():
     roles = recognise(table("path,view,age,sex\na.png,3,,1\nb.png,4,,0\n"), {})
     assert (roles.view, roles.age, roles.sex, roles.findings) == (None, None, None, ())

@@ -48,6 +48,12 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "split": ("split", "set", "subset", "partition", "fold", "dataset", "usage"),
     "classes": ("findinglabels", "labels", "label", "class", "classes", "category", "diagnosis", "finding", "subtype"),
 }
+_PEOPLE = (
+    *("patientname", "patientsname", "nameofpatient", "patname", "patnr", "patientnumber", "patientnr", "patientno"),
+    *("patientnum", "patid", "mrn", "medicalrecordnumber", "medrecno", "hospitalnumber", "nhsnumber", "personid"),
+    *("person", "casenumber", "caseid", "case", "deidpatientid", "anonpatientid", "anonid", "patientcode"),
+)
+"""Columns that may tell people apart but are not taken unasked: names may be shared, cases may be visits."""
 _NOT_FINDINGS = ("index", "unnamed", "fold", "followup", "row", "rownumber", "icu", "death", "dead")
 ROLES = (*_NAMES, "finding", "rename")
 """What `--column ROLE=NAME` may say. `finding` and `rename` may come several times; `rename=OLD:NEW`."""
@@ -238,6 +244,12 @@ def recognise(table: pd.DataFrame, overrides: dict[str, str], stems: Collection[
     ]
     if left:
         notes.append(f"left out: {', '.join(left)}")
+    people = [name for name in left if plain(name) in _PEOPLE and table[name].ne("").any()]
+    if found["patient"] is None and people:
+        notes.append(
+            f"{people[0]} may say whose image is whose: --column 'patient={people[0]}' takes it for that; what is in "
+            "it is hashed with the patient key, and two people of one name would then be one"
+        )
     rename = _renames(overrides, findings, notes, closed=classes is None)
     return replace(Roles(), **found, classes=classes, findings=findings, rename=rename, notes=tuple(notes))
 

@@ -72,3 +72,12 @@ def test_empty_and_other_folders_say_what_they_hold(tmp_path):
     touch(tmp_path, "a.txt", "b.txt", "c.nii", "1.2.840.Mueller")
     with pytest.raises(DataError, match=r"2 of \.txt, 1 of \.nii, 1 of no suffix"):
         detect(tmp_path).records(tmp_path)
+
+
+def test_dicom_in_folders_named_after_people_is_an_export_and_in_class_folders_is_not(tmp_path):
+    people = touch(tmp_path / "a", "DOE_JANE/1.dcm", "ROE_MAX/2.dcm")
+    assert detect(people).name == "pacs"
+    assert detect(touch(tmp_path / "b", "normal/1.dcm", "pneumonia/2.dcm")).name == "folder"
+    flat = detect(touch(tmp_path / "c", "1.dcm", "2.dcm"))
+    assert flat.name == "plain" and "DICOM" in flat.reason
+    assert detect(touch(tmp_path / "d", "DOE_JANE/1.png", "ROE_MAX/2.dcm")).doubt

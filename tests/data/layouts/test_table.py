@@ -126,7 +126,7 @@ def test_detection(tmp_path):
     (tmp_path / "other.csv").write_text("x\n1\n")
     assert detect(tmp_path).labels == (tmp_path / "labels.csv",)
     (tmp_path / "labels.csv").rename(tmp_path / "mine.csv")
-    assert detect(tmp_path).name == "folder" and "2 tables" in detect(tmp_path).reason
+    assert detect(tmp_path).name == "plain" and "2 tables" in detect(tmp_path).reason
     for arguments, words in (
         (([], "chexprt"), "chexpert"),
         (([tmp_path / "mine.csv"], "folder"), "reads no table"),
@@ -152,7 +152,7 @@ def test_a_table_in_a_folder_of_the_source_is_found_when_it_names_the_images(tmp
     assert layout.name == "table" and layout.reason == "the table notes/X/X.csv"
     assert layout.records(tmp_path).table["Mass"].tolist() == [1, 0]
     (tmp_path / "scans" / "also.csv").write_text("file,Mass\na1.png,1\na2.png,0\n")
-    assert detect(tmp_path).name == "folder" and "2 tables (notes/X/X.csv, scans/X.csv)" in detect(tmp_path).reason
+    assert detect(tmp_path).name == "plain" and "2 tables (notes/X/X.csv, scans/X.csv)" in detect(tmp_path).reason
     (tmp_path / "notes" / "deep" / "Mueller.csv").rename(tmp_path / "notes" / "labels.csv")
     assert detect(tmp_path).labels == (tmp_path / "notes" / "labels.csv",)
 
@@ -162,7 +162,7 @@ def test_the_table_of_a_pack_below_the_source_is_no_table_of_labels(tmp_path):
     (tmp_path / "a1.png").write_bytes(b"x")
     (tmp_path / "pack" / "card.json").write_text("{}")
     (tmp_path / "pack" / "table.csv").write_text("file,Mass\na1.png,1\n")
-    assert detect(tmp_path).name == "folder"
+    assert detect(tmp_path).name == "plain"
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not here")
@@ -173,7 +173,7 @@ def test_the_table_of_a_pack_below_the_source_is_no_table_of_labels(tmp_path):
         ("kermany_224", "table", 4690, 2492, 3),
         ("mednist_64", "folder", 17299, None, 6),
         ("hannover_320", "table", 176, 52, 0),
-        ("dicom", "folder", 4, 2, 0),
+        ("dicom", "plain", 4, 2, 0),
     ],
 )
 def test_real_sources(name, layout, rows, patients, findings):

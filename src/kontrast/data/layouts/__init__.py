@@ -198,10 +198,14 @@ def _from_folder(src: Path) -> Layout:
     reason = f"{len(tables)} tables ({shown}): name one with --labels" if tables else "no table of labels"
     if not tables and pacs.is_export(src):
         return Layout("pacs", "nested folders of DICOM files, no table")
-    folders = folder.class_folders(find_images(src))
-    if folders and not are_classes(folders):
+    images = find_images(src)
+    folders = folder.class_folders(images)
+    if not folders:
+        kind = "DICOM files without folders" if images and all(map(pacs.may_be_dicom, images)) else "no class folders"
+        return Layout("plain", f"{kind}, {reason}")
+    if not are_classes(folders):
         return Layout("plain", reason, doubtful=tuple(sorted(folders.values())))
-    return Layout("folder", reason)
+    return Layout("folder", f"class folders, {reason}")
 
 
 def tables_below(src: Path) -> list[Path]:

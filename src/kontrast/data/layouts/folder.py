@@ -83,7 +83,7 @@ def records(src: Path, labels: object = (), overrides: object = None, *, classes
     frame["age"] = float("nan")
     if depth is None:
         notes = ["no labels: a plain folder of images"]
-        return finish(src, frame, findings=(), layout="folder", notes=notes, patients_known=False)
+        return finish(src, frame, findings=(), layout="plain", notes=notes, patients_known=False)
     names = [path.parts[depth] for path in images]
     findings = sorted(set(names))
     for finding in findings:

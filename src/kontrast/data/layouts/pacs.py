@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from kontrast.data.decode import DICOM, find_images, read_headers
-from kontrast.data.layouts.folder import class_depth, images_of
+from kontrast.data.layouts.folder import class_folders, images_of
+from kontrast.data.layouts.names import are_classes
 from kontrast.data.layouts.records import HEADERS_READ, Records, spread
 from kontrast.data.layouts.sets import assemble
 
@@ -19,11 +20,16 @@ RADIOGRAPHS = ("CR", "DX", "RG")
 
 
 def is_export(src: Path) -> bool:
-    """Whether all images are DICOM, and their folders are no classes."""
+    """Whether all images are DICOM, in folders that are not named as classes are (`DOE_JANE` is a patient)."""
     images = find_images(src)
-    all_dicom = all(path.suffix.lower() in DICOM or not path.suffix or path.suffix[1:].isdigit() for path in images)
     nested = any(len(path.parts) > 1 for path in images)
-    return bool(images) and all_dicom and nested and class_depth(images) is None
+    folders = class_folders(images)
+    return nested and all(map(may_be_dicom, images)) and not (folders and are_classes(folders))
+
+
+def may_be_dicom(path: Path) -> bool:
+    """Whether an image is DICOM by its name; one without a suffix was found by its content."""
+    return path.suffix.lower() in DICOM or not path.suffix or path.suffix[1:].isdigit()
 
 
 def records(src: Path, labels: Sequence[Path], overrides: Mapping[str, str]) -> Records:
