@@ -1,6 +1,6 @@
 """How often the 95 % interval of a mean over findings holds the true mean, where some findings are rare.
 
-    python benchmarks/macro_coverage.py [STUDIES]
+    python benchmarks/macro_coverage.py [STUDIES] [--out benchmarks/results/macro_coverage.json]
 
 Patients and images as in interval_coverage.py, but each patient has each finding by chance, so that a rare one has
 few or no positives in a study and in some of its replicates. The true value is the mean of the true AUROCs of the
@@ -11,10 +11,12 @@ findings that a study can score. Four intervals are compared:
     held       a finding that a replicate lacks stands at its value in the data
     steady     as `defined`, but the mean is over the findings with an interval of their own: what `steady` has
 
-Printed: the setting, the mean share of incomplete replicates, and for each its coverage and its mean width.
+Each result: the setting, the mean share of incomplete replicates, and for each its coverage and its mean width.
 """
 
-import sys
+import argparse
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,7 +83,16 @@ def coverage(setting: tuple[int, int, Any, Any], studies: int, replicates: int =
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("studies", type=int, nargs="?", default=2000)
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    results = []
     for name, setting in SETTINGS.items():
-        incomplete, found = coverage(setting, int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
-        ways = "  ".join(f"{way} {held:.3f} ({width:.3f})" for way, (held, width) in found.items())
-        print(f"{name}: {incomplete:.2f} incomplete;  {ways}", flush=True)
+        incomplete, found = coverage(setting, asked.studies)
+        ways = {way: {"coverage": round(held, 4), "width": round(width, 4)} for way, (held, width) in found.items()}
+        results.append({"study": name, "incomplete": round(incomplete, 4), **ways})
+        print(json.dumps(results[-1]), flush=True)
+    if asked.out:
+        lines = ",\n".join(json.dumps(one) for one in results)
+        asked.out.write_text(f'{{"studies": {asked.studies}, "replicates": 400, "results": [\n{lines}\n]}}\n')

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy.special import expit
+from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
@@ -33,6 +34,15 @@ def test_calibration_error_equals_a_loop_over_bins(mass: str) -> None:
         if inside.any():
             error += inside.mean() * abs(p[inside].mean() - y[inside].mean())
     assert calibration.calibration_error(y, p, 10, mass) == pytest.approx(error, abs=1e-12)
+
+
+@pytest.mark.parametrize(("mass", "strategy"), [("width", "uniform"), ("mass", "quantile")])
+def test_calibration_error_equals_scikit_learns_curve_weighed_by_its_rows(mass: str, strategy: str) -> None:
+    y, p = sample(n=601)  # 60 to a bin and one more, so that every tenth lies on a row and none between two
+    shares, means = calibration_curve(y, p, n_bins=10, strategy=strategy)
+    rows = np.histogram(p, np.linspace(0, 1, 11))[0] if mass == "width" else np.array([61, *[60] * 9])
+    expected = np.average(np.abs(shares - means), weights=rows[rows > 0])
+    assert calibration.calibration_error(y, p, 10, mass) == pytest.approx(expected, abs=1e-12)
 
 
 def test_calibration_error_of_honest_and_of_bold_probabilities() -> None:
