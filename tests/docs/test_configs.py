@@ -50,8 +50,8 @@ def test_chexpert_is_the_experiment_that_it_says():
     assert plan.fractions == (0.1, 0.5, 1.0)
     assert plan.encoder == "resnet50" and plan.arms["densenet121"].encoder == "densenet121"
     cells = [cell.protocol for cell in cells_of(plan)]
-    # the counts in the file's comment: 7 arms fine-tuned, 6 probed; 3 fractions, 3 seeds
-    assert cells.count("finetune") == 63 and cells.count("probe") == 54
+    # the counts in the file's comment: 7 arms fine-tuned, 6 probed; 3 seeds of 3 fractions, one of them drawn 5 times
+    assert cells.count("finetune") == 147 and cells.count("probe") == 126
 
 
 def prepare_as(path, out, **changes):

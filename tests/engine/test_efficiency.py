@@ -68,13 +68,11 @@ def test_draws_and_seeds_stand_in_the_table(folders) -> None:
 
 
 def test_few_labels_are_drawn_several_times_and_many_once() -> None:
-    plan = Study(
-        pack="p", arms={"random": Arm()}, protocols=("knn",), fractions=(0.01, 0.1, 1.0), seeds=(0, 1), draws=5
-    )
+    plan = Study(pack="p", arms={"random": Arm()}, protocols=("knn",), fractions=(0.01, 0.1, 1.0), seeds=(0, 1))
     names = [cell.name for cell in cells_of(plan)]
     assert len(names) == 2 * (5 + 5 + 1) == len(set(names))
     assert "random/knn-10pc-draw4-seed1" in names and "random/knn-100pc-seed0" in names
-    plain = Study(pack="p", arms={"random": Arm()}, protocols=("probe",), fractions=(0.1,), seeds=(3,))
+    plain = Study(pack="p", arms={"random": Arm()}, protocols=("probe",), fractions=(0.1,), seeds=(3,), draws=None)
     assert [cell.name for cell in cells_of(plain)] == ["random/probe-10pc-seed3"], "the names of before"
 
 

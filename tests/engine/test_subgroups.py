@@ -5,13 +5,6 @@ from kontrast.engine import subgroups
 from kontrast.metrics.scores import auroc
 
 
-def test_subgroups_of_a_kind_part_the_rows() -> None:
-    groups = subgroups.subgroups(table())
-    for kind in ("sex", "view", "age", "sex and age", "sex and view", "age and view"):
-        assert np.stack(list(groups[kind].values())).sum(axis=0).tolist() == [1] * 90, kind
-    assert "unknown" in groups["view"] and "unknown" in groups["age"]
-
-
 def test_subgroup_scores_are_those_of_its_rows_and_small_ones_are_null() -> None:
     rng, rows = np.random.default_rng(0), table(150)
     y, p = (rng.random((150, 1)) < 0.5).astype(float), rng.random((150, 1))

@@ -16,7 +16,12 @@ def cases(n=60, seed=0):
 
 def sklearns(y, s, weights=None):
     fpr, tpr, _ = roc_curve(y, s, sample_weight=weights, drop_intermediate=False)
-    roc = [np.interp(g, fpr[keep := np.append(np.diff(fpr) > 0, True)], tpr[keep]) for g in GRID]
+    roc = []
+    for g in GRID:  # the highest sensitivity at this rate; between two rates the line from threshold to threshold
+        last = np.flatnonzero(fpr <= g)[-1]
+        after = min(last + 1, len(fpr) - 1)
+        share = (g - fpr[last]) / (fpr[after] - fpr[last]) if after > last else 0.0
+        roc.append(tpr[last] + share * (tpr[after] - tpr[last]))
     precision, recall, _ = precision_recall_curve(y, s, sample_weight=weights)
     pr = [precision[np.flatnonzero(recall >= g - 1e-9)[-1]] for g in GRID]
     return np.array(roc), np.array(pr)
@@ -31,7 +36,8 @@ def test_the_curves_are_scikit_learns():
     first = s == s[y == 1].max()  # ours is that of the first threshold that finds anything
     assert found["pr"]["value"][0] == pytest.approx(y[s >= s[first][0]].mean())
     assert found["prevalence"] == y.mean() and found["roc"]["low"] is None
-    assert np.trapezoid(found["roc"]["value"], GRID) == pytest.approx(roc_auc_score(y, s), abs=0.02)
+    # Half a step of the grid for each step of the curve is all that the area may lose.
+    assert np.trapezoid(found["roc"]["value"], GRID) == pytest.approx(roc_auc_score(y, s), abs=0.006)
     assert found["pr"]["value"].mean() == pytest.approx(average_precision_score(y, s), abs=0.03)
 
 
@@ -64,3 +70,11 @@ def test_ignored_rows_do_not_count_and_one_class_has_no_curve():
     y = np.zeros(30)
     y[3] = 1  # a replicate in three lacks it
     assert curves(y, np.arange(30.0), replicates=60)["roc"]["low"] is None
+
+
+def test_a_curve_of_few_cases_goes_in_steps():
+    y, s = np.array([1.0, 0, 1, 0]), np.array([4.0, 3, 2, 1])
+    found = curves(y, s, replicates=0)["roc"]["value"]
+    np.testing.assert_array_equal(found[[0, 25, 49, 50, 100]], [0.5, 0.5, 0.5, 1, 1])  # no slope between the steps
+    tied = curves(y, np.array([2.0, 2, 1, 1]), replicates=0)["roc"]["value"]
+    np.testing.assert_allclose(tied, GRID, atol=1e-12)  # two to a threshold: chance can reach what lies between

@@ -4,16 +4,21 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
 
 from helpers import make_pack
 from kontrast.artifacts.card import card_hash, parent, read_card, write_card
+from kontrast.artifacts.evaluation import read_evaluation, scored_cases, scored_targets
 from kontrast.artifacts.wording import decimal
+from kontrast.engine.scoring import score_rows
 from kontrast.metrics.fairness import call_rates
 from kontrast.pages import curves, report
 from kontrast.pages.audit import _rates
 from kontrast.pages.limits import limits
+from kontrast.pages.results import evaluation_section
 from kontrast.pages.saliency import explanation_section
-from kontrast.pages.subgroups import subgroup_forests
+from kontrast.pages.subgroups import _compared, evaluation_forest, subgroup_forests
 from pages.conftest import add_evaluation, found
 
 
@@ -77,9 +82,62 @@ def test_curves_are_there_with_bands_and_prevalence(pack, tmp_path):
         for name, entry in scores["findings"].items():
             assert name in section[kind] and decimal(entry[key]["value"]) in section[kind]
     assert section["roc"].count("<svg") == section["pr"].count("<svg") == 2 and not section["why"]
-    assert "are of studies" in curves.curve_section(one, scores | {"by": "study"})["why"]
-    unknown = scores | {"label_policy": {"uncertain": "whatever", "blank": "negative"}}
-    assert "not known" in curves.curve_section(one, unknown)["why"]
+    rewrite(one, scores | {"label_policy": {"uncertain": "whatever", "blank": "negative"}})
+    assert "not known" in curves.curve_section(one, scores)["why"] and evaluation_forest(one) is None
+
+
+def rewrite(one, scores):
+    (one.path / "scores.json").write_text(json.dumps(scores))
+    content, files = one.card.content, ["predictions.csv", "truth.csv", "scores.json"]
+    write_card(one.path, "evaluation", config={}, content=content, files=files)
+
+
+def test_curves_of_studies_are_those_of_their_scores(pack, tmp_path, monkeypatch):
+    one = found(add_evaluation(tmp_path / "e", pack))
+    evaluation = read_evaluation(one.path)
+    values = evaluation.predictions[["Disc", "Bar"]].to_numpy()
+    truth = scored_targets(evaluation, ("Disc", "Bar"))
+    options = {"replicates": 20, "label_policy": {"uncertain": "zeros", "blank": "negative"}}
+    table = evaluation.truth.assign(study_id=evaluation.truth["patient_id"])  # both images of a patient are one
+    table.to_csv(one.path / "truth.csv", index=False)
+    by_study = {"patients_known": True, "by": "study", "over_views": "mean"}
+    rewrite(one, scores := score_rows(table, truth, values, ("Disc", "Bar"), **by_study, **options))
+    drawn = {}
+    monkeypatch.setattr(curves, "panels", lambda found_curves, areas, kind: drawn.update({kind: found_curves}))
+    curves.curve_section(one, scores)
+    for name, entry in scores["findings"].items():
+        curve = drawn["roc"][name]
+        assert entry["n"] == len(table) / 2
+        # the curve is drawn on a grid, so its area is known to a hundredth
+        assert np.trapezoid(curve["roc"]["value"], curves.GRID) == pytest.approx(entry["auroc"]["value"], abs=0.02)
+        assert curve["prevalence"] == entry["prevalence"]
+
+
+def test_an_evaluation_is_drawn_by_group_where_no_audit_does(tmp_path, monkeypatch):
+    pack = make_pack(tmp_path / "p", n=400, size=16, splits=(0.2, 0.2))
+    behind = [parent("pack", pack)]
+    one = found(add_evaluation(tmp_path / "e", pack, parents=behind))
+    seen = {}
+    monkeypatch.setattr("kontrast.pages.subgroups.forest", lambda scored, panels: seen.update(scored))
+    evaluation_forest(one)
+    cases = scored_cases(read_evaluation(one.path))
+    assert set(seen) == {"sex, over 2 findings", "age, over 2 findings", "view, over 2 findings"}
+    assert "unknown" not in seen["sex, over 2 findings"]  # a third has no sex
+    women = (cases.table["sex"] == "F").to_numpy()
+    group = seen["sex, over 2 findings"]["F"]
+    naive = [roc_auc_score(cases.truth[women, f], cases.scores[women, f]) for f in (0, 1)]
+    assert group["rows"] == women.sum() and group["macro"]["auroc"]["value"] == pytest.approx(np.mean(naive))
+    # a finding that one group has no positive of is in no group's mean
+    cases.truth[women, 0] = 0
+    large = {"F": women, "M": (cases.table["sex"] == "M").to_numpy()}
+    names, scored = _compared(cases, ("Disc", "Bar"), large, {"replicates": 5})
+    assert names == ["Bar"] and scored["F"]["macro"]["auroc"]["value"] == pytest.approx(naive[1])
+    monkeypatch.undo()
+    page = report.render(report.find_artifacts([tmp_path / "e"]), "t")
+    assert "groups of patients</summary>" in page and "over the findings that have both classes" in page
+    behind = frozenset(p.sha256 for p in behind)
+    shown = evaluation_section([one], [], {}, {"e": ("#000", "o")}, audited=[behind])
+    assert shown["tables"][0]["groups"] is None
 
 
 def test_where_no_finding_has_both_classes_the_page_says_so(tmp_path):

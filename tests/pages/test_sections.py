@@ -116,7 +116,7 @@ def test_an_audit_says_what_is_shared_and_what_is_unknown(tmp_path):
     same = make_pack(tmp_path / "a", n=60, size=16)
     other = make_pack(tmp_path / "b", n=60, size=16, seed=1, patients_known=False)
     kontrast.audit(same, other, out=tmp_path / "audit", replicates=20)
-    section = audit_page.audit_section(found(tmp_path / "audit"))
+    section = audit_page.audit_section(found(tmp_path / "audit"), {})
     audit = json.loads((tmp_path / "audit" / "audit.json").read_text())
     assert len(section["shared"]) == 6 + 9
     within = {row["where"]: row for row in section["shared"]}

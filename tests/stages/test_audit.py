@@ -99,6 +99,16 @@ def test_packs_without_labels_or_test_have_no_floor(tmp_path, capsys) -> None:
     assert "no metadata baseline" in capsys.readouterr().out
 
 
+def test_a_policy_of_a_finding_holds_in_the_packs_that_have_it(pack, tmp_path) -> None:
+    other = make_pack(tmp_path / "other", n=40, findings=("Edema",), seed=5)
+    policy = "zeros,Edema=ones"
+    found = read(kontrast.audit(pack, other, out=tmp_path / "a", uncertain=policy, **QUICK))["metadata"]
+    used = {name: next(iter(one.values()))["scores"]["label_policy"]["uncertain"] for name, one in found.items()}
+    assert used == {"p": "zeros", "other": policy}
+    with pytest.raises(UsageError, match="Did you mean 'Edema'"):
+        kontrast.audit(pack, other, out=tmp_path / "b", uncertain="zeros,Edma=ones", **QUICK)
+
+
 def test_done_dry_and_refused(pack, tmp_path) -> None:
     assert kontrast.audit(pack, out=tmp_path / "a", dry_run=True).status == "planned"
     with pytest.raises(UsageError, match="No Pack was named"):

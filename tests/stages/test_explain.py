@@ -4,13 +4,18 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import kontrast
 from helpers import make_pack
 from kontrast.artifacts.card import read_card, verify_files, write_card
+from kontrast.artifacts.classifier import load_classifier
 from kontrast.artifacts.pack import Pack
+from kontrast.engine.explaining import sample
+from kontrast.engine.sanity import Compared
 from kontrast.errors import DataError, OutputError, UsageError
 from kontrast.metrics.localisation import mean_interval
+from kontrast.metrics.similarity import rank_correlation
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +123,36 @@ def test_checks_are_said_and_kept(made, tmp_path, capsys):
         words in said for words in ("How alike are the maps?", "Random weights: ", "Permuted labels: ", "Other seeds: ")
     )
     assert found["threshold"]["chosen"] == "on val" and "IoU at a share of the map's maximum, on val" in said
+
+
+def test_a_network_of_permuted_labels_is_what_the_check_of_labels_takes(tmp_path, capsys):
+    pack = make_pack(tmp_path / "pack", n=40, size=16, masks=True)
+    options = {"encoder": "resnet18", "epochs": 1, "lr": 1e-6, "recipe": "none"}
+    tuned = kontrast.finetune("random", pack, out=tmp_path / "tuned", **options)
+    permuted = kontrast.finetune("random", pack, out=tmp_path / "permuted", permute_labels=True, **options).out
+    asked = {"images": 1, "replicates": 20, "limit": 4, "finding": ("Disc",)}
+    with pytest.raises(UsageError, match="Add --sanity"):
+        kontrast.explain(tuned, pack, out=tmp_path / "e", permuted=permuted, **asked)
+    with pytest.raises(UsageError, match="trained on its own labels"):
+        kontrast.explain(tuned, pack, out=tmp_path / "e", permuted=tuned.out, sanity=True, **asked)
+    capsys.readouterr()
+    outcome = kontrast.explain(tuned, pack, out=tmp_path / "e", permuted=permuted, sanity=True, **asked)
+    card = read_card(outcome)
+    assert [p.role for p in card.parents] == ["classifier", "pack", "permuted"] and card.config["permuted"] is True
+    fit = read_card(permuted).content["summary"]["fit"]
+    assert card.content["permuted"] == {"trained": "network", "fit": fit}
+    assert "that fits them with a macro AUROC of" in capsys.readouterr().out
+    # the maps that were compared are those of the two networks
+    chosen = sample(Pack.open(pack), "Disc", Pack.open(pack).rows("test"), images=1, limit=4, seed=0)
+    cpu = torch.device("cpu")
+    compared = Compared(Pack.open(pack), chosen, kind="gradcam", device=cpu, replicates=20, seed=0)
+    maps = [compared.maps(load_classifier(path, permuted=True)[0]) for path in (tuned, permuted)]
+    expected = np.nanmean(rank_correlation(*maps))
+    assert card.content["findings"]["Disc"]["sanity"]["labels"]["rank"]["value"] == pytest.approx(expected, abs=1e-6)
+    page = Path(kontrast.report(outcome.out, out=tmp_path / "page.html")).read_text()
+    assert "a network trained as this one on permuted labels" in page
+    kontrast.explain(tuned, pack, out=tmp_path / "head", sanity=True, **asked)
+    assert "only a head is fitted on permuted labels, while this encoder was fine-tuned" in capsys.readouterr().err
 
 
 def test_a_knn_head_has_no_grad_cam_plus_plus_and_its_empty_maps_are_counted(made, tmp_path, capsys):

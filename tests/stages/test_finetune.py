@@ -1,13 +1,18 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 import kontrast
 from helpers import make_pack
+from kontrast.artifacts.card import read_card
 from kontrast.artifacts.classifier import load_classifier
-from kontrast.errors import UsageError
+from kontrast.artifacts.pack import Pack
+from kontrast.engine.features import predict
+from kontrast.errors import ArtifactError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +104,33 @@ def test_wrong_values_are_named_as_typed(pack, tmp_path) -> None:
         kontrast.finetune("random", pack, out=tmp_path / "c", batch_size=0)
     with pytest.raises(UsageError, match="bce"):
         kontrast.finetune("random", pack, out=tmp_path / "c", loss="bse")
+
+
+def test_permuted_labels_make_a_classifier_that_only_explain_takes(tmp_path, capsys) -> None:
+    pack = make_pack(tmp_path / "pack", n=60, size=16)
+    options = SMALL | {"epochs": 1, "lr": 1e-5, "recipe": "none"}  # the head that it starts from fits 36 images already
+    made = kontrast.finetune("random", pack, out=tmp_path / "c", permute_labels=True, **options)
+    card = read_card(made)
+    assert card.content["permuted_labels"] and made.summary["best_epoch"] is None and made.summary["val_images"] == 0
+    assert all(one["value"] is None for one in card.content["thresholds"].values())
+    assert "AUROC on validation" not in capsys.readouterr().out
+    data = Pack.open(pack)
+    model, *_ = load_classifier(made, permuted=True)
+    y = data.labels(data.rows("train")) == 1
+    p = predict(model, data, data.rows("train"))
+    order = np.random.default_rng([0, 2]).permutation(len(y))
+    fits = [np.mean([roc_auc_score(t[:, f], p[:, f]) for f in (0, 1)]) for t in (y[order], y)]
+    assert fits[0] > 0.9 and fits[1] < 0.8 and made.summary["fit"] == pytest.approx(fits[0], abs=1e-6)
+    for refused in (
+        lambda: kontrast.evaluate(made, pack, out=tmp_path / "e"),
+        lambda: kontrast.audit(pack, out=tmp_path / "a", classifier=made.out),
+        lambda: kontrast.explain(made, pack, out=tmp_path / "x"),
+        lambda: kontrast.probe(made, pack, out=tmp_path / "p"),
+    ):
+        with pytest.raises(ArtifactError, match="trained on permuted labels"):
+            refused()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "pack"]
+    page = kontrast.report(pack, made.out, out=tmp_path / "page.html").out.read_text()
+    assert "classifier of permuted labels" in page and 'id="finetuning"' not in page
+    with pytest.raises(UsageError, match="there is none here"):
+        kontrast.report(pack, made.out, out=tmp_path / "p.html", cards=tmp_path / "cards")

@@ -62,8 +62,11 @@ def test_the_grid_runs_and_its_tables_are_the_evaluations(pack, tmp_path) -> Non
     maps = json.loads((tmp_path / "s/explanations/moco/probe-100pc-seed0/card.json").read_text())
     classifier = (tmp_path / "s/classifiers/moco/probe-100pc-seed0/card.json").read_bytes()
     assert {p["sha256"] for p in maps["parents"] if p["role"] == "classifier"} == {sha256(classifier).hexdigest()}
+    audited = json.loads((tmp_path / "s/audit/audit.json").read_text())
+    assert set(audited["classifier"]["pack"]["overlap"]) == {"train", "val", "test"} and audited["metadata"]["pack"]
     page = kontrast.report(tmp_path / "s", out=tmp_path / "s.html").out.read_text()
-    for part in ("By finding", "How far labels go", "beside its heat map", "patient-grouped folds", "Classifier moco/"):
+    for part in ("By finding", "How far labels go", "beside its heat map", "patient-grouped folds", "Classifier moco/",
+                 "What splits share", "altered images are of the Classifier moco/"):  # fmt: skip
         assert part in page, part
     assert kontrast.study(file, out=tmp_path / "s").status == "already done"
 
@@ -94,7 +97,7 @@ def test_the_grid_is_arms_by_protocols_by_fractions_by_seeds() -> None:
         },
     )
     cells = cells_of(plan)
-    assert len(cells) == 2 * 3 * (2 + 1)
+    assert len(cells) == 3 * (5 + 1) * (2 + 1)  # a tenth of the patients is drawn five times
     assert len({cell.name for cell in cells}) == len(cells)
 
 

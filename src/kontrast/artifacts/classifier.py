@@ -23,6 +23,10 @@ from kontrast.types import PathLike
 
 WEIGHTS = "classifier.safetensors"
 
+PERMUTED = "permuted_labels"
+"""Marks the card of a Classifier whose training labels were permuted: it knows nothing, and nothing may take it for
+one that does."""
+
 
 class Classifier(nn.Module):
     """An encoder and a head: findings that exclude nothing, one logit each.
@@ -118,14 +122,33 @@ def _kept_images(classifier: Classifier) -> dict[str, Any]:
     return {"neighbours": {"k": classifier.head.k, "images": len(classifier.head.get_buffer("bank"))}}
 
 
-def load_classifier(path: PathLike) -> tuple[Classifier, Card, Seen]:
-    """A classifier on the CPU in evaluation mode, its card, and whom its weights have met.
+def refuse_permuted(card: Card, folder: Path) -> None:
+    """Refuse a Classifier of permuted labels.
 
     Raises:
-        ArtifactError: no classifier there, or a damaged one.
+        ArtifactError: it is one.
+    """
+    if card.content.get(PERMUTED):
+        raise ArtifactError(
+            f"{folder} was trained on permuted labels (finetune --permute-labels): it knows nothing.",
+            fix="Name a Classifier of true labels. `kontrast explain --permuted` alone takes this one.",
+        )
+
+
+def load_classifier(path: PathLike, *, permuted: bool = False) -> tuple[Classifier, Card, Seen]:
+    """A classifier on the CPU in evaluation mode, its card, and whom its weights have met.
+
+    Args:
+        path: its folder.
+        permuted: whether it may be one of permuted labels.
+
+    Raises:
+        ArtifactError: no classifier there, a damaged one, or one of permuted labels that is not asked for.
     """
     folder = Path(path)
     card = read_card(folder, "classifier")
+    if not permuted:
+        refuse_permuted(card, folder)
     verify_files(folder, [WEIGHTS, SEEN])
     spec = EncoderSpec(**card.content["encoder"])
     network, findings = build_encoder(spec), card.content["findings"]

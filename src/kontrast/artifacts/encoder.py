@@ -24,6 +24,7 @@ from kontrast.artifacts.card import (
     verify_files,
     write_card,
 )
+from kontrast.artifacts.classifier import refuse_permuted
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.safe import open_weights, write_weights
 from kontrast.artifacts.seen import COLUMNS, SEEN, Seen
@@ -176,6 +177,7 @@ def _from_artifact(folder: Path, encoder: str | None, size: int | None) -> tuple
             f"Expected an encoder at {folder}, but it is {article(card.kind)} {card.kind}.",
             fix="Name the folder of an encoder or classifier, a weights file, `random` or `imagenet`.",
         )
+    refuse_permuted(card, folder)
     spec = EncoderSpec(**card.content["encoder"])
     if encoder not in (None, spec.name):
         choose(str(encoder), ENCODERS, "--encoder")

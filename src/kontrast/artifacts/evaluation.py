@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from kontrast.artifacts.disk import atomic, write_json
 from kontrast.artifacts.files import cell
 from kontrast.data.labels import targets as make_targets
 from kontrast.errors import ArtifactError
+from kontrast.metrics.studies import by_study
 from kontrast.types import TRUTH_COLUMNS, PathLike
 
 PREDICTIONS, TRUTH, SCORES = "predictions.csv", "truth.csv", "scores.json"
@@ -116,12 +117,48 @@ def read_evaluation(folder: PathLike) -> Evaluation:
 
 
 def scored_targets(evaluation: Evaluation, findings: Sequence[str]) -> np.ndarray:
-    """Truth as it was scored: (n, F) of 1, 0 and NaN = ignored, by the evaluation's own label policy."""
+    """Truth of the images as it was scored: (n, F) of 1, 0 and NaN = ignored, by the evaluation's own label policy.
+
+    Raises:
+        UsageError: that is none that is known.
+    """
     policy = evaluation.scores["label_policy"]
     values = evaluation.truth[list(evaluation.findings)].to_numpy(dtype=np.float64)
-    y, w = make_targets(values, evaluation.findings, policy["uncertain"], policy["blank"])
+    y, w = make_targets(values, evaluation.findings, str(policy.get("uncertain")), str(policy.get("blank")))
     columns = [evaluation.findings.index(name) for name in findings]
     return np.where(w > 0, y, np.nan)[:, columns]
+
+
+class Cases(NamedTuple):
+    """What an evaluation scored: images, or studies.
+
+    Attributes:
+        table: n rows with TRUTH_COLUMNS; of a study its first image's.
+        truth: (n, F) of 1, 0 and NaN = ignored.
+        scores: (n, F).
+        patients: (n,) whose rows are resampled together; None: rows are.
+    """
+
+    table: pd.DataFrame
+    truth: np.ndarray
+    scores: np.ndarray
+    patients: np.ndarray | None
+
+
+def scored_cases(evaluation: Evaluation) -> Cases:
+    """The cases that `scores.json` is about, from the files of the evaluation.
+
+    Raises:
+        UsageError: the label policy of the scores is none that is known.
+    """
+    table, about = evaluation.truth, evaluation.scores
+    truth = scored_targets(evaluation, evaluation.findings)
+    scores = evaluation.predictions[list(evaluation.findings)].to_numpy(dtype=np.float64)
+    if about.get("by") == "study":
+        truth, scores, first = by_study(truth, scores, table["study_id"].to_numpy(str), about["over_views"])
+        table = table.iloc[first].reset_index(drop=True)
+    known = (about.get("interval") or {}).get("resampled") == "patients"
+    return Cases(table, truth, scores, table["patient_id"].to_numpy() if known else None)
 
 
 def summary(scores: Mapping[str, Any]) -> dict[str, Any]:

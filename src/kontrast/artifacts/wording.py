@@ -72,7 +72,8 @@ def beneath(scores: Mapping[str, Any]) -> list[str]:
     floor = scores.get("floor")
     if not floor or "reason" in floor:
         return [f"No floor of metadata: {floor['reason']}."] if floor else []
-    said = [f"Metadata alone ({', '.join(floor['columns'])}): macro AUROC {with_ends(floor['macro'])} on these cases."]
+    macro = mean_with_ends(floor["macro"], scores)
+    said = [f"Metadata alone ({', '.join(floor['columns'])}): macro AUROC {macro} on these cases."]
     pairs = {name: (entry["auroc"], floor["findings"].get(name)) for name, entry in scores["findings"].items()}
     ours = scores["macro"]["auroc"]
     if ours.get("findings") == floor["macro"].get("findings"):  # else of other findings, and not to be compared
@@ -98,7 +99,7 @@ def calibrated(scores: Mapping[str, Any]) -> list[str]:
     def mean(entries: Mapping[str, Any], score: str) -> str:
         return decimal(float(np.mean([entries[name][score]["value"] for name in done])))
 
-    after, of = scores["findings"], done[0] if len(done) == 1 else f"means over {len(done)} findings"
+    after, of = scores["findings"], done[0] if len(done) == 1 else f"means over {counted(len(done), 'finding')}"
     return [
         f"Probabilities are calibrated on validation ({scores['calibration']['method']}): Brier "
         f"{mean(before, 'brier')} before, {mean(after, 'brier')} after; calibration error {mean(before, 'ece_mass')} "
@@ -170,7 +171,7 @@ def cases(scores: Mapping[str, Any]) -> list[str]:
             "images', it is positive where one of them is; thresholds are those of images."
         ]
     return [
-        f"{name} ({table['rows']:,} images): macro AUROC {with_ends(table['macro']['auroc'])}, over "
+        f"{name} ({table['rows']:,} images): macro AUROC {mean_with_ends(table['macro']['auroc'], table)}, over "
         f"{counted(len(table['macro']['auroc']['findings']), 'finding')}."
         for name, table in scores.get("views", {}).items()
     ]
@@ -280,11 +281,16 @@ def labels_needed(one: Mapping[str, Any]) -> tuple[str, str]:
     if percent(one["fraction"]) == "more":
         return "not reached" if one["censored"] == "above" else "–", "–"
     less = one["censored"] == "below"
-    # A file of version 0.1.0 has no reason, and an interval that took the runs for fixed: not shown.
-    reason = one.get("reason", "no interval over runs")
-    ends = "" if reason and reason == reason else f" [{percent(one['low'])}, {percent(one['high'])}]"
+    ends = "" if no_interval(one) else f" [{percent(one['low'])}, {percent(one['high'])}]"
     share = f"{percent(one['fraction'])}{' or less' if less else ''}{ends}"
     return share, f"{'at least ' if less else ''}{percent(one['saved'])}"
+
+
+def no_interval(one: Mapping[str, Any]) -> str:
+    """Why a row of `labels_saved.csv` has no interval; empty where it has one."""
+    # A file of version 0.1.0 has no reason, and an interval that took the runs for fixed: not shown.
+    reason = one.get("reason", "the interval of version 0.1.0 took the runs for fixed")
+    return str(reason) if reason and reason == reason else ""  # a CSV file's empty cell may be NaN
 
 
 def _row(name: str, entry: Mapping[str, Any], marked: bool = False) -> list[str]:
@@ -296,6 +302,12 @@ def _row(name: str, entry: Mapping[str, Any], marked: bool = False) -> list[str]
 def with_ends(found: Mapping[str, Any]) -> str:
     """A score with its interval, where it has one: `.874 [.812, .921]`."""
     return f"{decimal(found['value'])} {ends(found)}".rstrip()
+
+
+def mean_with_ends(found: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
+    """`with_ends` of a mean, marked where many replicates of its table lacked a finding."""
+    many = mixed(found, (scores.get("interval") or {}).get("replicates", 0))
+    return with_ends(found) + (MARK if many and found.get("low") is not None else "")
 
 
 def ends(found: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kontrast import console
-from kontrast.artifacts.wording import decimal, with_ends
+from kontrast.artifacts.wording import MARK, decimal, mean_with_ends, with_ends
 from kontrast.engine.auditing import NEAR_COPIES, UNITS
 from kontrast.types import counted
 
@@ -73,8 +73,10 @@ def _say_classifier(name: str, entry: Mapping[str, Any]) -> None:
             if "macro" not in scores:
                 small += 1
                 continue
-            table.append([f"{kind}: {word}", str(scores["rows"]), with_ends(scores["macro"]["auroc"])])
+            table.append([f"{kind}: {word}", str(scores["rows"]), mean_with_ends(scores["macro"]["auroc"], scores)])
     console.table(f"{name}: macro AUROC on test by subgroup", ["subgroup", "images", "AUROC [95 %]"], table)
+    if any(area.endswith(MARK) for *_, area in table):
+        console.say(f"{MARK} Many replicates lack a finding: these intervals cover less than 95 %.")
     if small:
         console.say(f"Too small to be scored: {counted(small, 'subgroup')}.")
     _say_rates(name, entry["rates"])

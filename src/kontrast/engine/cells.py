@@ -72,6 +72,15 @@ def training_of(plan: Study, cell: Cell, encoder: str, tried: Mapping[str, Any])
     return verb, options | getattr(plan, verb) | dict(tried) | fixed
 
 
+def shown_cell(plan: Study, cells: Sequence[Cell]) -> Cell:
+    """The cell that stands for the study in heat maps and audit: of the first arm but the baseline, with most labels.
+
+    Not the best: that would be chosen on the test split.
+    """
+    tuned = ("finetune", "full", "lp-ft")
+    return max(cells, key=lambda c: (c.arm != plan.baseline, c.protocol in tuned, c.protocol != "knn", c.fraction))
+
+
 def write_tables(out: Path, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Write each as CSV; their names."""
     for name, lines in tables.items():

@@ -10,11 +10,12 @@ import pandas as pd
 from kontrast import console
 from kontrast.artifacts.card import read_card
 from kontrast.artifacts.evaluation import read_evaluation, scored_targets
-from kontrast.artifacts.wording import labels_needed
+from kontrast.artifacts.wording import labels_needed, no_interval
 from kontrast.engine.comparison import Cells, Run, common_findings
 from kontrast.metrics.efficiency import RUNS, band, labels_saved, resample_runs
 from kontrast.metrics.intervals import bootstrap, index_units, mean_defined
 from kontrast.metrics.scores import Array, Ranks
+from kontrast.types import counted
 
 Place = tuple[str, str, float]
 """(arm, protocol, fraction)."""
@@ -73,7 +74,7 @@ def _saved(at: Mapping[Place, int], points: Array, drawn: Array, runs: Sequence[
         mine = [at[arm, protocol, fraction] for fraction in fractions]
         fewest, reason = min(runs[i] for i in [*mine, goal]), ""
         if fewest < RUNS:
-            reason = f"no interval: {fewest} run{'' if fewest == 1 else 's'} at some fraction, fewer than {RUNS} seeds"
+            reason = f"no interval: {counted(fewest, 'run')} at some fraction, fewer than {RUNS}"
         kept = drawn[:, :0] if reason else drawn
         found = labels_saved(fractions, points[mine], kept[mine], float(points[goal]), kept[goal])
         about = {"protocol": protocol, "arm": arm, "baseline": baseline, "goal": points[goal]}
@@ -168,6 +169,9 @@ def say_saved(saved: pd.DataFrame) -> None:
     """Print with what share of the labels each arm reaches the baseline's score with the most."""
     records: list[dict[str, Any]] = [{str(k): v for k, v in one.items()} for one in saved.to_dict("records")]
     rows = [[one["arm"], one["protocol"], *labels_needed(one)] for one in records]
+    reasons = dict.fromkeys(filter(None, map(no_interval, records)))
     if rows:
         title = f"Labels with which {saved['baseline'].iloc[0]}'s score on the most labels is reached"
         console.table(title, ["arm", "protocol", "share [95 %]", "saved"], rows)
+        for reason in reasons:
+            console.say(f"  {reason[:1].upper()}{reason[1:]}.")

@@ -22,7 +22,7 @@ VERBS: dict[str, tuple[str, dict[str, Any]]] = {
 PROTOCOLS = tuple(VERBS)
 
 FEW = 0.1
-"""Fractions up to this are drawn several times, where a study asks for it."""
+"""Fractions up to this are drawn several times: which patients a tenth holds is luck."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +68,9 @@ class Study:
     """Shares of the training patients whose labels are used."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One draw of patients, and one training, for each."""
-    draws: int | None = None
-    """Draws of patients at fractions of 0.1 and below, each trained with every seed; left out: one draw a seed."""
-    stratify: bool | None = None
+    draws: int | None = 5
+    """Draws of patients at fractions of 0.1 and below, each trained with every seed; null: one draw a seed."""
+    stratify: bool | None = True
     """Draw patients so that each finding keeps its share of positives."""
     search: dict[str, dict[str, list[Any]]] | None = None
     """Options that are tried for every arm, by command: `finetune: {lr: [0.0001, 0.001]}`. For each arm, protocol and
@@ -100,7 +100,7 @@ class Study:
                 choose(protocol, PROTOCOLS, f"arms: {name}: protocols:")
         for fraction in self.fractions:
             require(0 < fraction <= 1, f"fractions: {fraction} is no share.", "Write shares above 0, at most 1.")
-        require(self.draws is None or self.draws >= 1, f"draws: {self.draws} is too few.", "Write 5, or leave it out.")
+        require(self.draws is None or self.draws >= 1, f"draws: {self.draws} is too few.", "Write 5, or null.")
         for verb in self.search or {}:
             choose(verb, ("probe", "finetune"), "search:")
         require(self.folds == 0 or self.folds >= 2, f"folds: {self.folds} is too few.", "Write 5, or 0 for none.")
@@ -155,7 +155,8 @@ def described(plan: Study) -> str:
     size = f"{counted(len(plan.arms), 'arm')}, {counted(len(cells_of(plan)), 'training')}"
     shares = ", ".join(f"{100 * fraction:g} %" for fraction in plan.fractions)
     text = f"{size}; labels: {shares}; seeds: {', '.join(map(str, plan.seeds))}"
-    return text + (f"; {plan.draws} draws of patients at {100 * FEW:g} % and below" if plan.draws else "")
+    few = plan.draws and min(plan.fractions) <= FEW
+    return text + (f"; {plan.draws} draws of patients at {100 * FEW:g} % and below" if few else "")
 
 
 def with_seed(plan: Study, seed: int) -> Study:
@@ -191,7 +192,7 @@ def say_table(table: Any, differences: Any, plan: Study) -> None:
         rows.append([arm, protocol, f"{100 * fraction:g} %", spread, gain.format(**found.iloc[0]) if gain else ""])
     over = "draws and seeds" if plan.draws else "seeds"
     columns = ["arm", "protocol", "labels", "AUROC", "less baseline"]
-    mean = f"over the {table['common'].iloc[0]} findings that all share, " if len(table) else ""
+    mean = f"over the {counted(table['common'].iloc[0], 'finding')} that all share, " if len(table) else ""
     console.table(f"Macro AUROC on test, {mean}mean ± SD over {over}", columns, rows)
     scored = for_scoring(plan.uncertain, FINDINGS)
     trained = f"; trained with uncertain = {plan.uncertain}" if scored != plan.uncertain else ""

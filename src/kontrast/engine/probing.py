@@ -10,7 +10,7 @@ from kontrast import console
 from kontrast.artifacts.classifier import Classifier
 from kontrast.engine import threeclass
 from kontrast.engine.features import embed
-from kontrast.engine.finetuning import start_head
+from kontrast.engine.finetuning import Supervised, settle_statistics, start_head
 from kontrast.engine.linear import Linear, fit_path, knn
 from kontrast.engine.supervision import Labelled, frozen, validate
 from kontrast.nn.encoders import Encoder, EncoderSpec
@@ -82,6 +82,30 @@ def fit_probe(
         "neighbours": min(neighbours, len(task.train)),
     }
     return Probe(classifier, frozen(task, scored[mine], rule, calibrate), summary, other)
+
+
+def start_from_probe(model: Supervised, task: Labelled, device: torch.device, batch_size: int) -> None:
+    """Put the head of a linear probe on the encoder that is about to be fine-tuned (`finetuning.start_head`).
+
+    It is `probe`'s own fit and choice of penalty, on other features where the encoder has batch-norm: with the
+    statistics that training will have, of these images. So another penalty may be the best than `probe` finds.
+
+    Args:
+        model: changed in place; its batch-norms get the statistics of training.
+        task: labels.
+        device: where features are computed.
+        batch_size: images a step of the run to come, over all processes.
+    """
+    console.say("The head starts from a linear probe, on features with this training's batch statistics:")
+    classifier = model.classifier
+    settle_statistics(classifier, task, device, batch_size)
+    train, val = (
+        embed(classifier.encoder, classifier.spec, task.pack, rows, device) for rows in (task.train, task.val)
+    )
+    head, unclear = best_of(probes(train, task), val, task)
+    start_head(classifier.linear, head.weight, head.bias)
+    if model.unclear is not None and unclear is not None:
+        start_head(model.unclear, unclear.weight, unclear.bias)
 
 
 def probes(features: np.ndarray, task: Labelled) -> list[tuple[Linear, Linear | None]]:

@@ -2,7 +2,7 @@
 
     weights       the classifier's layers made random one after the other, the head first (Adebayo et al. 2018,
                   arXiv:1810.03292, cascading): the maps should lose their likeness
-    labels        the head fitted on permuted labels: the maps should differ
+    labels        a head, or a whole network, of permuted labels: the maps should differ (data randomisation there)
     repeats       other classifiers of the same findings, of other seeds: the maps should agree
 
 What likeness means is seen beside that of two different images' maps of the same classifier, which share nothing but
@@ -172,7 +172,7 @@ def refitted_heads(
 
 def checks(
     compared: Compared, classifier: Classifier, others: Sequence[Classifier],
-    heads: tuple[Classifier, Classifier] | None, rule: Rule, *, sanity: bool,
+    labels: tuple[Classifier, Classifier] | None, rule: Rule, *, sanity: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """The checks of one finding, ready for JSON: `sanity` if asked, `repeat` where there are other classifiers.
 
@@ -180,15 +180,15 @@ def checks(
         compared: where.
         classifier: whose maps are in question.
         others: classifiers of other seeds.
-        heads: of `refitted_heads`; None where there are none.
+        labels: classifiers of true and of permuted labels, from `refitted_heads` or else; None where there are none.
         rule: by which maps are scored.
         sanity: whether weights and labels are made random.
     """
-    found = {"sanity": check(compared, classifier, heads)} if sanity else {}
+    found = {"sanity": check(compared, classifier, labels)} if sanity else {}
     return found | ({"repeat": repeat(compared, [classifier, *others], rule)} if others else {})
 
 
-def check(compared: Compared, classifier: Classifier, heads: tuple[Classifier, Classifier] | None) -> dict[str, Any]:
+def check(compared: Compared, classifier: Classifier, labels: tuple[Classifier, Classifier] | None) -> dict[str, Any]:
     """Likeness of the classifier's maps with those of random weights, of other images, and of permuted labels."""
     own = compared.maps(classifier)
     found: dict[str, Any] = {
@@ -199,8 +199,8 @@ def check(compared: Compared, classifier: Classifier, heads: tuple[Classifier, C
             for name, broken in cascade(classifier, compared.seed)
         ],
     }
-    if heads is not None:
-        true, permuted = (compared.maps(head) for head in heads)
+    if labels is not None:
+        true, permuted = (compared.maps(one) for one in labels)
         found["labels"] = compared.likeness((true, permuted))
     return found
 

@@ -6,34 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kontrast.data.groups import FEW_ROWS, UNKNOWN, groups
 from kontrast.metrics.evaluation import score_table
 from kontrast.metrics.fairness import call_rates
-
-AGE_BANDS = ((0, 20), (20, 40), (40, 60), (60, 80), (80, 200))
-
-CROSSED = (("sex", "age"), ("sex", "view"), ("age", "view"))
-"""What is crossed with what."""
-
-FEW_ROWS = 50
-"""Groups smaller than this are named but not scored."""
-
-UNKNOWN = "unknown"
-
-
-def subgroups(table: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
-    """Rows (bool) of each group, by sex, age band, view and the crossings of two; blank values are "unknown"."""
-    age = table["age"].to_numpy(float)
-    bands = {
-        f"{low} to {high - 1}" if high < 200 else f"{low}+": (age >= low) & (age < high) for low, high in AGE_BANDS
-    }
-    groups: dict[str, dict[str, np.ndarray]] = {"sex": {}, "age": bands | {UNKNOWN: np.isnan(age)}, "view": {}}
-    for name in ("sex", "view"):
-        groups[name] = {word or UNKNOWN: (table[name] == word).to_numpy() for word in sorted(set(table[name]))}
-    for one, two in CROSSED:
-        groups[f"{one} and {two}"] = {
-            f"{a}, {b}": rows & others for a, rows in groups[one].items() for b, others in groups[two].items()
-        }
-    return {name: {k: rows for k, rows in parts.items() if rows.any()} for name, parts in groups.items()}
 
 
 def score_subgroups(
@@ -63,7 +38,7 @@ def score_subgroups(
     """
     result: dict[str, dict[str, Any]] = {}
     people = table["patient_id"].to_numpy()
-    for name, parts in subgroups(table).items():
+    for name, parts in groups(table).items():
         result[name] = {}
         for word, rows in parts.items():
             count = int(rows.sum())
@@ -96,7 +71,7 @@ def rates_by_group(
     limits = {name: thresholds.get(name, {}).get("value") for name in findings}
     people = table["patient_id"].to_numpy() if patients_known else None
     found: dict[str, dict[str, Any]] = {}
-    for name, parts in subgroups(table).items():
+    for name, parts in groups(table).items():
         large = {k: rows for k, rows in parts.items() if rows.sum() >= FEW_ROWS and UNKNOWN not in k.split(", ")}
         if len(large) < 2:
             found[name] = {"reason": f"fewer than two groups of {FEW_ROWS} images"}

@@ -14,7 +14,7 @@ from kontrast.data.labels import targets as make_targets
 from kontrast.data.splits import draw_patients
 from kontrast.errors import TrainingError, UsageError
 from kontrast.metrics.calibration import corrected, fit
-from kontrast.metrics.scores import auroc
+from kontrast.metrics.scores import auroc, macro_auroc
 from kontrast.metrics.thresholds import choose_all
 from kontrast.types import by_reason, counted
 
@@ -121,6 +121,20 @@ class Labelled:
         targets[self.train] = np.where(cells, probabilities, targets[self.train])
         weights[self.train] = np.where(cells, 1, weights[self.train])
         return replace(self, targets=targets, weights=weights, untold=np.zeros_like(self.untold))
+
+    def permuted(self, seed: int) -> "Labelled":
+        """The same with the rows of labels permuted among the training images, and without validation.
+
+        Rows stay whole, so that each finding keeps its prevalence and its company. A classifier of such labels is what
+        the maps of one of true labels are compared with (data randomisation of Adebayo et al. 2018, arXiv:1810.03292);
+        it is to fit them, so nothing chooses an earlier epoch.
+        """
+        order = self.train[np.random.default_rng([seed, 2]).permutation(len(self.train))]
+        moved = {}
+        for name in ("targets", "weights", "third", "untold"):
+            moved[name] = getattr(self, name).copy()
+            moved[name][self.train] = getattr(self, name)[order]
+        return replace(self, val=self.val[:0], **moved)
 
     def seen(self) -> Seen:
         """What the classifier's weights and choices were made with."""
@@ -235,6 +249,17 @@ def validate(task: Labelled, probabilities: np.ndarray) -> dict[str, Any]:
         "n": {f: int((w[:, i] > 0).sum()) for i, f in enumerate(task.findings)},
         "positives": {f: int(((y[:, i] > 0.5) & (w[:, i] > 0)).sum()) for i, f in enumerate(task.findings)},
     }
+
+
+def fit_of(task: Labelled, probabilities: np.ndarray) -> float:
+    """Macro AUROC on the training images themselves: how well their labels are fitted, not how well anything is known.
+
+    Args:
+        task: the labels; soft ones count as positive above a half.
+        probabilities: (len(task.train), F).
+    """
+    y, w = task.targets[task.train], task.weights[task.train]
+    return macro_auroc(np.where(w > 0, y > 0.5, np.nan), probabilities)
 
 
 def frozen(task: Labelled, probabilities: np.ndarray, rule: str, calibrate: str) -> dict[str, dict[str, Any]]:

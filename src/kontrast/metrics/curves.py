@@ -72,7 +72,8 @@ def curves(
 
 
 def _sensitivity(tpr: Array, fpr: Array) -> Array:
-    """Sensitivity on GRID: on the line between thresholds, and of a vertical step its upper end."""
-    x, y = np.concatenate([[0.0], fpr]), np.concatenate([[0.0], tpr])
-    last = np.concatenate([np.diff(x) > 0, [True]])  # of equal false positive rates the highest sensitivity
-    return np.interp(GRID, x[last], y[last])
+    """Sensitivity on GRID: on the line between thresholds, and where the curve rises steeply the upper end.
+
+    `np.interp` does both with rates that repeat: from the last of equal ones on the left to the first on the right.
+    """
+    return np.interp(GRID, np.concatenate([[0.0], fpr]), np.concatenate([[0.0], tpr]))

@@ -3,13 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kontrast.artifacts.wording import MARK
+from kontrast.metrics.evaluation import mixed
 from kontrast.pages.sections import Found, read_json, with_interval
 
 UNITS = ("patients", "studies", "images", "near_copies")
 
 
-def audit_section(found: Found) -> dict[str, Any]:
-    """What splits share, what is unknown, what metadata alone score; a Classifier's groups and altered images."""
+def audit_section(found: Found, classifiers: Mapping[str, str]) -> dict[str, Any]:
+    """What splits share, what is unknown, what metadata alone score; a Classifier's groups and altered images.
+
+    Args:
+        found: the audit.
+        classifiers: SHA-256 of their cards → name, to say whose groups they are.
+    """
     audit = read_json(found.path, "audit.json")
     shared = [
         {"where": f"{name}: {' / '.join(row['splits'])}", **_units(row), "allowed": False}
@@ -20,7 +27,7 @@ def audit_section(found: Found) -> dict[str, Any]:
         where = " / ".join(f"{p} {s}" for p, s in zip(row["packs"], row["splits"], strict=True))
         shared.append({"where": where, **_units(row), "allowed": row["splits"] == ["train", "train"]})
     floors = [
-        {"pack": pack, "from": name, "auroc": with_interval(entry["scores"]["macro"]["auroc"])}
+        {"pack": pack, "from": name} | _macro(entry["scores"])
         for pack, baselines in audit["metadata"].items()
         if "reason" not in baselines
         for name, entry in baselines.items()
@@ -46,8 +53,9 @@ def audit_section(found: Found) -> dict[str, Any]:
         where = f"{pack}: " if len(classifier) > 1 else ""
         rates += _rates(where, entry.get("rates") or {})
         altered += _altered(where, entry.get("alterations") or {})
+    whose = next((classifiers[p.sha256] for p in found.card.parents if p.sha256 in classifiers), None)
     return {
-        "name": found.name, "shared": shared, "floors": floors, "groups": groups, "notes": notes,
+        "name": found.name, "whose": whose, "shared": shared, "floors": floors, "groups": groups, "notes": notes,
         "policy": audit["label_policy"], "rates": rates, "altered": altered,
     }  # fmt: skip
 
@@ -64,10 +72,17 @@ def _subgroups(pack: str, found: Mapping[str, Mapping[str, Any]]) -> tuple[list[
         for group, scores in groups.items():
             name = f"{pack + ', ' if pack else ''}{attribute}: {group}"
             if "macro" in scores:
-                rows.append({"group": name, "n": scores["rows"], "auroc": with_interval(scores["macro"]["auroc"])})
+                rows.append({"group": name, "n": scores["rows"]} | _macro(scores))
             else:
                 left_out.setdefault(scores["reason"], []).append(f"{name} ({scores['rows']})")
     return rows, left_out
+
+
+def _macro(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The mean of a table, and of how many findings it is: not of all where one has a single class there."""
+    found = scores["macro"]["auroc"]
+    mark = MARK if mixed(found, (scores.get("interval") or {}).get("replicates", 0)) else ""
+    return {"of": len(found.get("findings", [])), "auroc": with_interval(found) | {"mark": mark}}
 
 
 def _rates(where: str, found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

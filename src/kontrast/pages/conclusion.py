@@ -8,6 +8,7 @@ from kontrast.pages import figures
 from kontrast.pages.drawing import COLOURS, GREY
 from kontrast.pages.results import PROTOCOLS
 from kontrast.pages.study import difference
+from kontrast.types import counted
 
 
 def conclusion_section(content: Mapping[str, Any], colours: Mapping[str, str]) -> dict[str, Any]:
@@ -29,11 +30,11 @@ def conclusion_section(content: Mapping[str, Any], colours: Mapping[str, str]) -
 
 def conclusion(content: Mapping[str, Any]) -> str:
     """What to conclude, from the content of a demo's card: `findings`, `patients`, and `differences` by fraction."""
-    findings, patients = len(content["findings"]), content["patients"]
+    findings, patients = counted(len(content["findings"]), "finding"), content["patients"]
     said = [
         f"The question was whether pretraining without labels helped: {content['arm']} against {content['baseline']} "
-        f"weights in the same network, each under a linear probe, by macro AUROC over the {findings} findings that "
-        f"every probe could learn, on the same {patients} made-up test patients."
+        f"weights in the same network, each under a linear probe, by macro AUROC over the {findings} that every "
+        f"probe could learn, on the same {patients} made-up test patients."
     ]
     if not content["differences"]:
         said.append("There is no such finding on so few patients, so nothing follows.")

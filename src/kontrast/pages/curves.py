@@ -3,12 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from markupsafe import Markup
 
-from kontrast.artifacts.evaluation import read_evaluation
+from kontrast.artifacts.evaluation import read_evaluation, scored_cases
 from kontrast.artifacts.wording import decimal
-from kontrast.data.labels import targets
 from kontrast.errors import UsageError
 from kontrast.metrics.curves import GRID, curves
 from kontrast.pages.drawing import COLOURS, GREY, canvas, clean, styled, svg
@@ -25,32 +23,27 @@ REPLICATES = 400
 
 
 def curve_section(found: Found, scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Both kinds of curve by finding, or in `why` the reason why there are none.
+    """Both kinds of curve of the cases that were scored, by finding, or in `why` the reason why there are none.
 
     Args:
         found: an evaluation.
         scores: its `scores.json`.
     """
-    if scores.get("by") == "study":
-        return {"roc": None, "pr": None, "why": "Curves are of images, and these scores are of studies."}
-    one, policy = read_evaluation(found.path), scores["label_policy"]
-    labels = one.truth[list(one.findings)].to_numpy(float)
+    one = read_evaluation(found.path)
     try:
-        y, w = targets(labels, one.findings, str(policy.get("uncertain")), str(policy.get("blank")))
+        cases = scored_cases(one)
     except UsageError:
         return {
             "roc": None,
             "pr": None,
             "why": "Curves need labels under the policy of the scores, which is not known.",
         }
-    truth = np.where(w > 0, y, np.nan)
     how = scores.get("interval") or {}
-    patients = one.truth["patient_id"].to_numpy() if how.get("resampled") == "patients" else None
     options = {"replicates": min(how.get("replicates", 0), REPLICATES), "seed": how.get("seed", 0)}
     drawn = {
         name: found_curves
         for f, name in enumerate(one.findings)
-        if (found_curves := curves(truth[:, f], one.predictions[name].to_numpy(), patients, **options))
+        if (found_curves := curves(cases.truth[:, f], cases.scores[:, f], cases.patients, **options))
     }
     if not drawn:
         return {"roc": None, "pr": None, "why": "No finding has both classes, so there is no curve."}

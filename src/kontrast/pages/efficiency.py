@@ -4,7 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 
 from kontrast.artifacts.card import verify_files
-from kontrast.artifacts.wording import labels_needed
+from kontrast.artifacts.wording import labels_needed, no_interval
 from kontrast.pages.sections import Found
 
 Band = dict[float, tuple[float, float]]
@@ -34,6 +34,7 @@ def saved_rows(found: Found, words: Mapping[str, str]) -> list[dict[str, str]]:
     return [
         {"arm": row["arm"], "protocol": words.get(row["protocol"], row["protocol"])}
         | dict(zip(("share", "saved"), labels_needed(row), strict=True))
+        | {"reason": no_interval(row)}
         for row in read_table(found, "labels_saved.csv")
     ]
 

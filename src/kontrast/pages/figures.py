@@ -21,6 +21,7 @@ from kontrast.pages.drawing import (
     styled,
     svg,
 )
+from kontrast.types import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +54,8 @@ def prevalence(counts: Mapping[str, Mapping[str, int]]) -> Markup:
     axes.set_xlim(0, 1.13 * max(left.max(initial=0), 1))
     axes.tick_params(axis="y", length=0)
     axes.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
-    return svg(figure, f"How often each of {len(names)} findings is positive, uncertain, negative or not mentioned")
+    each = counted(len(names), "finding")
+    return svg(figure, f"How often each of {each} is positive, uncertain, negative or not mentioned")
 
 
 @styled

@@ -22,8 +22,8 @@ def limits(of: Mapping[str, Sequence[Found]]) -> list[str]:
         said += _of_testing(of)
     if of["evaluation"] and not of["audit"]:
         said.append(
-            "No audit is on this page: whether scores differ by sex, age or view, and what metadata alone would score, "
-            "is not shown."
+            "No audit is on this page: near-copies between splits, missed illness in groups of patients, and what is "
+            "left without lungs or borders are not shown (kontrast audit)."
         )
     if of["classifier"] and not of["explanation"]:
         said.append("No heat maps were made: whether a classifier looks at the findings is not shown.")

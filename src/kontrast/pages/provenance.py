@@ -38,7 +38,7 @@ def provenance(found: Sequence[Found]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": one.name,
-                "kind": one.card.kind,
+                "kind": f"{one.card.kind} of permuted labels" if one.permuted else one.card.kind,
                 "sha": one.sha[:12],
                 "parents": [{"name": names.get(sha, role), "sha": sha[:12]} for role, sha in made_from],
                 "version": one.card.version,

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from kontrast.artifacts.evaluation import read_evaluation, scored_targets
+from kontrast.artifacts.evaluation import read_evaluation, scored_cases
 from kontrast.artifacts.wording import decimal
 from kontrast.metrics.roc import roc_curve
-from kontrast.metrics.studies import by_study
 from kontrast.pages.drawing import COLOURS, GREY, INK, canvas, clean, styled, svg
 from kontrast.pages.sections import Found
 
@@ -22,11 +21,7 @@ def readers_section(found: Found, scores: Mapping[str, Any]) -> dict[str, Any] |
     if not readers:
         return None
     evaluation = read_evaluation(found.path)
-    truth = scored_targets(evaluation, evaluation.findings)
-    values = evaluation.predictions[list(evaluation.findings)].to_numpy(float)
-    if scores.get("by") == "study":
-        studies = evaluation.truth["study_id"].fillna("").astype(str).to_numpy()
-        truth, values, _ = by_study(truth, values, studies, scores["over_views"])
+    _, truth, values, _ = scored_cases(evaluation)
     curves, points, rows = {}, {}, []
     for f, name in enumerate(evaluation.findings):
         known = {reader: at[name] for reader, at in readers.items() if name in at and "reason" not in at[name]}

@@ -6,6 +6,7 @@ from pathlib import Path
 from kontrast import __version__
 from kontrast.artifacts.card import CARD, CLAIM, Card, card_hash, read_card
 from kontrast.artifacts.encoder import WORDS
+from kontrast.artifacts.wording import NO_WIDTH
 from kontrast.errors import UsageError
 from kontrast.pages import audit, cohort, drawing, results, sections, study
 from kontrast.pages.conclusion import conclusion_section
@@ -14,6 +15,7 @@ from kontrast.pages.provenance import provenance
 from kontrast.pages.saliency import explanation_section
 from kontrast.pages.sections import Found
 from kontrast.pages.subgroups import subgroup_forests
+from kontrast.types import counted
 
 KINDS = ("demo", "study", "evaluation", "pack", "encoder", "classifier", "explanation", "audit", "embedding", "phantom")
 MANY = 8
@@ -60,8 +62,8 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def by_kind(found: Sequence[Found]) -> dict[str, list[Found]]:
-    """The artifacts of each kind in KINDS, in their order."""
-    return {kind: [one for one in found if one.card.kind == kind] for kind in KINDS}
+    """The artifacts of each kind in KINDS, in their order; no Classifiers of permuted labels."""
+    return {kind: [one for one in found if one.card.kind == kind and not one.permuted] for kind in KINDS}
 
 
 def render(found: Sequence[Found], title: str) -> str:
@@ -89,6 +91,7 @@ def render(found: Sequence[Found], title: str) -> str:
     environment = Environment(
         loader=PackageLoader("kontrast", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.globals |= {"counted": counted, "no_width": NO_WIDTH}
     return environment.get_template("report.html.j2").render(
         title=title,
         version=__version__,
@@ -110,9 +113,10 @@ def render(found: Sequence[Found], title: str) -> str:
             looks(evaluations),
             _explained(of),
             of["encoder"],
+            [frozenset(p.sha256 for p in one.card.parents) for one in of["audit"]],
         ),
         explanations=[explanation_section(one, {c.sha: c.name for c in of["classifier"]}) for one in of["explanation"]],
-        audits=[audit.audit_section(one) for one in of["audit"]],
+        audits=[audit.audit_section(one, {c.sha: c.name for c in of["classifier"]}) for one in of["audit"]],
         limits=limits(of),
         provenance=provenance(found),
         by_group=[drawn for one in of["audit"] for drawn in subgroup_forests(one)],

@@ -23,6 +23,7 @@ from kontrast.pages.curves import curve_section
 from kontrast.pages.drawing import Look
 from kontrast.pages.readers import readers_section
 from kontrast.pages.sections import Found, read_json, with_interval
+from kontrast.pages.subgroups import evaluation_forest
 
 PROTOCOLS = {
     "knn": "kNN on frozen features",
@@ -44,7 +45,7 @@ MOST = 8
 
 def evaluation_section(
     evaluations: Sequence[Found], brief: Sequence[Found], classifiers: Mapping[str, Found], seen: Mapping[str, Look],
-    explained: Container[str] = (), encoders: Sequence[Found] = (),
+    explained: Container[str] = (), encoders: Sequence[Found] = (), audited: Sequence[frozenset[str]] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """An overview, a figure and a table for each evaluation.
 
@@ -55,11 +56,14 @@ def evaluation_section(
         seen: how each evaluation is drawn, from `drawing.looks`.
         explained: cards of Classifiers whose curves are unfolded where there are many evaluations.
         encoders: of the page, by which it is said what a Classifier's weights began as.
+        audited: the cards of Classifier and Packs of each audit of the page, which shows their groups of patients.
     """
     pretrained = {one.sha: one for one in encoders}
     tables = [_table(one, classifiers, pretrained) for one in evaluations]
     for one, table in zip(evaluations, tables, strict=True):
         table["curves"] = curve_section(one, table["scores"])
+        behind = {p.sha256 for p in one.card.parents}
+        table["groups"] = None if any(behind and behind <= shown for shown in audited) else evaluation_forest(one)
         table["open"] = len(tables) <= UNFOLDED or any(p.sha256 in explained for p in one.card.parents)
     if tables and not any(table["open"] for table in tables):
         tables[-1]["open"] = True
@@ -85,6 +89,7 @@ def _table(one: Found, classifiers: Mapping[str, Found], encoders: Mapping[str, 
         "name": one.name,
         "scores": scores,
         "rows": _score_rows(scores),
+        "absent": scores.get("not_learnt", {}),
         "more": _more(scores),
         "remarks": [*cases(scores), *calibrated(scores), *remarks(scores), *beneath(scores)],
         "against": differences(scores["against"]) if "against" in scores else {},
@@ -114,7 +119,7 @@ def _score_rows(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
             "positives": entry.get("positives"),
             "prevalence": decimal(entry.get("prevalence")),
             "threshold": decimal(entry.get("threshold")),
-            "floor": with_interval(under.get(name)),
+            "floor": _marked(under.get(name), total, replicates),
             "of": len(entry["auroc"].get("findings", [])),
             **{score: _marked(entry.get(score), total, replicates) for score in (*SHOWN, *MORE)},
         }

@@ -45,11 +45,22 @@ def explanation_section(found: Found, classifiers: Mapping[str, str]) -> dict[st
     return {
         "name": found.name, "classifier": whose, "findings": rows, "rules": thresholds(scored),
         "empty": empty_maps(content["findings"]),
+        "permuted": _permuted(content.get("permuted") or {}),
         "checks": _checks(content["findings"]), "judged": judged(content["findings"]),
         "cascade": cascade(sanity) if (sanity := _sanity(content)) else None,
         "usual": any("usual_hit" in one for one in content["findings"].values()),
         **{key: content[key] for key in ("method", "encoder", "map", "split", "order", "overlap")},
     }  # fmt: skip
+
+
+def _permuted(about: Mapping[str, Any]) -> str:
+    """What the maps of permuted labels are those of."""
+    if about.get("trained") == "network":
+        return (
+            "a network trained as this one on permuted labels, which it fits with a macro AUROC of "
+            f"{decimal(about['fit'])} on its own images"
+        )
+    return "a head fitted on permuted labels, on the same encoder"
 
 
 def _checks(findings: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kontrast.artifacts.card import Card, verify_files
+from kontrast.artifacts.classifier import PERMUTED
 from kontrast.artifacts.wording import decimal, ends
 from kontrast.pages import figures
 from kontrast.pages.drawing import COLOURS, Look, data_uri
@@ -25,6 +26,11 @@ class Found(NamedTuple):
     def shas(self) -> frozenset[str]:
         """Of this card and of those that a Pack had before it grew."""
         return frozenset((self.sha, *(entry["sha256"] for entry in self.card.content.get("history", []))))
+
+    @property
+    def permuted(self) -> bool:
+        """Whether it is a Classifier of permuted labels, which serves a check of heat maps and is none to be shown."""
+        return bool(self.card.content.get(PERMUTED)) and self.card.kind == "classifier"
 
 
 def read_json(folder: Path, name: str) -> Any:

@@ -30,7 +30,7 @@ def study_section(found: Found, seen: Mapping[str, Look]) -> dict[str, Any]:
     tables, curves = _grid(cells, _read_csv(found.path, "differences.csv"), arms)
     folds = read_json(found.path, "folds.json") if "folds.json" in found.card.files else None
     shaded = efficiency.bands(found, PROTOCOLS)
-    section = {
+    return {
         "name": found.name, "baseline": config["baseline"], "tables": tables,
         "seeds": len(config["seeds"]), "policy": {k: config[k] for k in ("uncertain", "blank")},
         "curves": figures.efficiency(curves, seen, config["baseline"], shaded) if curves else None,
@@ -39,8 +39,6 @@ def study_section(found: Found, seen: Mapping[str, Look]) -> dict[str, Any]:
         "findings": _by_finding(found, cells, arms, seen), "folds": _folds(folds, config["arms"], seen),
         "left_out": content["summary"].get("left_out", []), "means": content.get("means"),
     }  # fmt: skip
-    shown = [cell["difference"] for table in tables for row in table["rows"] for cell in row["cells"]]
-    return section | {"marked": any(one and one["mark"] for one in shown)}
 
 
 def _grid(
@@ -148,9 +146,8 @@ def _folds(
         if arms.get(arm, {}).get("start") == "random" and not arms[arm].get("method"):
             drawn_from[arm] = entry.get("initialisations", 1)
     drawn = figures.forest(scores, seen, "AUROC, 95 % interval")
-    marked = any(row["auroc"]["mark"] or (row["difference"] or {}).get("mark") for row in rows)
     facts = {k: found[k] for k in ("folds", "images", "patients", "findings")} | {"pooled": "auroc" not in found}
-    return {**facts, "rows": rows, "forest": drawn, "initialisations": drawn_from, "marked": marked}
+    return {**facts, "rows": rows, "forest": drawn, "initialisations": drawn_from}
 
 
 def difference(found: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -1,12 +1,18 @@
-"""Forest plots of a classifier's scores by subgroup, from an audit."""
+"""Forest plots of a classifier's scores by subgroup, from an audit or from an evaluation."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from markupsafe import Markup
 
+from kontrast.artifacts.evaluation import Cases, read_evaluation, scored_cases
+from kontrast.data.groups import FEW_ROWS, UNKNOWN, groups
+from kontrast.errors import UsageError
+from kontrast.metrics.evaluation import repeated_auroc
 from kontrast.pages.drawing import COLOURS, FULL, GREY, INK, canvas, clean, styled, svg
 from kontrast.pages.sections import Found, read_json
+from kontrast.types import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +23,55 @@ MACRO = {"auroc": "macro AUROC", "sensitivity": "macro sensitivity", "specificit
 MOST = 3
 """Panels side by side."""
 
+ATTRIBUTES = ("sex", "age", "view")
+"""What groups of an evaluation go by; an audit crosses them too."""
+
+REPLICATES = 400
+"""Most replicates behind an interval that is drawn and not quoted."""
+
+
+def evaluation_forest(found: Found) -> Markup | None:
+    """Macro AUROC of an evaluation by sex, age band and view; None where no two groups of one are large enough.
+
+    The mean is over the findings that have both classes in each of an attribute's groups, else groups could not be
+    compared; the figure says how many they are.
+    """
+    one = read_evaluation(found.path)
+    try:
+        cases = scored_cases(one)
+    except UsageError:
+        return None
+    how = one.scores.get("interval") or {}
+    options = {"replicates": min(how.get("replicates", 0), REPLICATES), "seed": how.get("seed", 0)}
+    parted = groups(cases.table)
+    if one.scores.get("by") == "study":
+        parted["view"] = {}  # a study has several
+    drawn: dict[str, dict[str, Any]] = {}
+    for attribute in ATTRIBUTES:
+        large = {word: rows for word, rows in parted[attribute].items() if word != UNKNOWN and rows.sum() >= FEW_ROWS}
+        names, scored = _compared(cases, one.findings, large, options)
+        if names:
+            drawn[f"{attribute}, over {counted(len(names), 'finding')}"] = scored
+    return forest(drawn, {"auroc": MACRO["auroc"]}) if drawn else None
+
+
+def _compared(
+    cases: Cases, findings: Sequence[str], large: Mapping[str, np.ndarray], options: Mapping[str, Any]
+) -> tuple[list[str], dict[str, Any]]:
+    """The findings with both classes in each group, and group → its number of rows and macro AUROC over these."""
+    if len(large) < 2:
+        return [], {}
+    classes = [[(cases.truth[rows] == value).any(axis=0) for rows in large.values()] for value in (0, 1)]
+    common = np.flatnonzero(np.all(classes, axis=(0, 1)))
+    names = [findings[int(f)] for f in common]
+    scored = {}
+    for word, rows in large.items() if names else ():
+        people = None if cases.patients is None else cases.patients[rows]
+        truth, scores = cases.truth[rows][:, common], cases.scores[rows][:, common]
+        macro = repeated_auroc(truth, [scores], names, patients=people, **options)["macro"]
+        scored[word] = {"rows": len(truth), "macro": {"auroc": macro}}
+    return names, scored
+
 
 def subgroup_forests(found: Found) -> list[dict[str, Any]]:
     """A figure for each Pack whose subgroups an audit scored: `pack` and `forest`.
@@ -26,17 +81,17 @@ def subgroup_forests(found: Found) -> list[dict[str, Any]]:
     """
     drawn, audit = [], read_json(found.path, "audit.json")
     for pack, entry in (audit["classifier"] or {}).items():
-        groups = {
+        scored = {
             attribute: {
                 word: scores | _rate(entry, attribute, word) for word, scores in parts.items() if "macro" in scores
             }
             for attribute, parts in entry["subgroups"].items()
             if isinstance(parts, Mapping)
         }
-        groups = {attribute: parts for attribute, parts in groups.items() if parts}
-        panels = _panels([scores for parts in groups.values() for scores in parts.values()])
-        if groups and panels:
-            drawn.append({"pack": pack, "forest": forest(groups, panels)})
+        scored = {attribute: parts for attribute, parts in scored.items() if parts}
+        panels = _panels([scores for parts in scored.values() for scores in parts.values()])
+        if scored and panels:
+            drawn.append({"pack": pack, "forest": forest(scored, panels)})
     return drawn
 
 
@@ -65,15 +120,15 @@ def _panels(every: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 @styled
-def forest(groups: Mapping[str, Mapping[str, Mapping[str, Any]]], panels: Mapping[str, str]) -> Markup:
+def forest(scored: Mapping[str, Mapping[str, Mapping[str, Any]]], panels: Mapping[str, str]) -> Markup:
     """Rows are groups under the attribute that parts them, a panel a score.
 
     Args:
-        groups: attribute → group → scores.
+        scored: attribute → group → scores.
         panels: key of a score → its words.
     """
     rows: list[tuple[str, Mapping[str, Any] | None]] = []
-    for attribute, parts in groups.items():
+    for attribute, parts in scored.items():
         rows.append((attribute, None))
         rows += [(f"{word}  ({scores['rows']:,})", scores) for word, scores in parts.items()]
     width = FULL if len(panels) > 1 else 0.62 * FULL

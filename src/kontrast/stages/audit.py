@@ -76,7 +76,6 @@ def audit(
     from kontrast.artifacts.disk import write_json
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
-    from kontrast.data.labels import targets
     from kontrast.engine.audit_words import say_audit
     from kontrast.engine.precision import resolve_device
 
@@ -84,8 +83,7 @@ def audit(
         raise UsageError("No Pack was named.", fix="Name one: kontrast audit PACK --out DIR")
     require(len({Path(p).resolve() for p in packs}) == len(packs), "A Pack is named twice.", "Name each Pack once.")
     opened = [Pack.open(path) for path in packs]
-    for pack in opened:  # an unknown policy is refused before the folder is claimed
-        targets(pack.labels([]), pack.findings, config.uncertain, config.blank)
+    _check_policy(opened, config)
     parents = [parent("pack", path) for path in packs]
     judged = None
     if config.classifier is not None:
@@ -106,6 +104,16 @@ def audit(
         write_card(taken.folder, "audit", config=asked, parents=parents, content={"summary": summary}, files=[AUDIT])
     say_audit(found, summary)
     return Outcome("audit", Path(out), "done", summary)
+
+
+def _check_policy(packs: "list[Pack]", config: AuditConfig) -> None:
+    """Refuse an unknown policy before the folder is claimed; what it says of a finding need not fit every Pack."""
+    import numpy as np
+
+    from kontrast.data.labels import targets
+
+    findings = list(dict.fromkeys(name for pack in packs for name in pack.findings))
+    targets(np.empty((0, len(findings))), findings, config.uncertain, config.blank)
 
 
 def _found(names: list[str], packs: "list[Pack]", judged: "_Judged | None", config: AuditConfig) -> dict[str, Any]:
@@ -130,10 +138,12 @@ def _found(names: list[str], packs: "list[Pack]", judged: "_Judged | None", conf
 
 
 def _baseline(pack: "Pack", config: AuditConfig) -> dict[str, Any]:
+    from kontrast.data.labels import only
     from kontrast.engine.floors import metadata_baseline
 
+    policy = only(config.uncertain, pack.findings)
     found: dict[str, Any] = metadata_baseline(
-        pack, config.uncertain, config.blank, replicates=config.replicates, seed=config.seed
+        pack, policy, config.blank, replicates=config.replicates, seed=config.seed
     )
     return found or {"reason": "needs labels, and images in train and test"}
 
@@ -160,7 +170,7 @@ def _judge(judged: _Judged, pack: "Pack", config: AuditConfig) -> dict[str, Any]
     """What the Classifier has met of a Pack, and its scores by subgroup on the Pack's test split."""
     import numpy as np
 
-    from kontrast.data.labels import targets
+    from kontrast.data.labels import only, targets
     from kontrast.engine.alterations import score_alterations
     from kontrast.engine.features import predict
     from kontrast.engine.subgroups import rates_by_group, score_subgroups
@@ -176,14 +186,15 @@ def _judge(judged: _Judged, pack: "Pack", config: AuditConfig) -> dict[str, Any]
     if missing or not len(rows):
         reason = f"the Pack has no labels of {', '.join(missing)}" if missing else "the Pack has no test images"
         return {"overlap": overlaps, "subgroups": {"reason": reason}}
-    y, w = targets(pack.labels(rows), pack.findings, config.uncertain, config.blank)
+    uncertain = only(config.uncertain, pack.findings)
+    y, w = targets(pack.labels(rows), pack.findings, uncertain, config.blank)
     truth = np.where(w > 0, y, np.nan)[:, [pack.findings.index(f) for f in findings]]
     p = predict(judged.model, pack, rows, judged.device, config.batch_size)
     drawn = {"replicates": config.replicates, "seed": config.seed}
     shared: dict[str, Any] = {
         "patients_known": pack.patients_known, "thresholds": judged.card.content["thresholds"], **drawn
     }  # fmt: skip
-    policy = {"uncertain": config.uncertain, "blank": config.blank}
+    policy = {"uncertain": uncertain, "blank": config.blank}
     table = pack.table.iloc[rows]
     return {
         "overlap": overlaps,

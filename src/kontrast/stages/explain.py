@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -13,15 +13,17 @@ from kontrast.options import Device, ImagesAtATime, Replicates, at_least
 from kontrast.types import SPLITS, Outcome
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
 
     from kontrast.artifacts.card import Card
     from kontrast.artifacts.classifier import Classifier
     from kontrast.artifacts.pack import Pack
-    from kontrast.engine.explaining import Explained, Rule, Sample
 
-TABLE, PICTURES = "localisation.csv", "overlays"
+    _Permuted = tuple[Classifier, Card]
+
+
+FITS = 0.9
+"""AUROC on its own training images from which on a network of permuted labels counts as having learnt them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,10 @@ class ExplainConfig:
     finding the best on the validation split."""
     sanity: bool = False
     """Also check whether the maps depend on the weights (made random layer by layer) and on the labels (a head fitted
-    on permuted ones)."""
+    on permuted ones, or --permuted)."""
+    permuted: Path | None = None
+    """A Classifier trained like this one but on permuted labels (`finetune --permute-labels`), for the check of labels
+    with --sanity."""
     repeat: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = ()
     """Other Classifiers of the same findings, trained with other seeds: how alike are their maps?"""
     replicates: Replicates = 1000
@@ -54,21 +59,10 @@ class ExplainConfig:
     """Fixes which images are drawn, and the bootstrap."""
 
     def __post_init__(self) -> None:
+        require(self.permuted is None or self.sanity, "--permuted is for the check of labels.", "Add --sanity.")
         at_least(self, images=0, limit=1, replicates=0, batch_size=1)
         fits = self.threshold == "auto" or 0 < self.threshold <= 1
         require(fits, f"--threshold should be auto or lie in (0, 1], got {self.threshold}.", "Leave it out.")
-
-
-class _Run(NamedTuple):
-    """What every finding is explained with."""
-
-    model: "Classifier"
-    card: "Card"
-    pack: "Pack"
-    kind: str
-    device: "torch.device"
-    others: "tuple[Classifier, ...]"
-    heads: "tuple[Classifier, Classifier] | None"
 
 
 @verb
@@ -107,6 +101,7 @@ def explain(
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
     from kontrast.engine.explaining import sample
+    from kontrast.engine.gallery import Gallery, write_gallery
     from kontrast.engine.precision import resolve_device
     from kontrast.saliency.maps import choose_map
 
@@ -115,9 +110,10 @@ def explain(
     rows = data.rows(config.split)
     findings = _findings(model.findings, data, config)
     kind, why = choose_map(config.map, model.spec, model.head)
-    others = _others(findings, kind, config)
+    others, permuted = _others(findings, kind, config), _permuted(model, findings, config)
     parents = [parent("classifier", classifier), parent("pack", pack), *(parent("repeat", p) for p in config.repeat)]
-    asked = to_dict(config) | {"repeat": len(config.repeat)}
+    parents += [parent("permuted", config.permuted)] if config.permuted else []
+    asked = to_dict(config) | {"repeat": len(config.repeat), "permuted": bool(config.permuted) or None}
     device = resolve_device(config.device)
     taken = claim(out, "explanation", config=asked, parents=parents, dry_run=dry_run)
     if taken.state == "done":
@@ -133,14 +129,19 @@ def explain(
     if config.map == "auto":
         console.decided("--map", kind, why)
     about = _say_about(model, data, seen.overlap(data, rows).text, kind, config)
-    run = _Run(model, card, data, kind, device, others, _heads(model, card, data, kind, device, config))
+    labels, checked = _label_check(model, card, data, kind, device, config, permuted)
+    run = Gallery(
+        model=model, card=card, pack=data, kind=kind, device=device, others=others, labels=labels, sanity=config.sanity,
+        images=config.images, limit=config.limit, threshold=None if config.threshold == "auto" else config.threshold,
+        batch_size=config.batch_size, replicates=config.replicates, seed=config.seed,
+    )  # fmt: skip
     with locked(taken.folder):
-        results, files = _explain(run, samples, taken.folder, config)
+        results, files = write_gallery(run, samples, taken.folder)
         summary = {
             name: {"n": found["n"], "hit": found["hit"]["value"], "iou": found["iou"]["value"]}
             for name, found in results.items()
         }
-        content = about | {"findings": results, "summary": {"findings": summary}}
+        content = about | checked | {"findings": results, "summary": {"findings": summary}}
         write_card(taken.folder, "explanation", config=asked, parents=parents, content=content, files=files)
     say_explanation(results)
     return Outcome("explain", Path(out), "done", content["summary"])
@@ -188,21 +189,59 @@ def _others(findings: tuple[str, ...], kind: str, config: ExplainConfig) -> "tup
     return models
 
 
-def _heads(
-    model: "Classifier", card: "Card", pack: "Pack", kind: str, device: "torch.device", config: ExplainConfig
-) -> "tuple[Classifier, Classifier] | None":
-    """For the check of labels: heads on true and on permuted ones; None where it is not asked, or cannot be made."""
+def _permuted(model: "Classifier", findings: tuple[str, ...], config: ExplainConfig) -> "_Permuted | None":
+    """The Classifier of --permuted, which must be one of permuted labels, and as this one else."""
+    from kontrast.artifacts.classifier import PERMUTED, load_classifier
+
+    if config.permuted is None:
+        return None
+    other, card, _ = load_classifier(config.permuted, permuted=True)
+    require(
+        bool(card.content.get(PERMUTED)),
+        f"--permuted {config.permuted} was trained on its own labels.",
+        "Make one of permuted labels with `kontrast finetune … --permute-labels` and the settings of this Classifier.",
+    )
+    require(
+        other.spec.name == model.spec.name and set(findings) <= set(other.findings),
+        f"--permuted {config.permuted} is a {other.spec.name} that knows {', '.join(other.findings)}; this is a "
+        f"{model.spec.name} asked about {', '.join(findings)}.",
+        "Train it with the settings of this Classifier, or name fewer findings with --finding.",
+    )
+    return other, card
+
+
+def _label_check(
+    model: "Classifier", card: "Card", pack: "Pack", kind: str, device: "torch.device", config: ExplainConfig,
+    permuted: "_Permuted | None",
+) -> "tuple[tuple[Classifier, Classifier] | None, dict[str, Any]]":  # fmt: skip
+    """Two Classifiers, of true and of permuted labels, and what the card keeps of how they came about.
+
+    None where the check is not asked for, or cannot be made.
+    """
     from kontrast.engine.sanity import no_heads, refitted_heads
     from kontrast.saliency.maps import MAPS
 
+    if permuted is not None:
+        other, about = permuted
+        fit = about.content["summary"]["fit"]
+        console.say(f"Permuted labels: of a network that fits them with a macro AUROC of {fit:.3f} on its own images.")
+        if fit < FITS:
+            console.warn("it hardly fits them, so other maps say little: train it for more epochs.")
+        return (model, other), {"permuted": {"trained": "network", "fit": fit}}
     if not config.sanity:
-        return None
+        return None, {}
     if why := no_heads(model, pack, of_finding=MAPS[kind].of_finding):
         console.warn(f"no check by permuted labels: {why}.")
-        return None
+        return None, {}
+    if card.content.get("protocol") == "finetune":
+        console.warn(
+            "only a head is fitted on permuted labels, while this encoder was fine-tuned: for the whole check train "
+            "another Classifier with `kontrast finetune --permute-labels` and name it with --permuted."
+        )
     policy = card.content.get("label_policy") or {"uncertain": "zeros", "blank": "negative"}
     batch = config.batch_size
-    return refitted_heads(model, pack, policy, seed=config.seed, device=device, batch_size=batch)
+    made = refitted_heads(model, pack, policy, seed=config.seed, device=device, batch_size=batch)
+    return made, {"permuted": {"trained": "head"}}
 
 
 def _findings(known: tuple[str, ...], pack: "Pack", config: ExplainConfig) -> tuple[str, ...]:
@@ -225,83 +264,3 @@ def _findings(known: tuple[str, ...], pack: "Pack", config: ExplainConfig) -> tu
             fix="Name another --split, or a Pack with labels of what this Classifier knows.",
         )
     return findings
-
-
-def _explain(
-    run: _Run, samples: "list[Sample]", folder: Path, config: ExplainConfig
-) -> tuple[dict[str, Any], list[str]]:
-    """Explain every sample: results by finding, and the names of the files written."""
-    import pandas as pd
-
-    from kontrast.artifacts.disk import atomic, disk_errors
-    from kontrast.engine.explaining import fix_rule, summarise
-    from kontrast.engine.sanity import Compared, checks
-
-    tables: list[pd.DataFrame] = []
-    results: dict[str, Any] = {}
-    files = [TABLE]
-    total = sum(len(chosen.rows) for chosen in samples)
-    pack, threshold = run.pack, None if config.threshold == "auto" else config.threshold
-    with disk_errors(folder), console.progress("explain", total, "images") as line:
-        (folder / PICTURES).mkdir(exist_ok=True)
-        for chosen in samples:
-            rule = fix_rule(
-                run.model, pack, chosen.finding, threshold=threshold, kind=run.kind, limit=config.limit,
-                seed=config.seed, device=run.device, batch_size=config.batch_size,
-            )  # fmt: skip
-            table, pictures = _explain_one(run, chosen, rule, folder, config, line)
-            tables.append(table)
-            patients = pack.table["patient_id"].to_numpy()[chosen.rows] if pack.patients_known else None
-            cutoff = (run.card.content["thresholds"].get(chosen.finding) or {}).get("value")
-            found: dict[str, Any] = {"explained": len(table), "empty": int(table.pop("empty").sum())}
-            draws = {"replicates": config.replicates, "seed": config.seed}
-            found |= summarise(chosen, table, patients, cutoff=cutoff, **draws)
-            found |= {"threshold": dict(rule.about)} if chosen.scored else {}
-            if len(chosen.rows) and (config.sanity or run.others):
-                compared = Compared(pack, chosen, kind=run.kind, device=run.device, **draws)
-                found |= checks(compared, run.model, run.others, run.heads, rule, sanity=config.sanity)
-            results[chosen.finding] = found | {"pictures": pictures}
-            files += pictures
-    with atomic(folder / TABLE) as stream:
-        whole = pd.concat(tables, ignore_index=True)[["finding", "image_id", "prob", "hit", "iou"]]
-        stream.write(whole.to_csv(index=False, lineterminator="\n").encode())
-    return results, files
-
-
-def _explain_one(
-    run: _Run, chosen: "Sample", rule: "Rule", folder: Path, config: ExplainConfig, line: console.Progress
-) -> "tuple[pd.DataFrame, list[str]]":
-    """Explain one finding's sample: a row an image, and the pictures drawn."""
-    import pandas as pd
-
-    from kontrast.artifacts.pack import slug
-    from kontrast.engine.explaining import explain_sample
-
-    records, pictures = [], []
-    explained = explain_sample(
-        run.model, run.pack, chosen, rule=rule, device=run.device, batch_size=config.batch_size, kind=run.kind
-    )
-    for position, one in enumerate(explained):
-        image_id = run.pack.table["image_id"].iloc[one.row]
-        if position < config.images:
-            pictures.append(f"{PICTURES}/{slug(chosen.finding)}-{image_id}.png")
-            _draw(run.pack, one, folder / pictures[-1])
-        known = {"finding": chosen.finding, "image_id": image_id, "prob": one.probability, "empty": one.empty}
-        records.append(known | one.scores)
-        line.update()
-    guesses = [f"{prior}_{score}" for prior in rule.priors for score in ("hit", "iou")]
-    columns = ["finding", "image_id", "prob", "empty", "hit", "iou", *guesses, "area"]
-    return pd.DataFrame(records, columns=columns), pictures
-
-
-def _draw(pack: "Pack", one: "Explained", path: Path) -> None:
-    import numpy as np
-
-    from kontrast.artifacts.disk import atomic
-    from kontrast.saliency.overlay import overlay, png
-
-    image = pack.images([one.row])[0]
-    if image.dtype != np.uint8:
-        image = (image >> 8).astype(np.uint8)
-    with atomic(path) as stream:
-        stream.write(png(overlay(image, one.heat, one.place)))

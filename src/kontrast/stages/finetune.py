@@ -1,6 +1,6 @@
 """`kontrast finetune`: encoder and classifier trained together on labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,8 +12,6 @@ from kontrast.options import Calibrate, Device, at_least
 from kontrast.types import Outcome
 
 if TYPE_CHECKING:
-    import torch
-
     from kontrast.artifacts.classifier import Classifier
     from kontrast.engine.finetuning import BestOnValidation, Supervised
     from kontrast.engine.loop import FitResult
@@ -77,6 +75,8 @@ class FinetuneConfig:
     threshold_rule: Literal["f1", "youden"] = "f1"
     """How thresholds are chosen on the validation split."""
     calibrate: Calibrate = "platt"
+    permute_labels: bool | None = None
+    """Train on labels permuted among the images: a Classifier that knows nothing, for `explain --permuted` alone."""
     encoder: str | None = None
     """Architecture, when ENCODER is `random`, `imagenet` or a file of weights."""
     size: int | None = None
@@ -137,6 +137,7 @@ def finetune(
     from kontrast.artifacts.classifier import Classifier
     from kontrast.artifacts.lock import locked
     from kontrast.engine.finetuning import reset_head
+    from kontrast.engine.probing import start_from_probe
     from kontrast.engine.starting import Start, start
 
     allowed = {"allow_changes": allow_changes, "allow_overlap": allow_overlap}
@@ -147,12 +148,14 @@ def finetune(
     if distributed.is_main() and begun.state == "new":
         claim(folder, "classifier", config=begun.asked, parents=begun.parents)
     with locked(folder) if distributed.is_main() else contextlib.nullcontext():
+        if config.permute_labels:
+            begun = replace(begun, task=begun.task.permuted(config.seed))
         begun = _self_trained(begun, encoder, pack, config, folder, allowed)
         model = _model(Classifier(begun.encoder, begun.spec, begun.task.findings), begun.task, config)
         if config.start_head == "random":
             reset_head(model.classifier.linear, config.seed)
         else:
-            _probe_first(model, begun.task, begun.device, min(config.batch_size, len(begun.task.train)))
+            start_from_probe(model, begun.task, begun.device, min(config.batch_size, len(begun.task.train)))
         result, best = _train(model, begun, config, folder, allow_changes=allow_changes)
         summary = _close(model.classifier, begun, result, best, config, folder)
     distributed.barrier()
@@ -167,8 +170,6 @@ def _self_trained(
     The other is trained by this very command with these labels ignored, and stays in `teacher`: an artifact like any
     other, which resumes and is done like any other.
     """
-    from dataclasses import replace
-
     from kontrast.artifacts.classifier import load_classifier
     from kontrast.data.labels import untaught
     from kontrast.engine.features import predict
@@ -179,32 +180,10 @@ def _self_trained(
     console.say(f"Self-training: a model without them fills {int(task.untold.sum()):,} uncertain labels.")
     without = replace(config, uncertain=untaught(config.uncertain, task.pack.findings), findings=task.findings)
     made = finetune(encoder, pack, out=folder / TEACHER, config=without, **allowed)
-    teacher, _, _ = load_classifier(made)
+    teacher, _, _ = load_classifier(made, permuted=bool(config.permute_labels))
     columns = [teacher.findings.index(name) for name in task.findings]
     filled = predict(teacher, task.pack, task.train, begun.device, raw=True)[:, columns]
     return replace(begun, task=task.filled(filled))
-
-
-def _probe_first(model: "Supervised", task: "Labelled", device: "torch.device", batch_size: int) -> None:
-    """Put a linear probe in place of the head.
-
-    It is `probe`'s own fit and choice of penalty, on other features where the encoder has batch-norm: with the
-    statistics that training will have, of these images. So another penalty may be the best than `probe` finds.
-    """
-    from kontrast.engine.features import embed
-    from kontrast.engine.finetuning import settle_statistics, start_head
-    from kontrast.engine.probing import best_of, probes
-
-    console.say("The head starts from a linear probe, on features with this training's batch statistics:")
-    classifier = model.classifier
-    settle_statistics(classifier, task, device, batch_size)
-    train, val = (
-        embed(classifier.encoder, classifier.spec, task.pack, rows, device) for rows in (task.train, task.val)
-    )
-    head, unclear = best_of(probes(train, task), val, task)
-    start_head(classifier.linear, head.weight, head.bias)
-    if model.unclear is not None and unclear is not None:
-        start_head(model.unclear, unclear.weight, unclear.bias)
 
 
 def _train(
@@ -274,11 +253,11 @@ def _close(
     """Choose thresholds, write the artifact, drop the checkpoints."""
     from kontrast import distributed
     from kontrast.artifacts.card import CLAIM
-    from kontrast.artifacts.classifier import save_classifier
+    from kontrast.artifacts.classifier import PERMUTED, save_classifier
     from kontrast.artifacts.seen import Seen
     from kontrast.engine.checkpoint import remove_checkpoints
     from kontrast.engine.features import predict
-    from kontrast.engine.supervision import frozen, say_validation, validate
+    from kontrast.engine.supervision import fit_of, frozen, say_validation, validate
 
     task = begun.task
     probabilities = predict(classifier, task.pack, task.val, begun.device)
@@ -289,12 +268,17 @@ def _close(
         "best_epoch": best.epoch or None,
         "val": scores,
     }
-    if not best.weights:
+    if config.permute_labels:
+        fit = fit_of(task, predict(classifier, task.pack, task.train, begun.device, raw=True))
+        summary |= {"fit": fit}
+        console.say(f"Fit of the permuted labels: macro AUROC {fit:.3f} on the very images that were trained on.")
+    elif not best.weights:
         console.warn("validation could not choose an epoch: the last one is kept.")
     if distributed.is_main():
-        say_validation(scores, {})
+        if len(task.val):
+            say_validation(scores, {})
         content = {"summary": summary, "protocol": "finetune", "label_policy": task.policy, **result.provenance()}
-        content |= begun.marks()
+        content |= begun.marks() | ({PERMUTED: True} if config.permute_labels else {})
         save_classifier(
             folder, classifier, **frozen(task, probabilities, config.threshold_rule, config.calibrate),
             config=begun.asked, parents=begun.parents, content=content, seen=Seen.load(folder),

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kontrast import console
 from kontrast.config import from_dict, load_yaml, require, to_dict, verb
 from kontrast.errors import DataError, KontrastError, UsageError
-from kontrast.types import Outcome, by_reason
-
-FOLDS, SEARCH = "folds.json", "search.csv"
+from kontrast.types import Outcome
 
 if TYPE_CHECKING:
     from kontrast.engine.grid import Cell, Study
@@ -30,7 +28,8 @@ def study(
 ) -> Outcome:
     """Run the grid: methods × weights × label fractions × seeds.
 
-    Every cell is an artifact of its own under --out, so an interrupted study goes on where it stopped.
+    Every cell is an artifact of its own under --out, so an interrupted study goes on where it stopped. Heat maps and an
+    audit of one of them, and of the Packs, are made at the end.
 
     Args:
         file: the study, YAML (see configs/study/).
@@ -45,7 +44,7 @@ def study(
     """
     from kontrast.artifacts.card import CARD, CLAIM, claim, read_card
     from kontrast.artifacts.lock import locked
-    from kontrast.engine.cells import check_pack
+    from kontrast.engine.cells import check_pack, shown_cell
     from kontrast.engine.grid import Study, cells_of, described, with_seed
     from kontrast.engine.sharing import in_turn, sharing
 
@@ -91,7 +90,9 @@ def study(
             with console.progress("study", len(cells), "cells") as line:
                 for _ in each(run_cell, calls):
                     line.update()
-        _explain(plan, cells, packs[plan.pack], out)
+        shown = shown_cell(plan, cells)
+        _explain(plan, shown, packs[plan.pack], out)
+        _audit(plan, shown, packs, out)
         return _finish(plan, cells, packs, encoders, out, asked)
 
 
@@ -201,6 +202,7 @@ def _search(
     from kontrast.artifacts.card import read_card
     from kontrast.engine.cells import trials_of, write_tables
     from kontrast.engine.efficiency import best_of_search
+    from kontrast.engine.results import SEARCH
 
     trials = trials_of(plan, cells, out)
     if not trials:
@@ -245,15 +247,10 @@ def run_cell(
     )  # fmt: skip
 
 
-def _explain(plan: "Study", cells: "list[Cell]", pack: Path, out: Path) -> None:
-    """Heat maps of one cell, for the report: of the first arm that is not the baseline, with the most labels.
-
-    Not of the best: its maps would be chosen on the test split.
-    """
+def _explain(plan: "Study", shown: "Cell", pack: Path, out: Path) -> None:
+    """Heat maps of the cell that is shown, for the report."""
     from kontrast import explain
 
-    tuned = ("finetune", "full", "lp-ft")
-    shown = max(cells, key=lambda c: (c.arm != plan.baseline, c.protocol in tuned, c.protocol != "knn", c.fraction))
     console.say(f"\n== where {shown.name} looks")
     try:
         explain(out / "classifiers" / shown.name, pack, out=out / "explanations" / shown.name, images=4, limit=100)
@@ -261,60 +258,36 @@ def _explain(plan: "Study", cells: "list[Cell]", pack: Path, out: Path) -> None:
         console.warn(error.problem)
 
 
-def _finish(
-    plan: "Study",
-    cells: "list[Cell]",
-    packs: dict[str, Path],
-    encoders: dict[str, str],
-    out: Path,
-    asked: dict[str, Any],
-) -> Outcome:
-    """Gather the tables of the grid from the evaluations' files, and close the study."""
-    from kontrast.artifacts.card import parents_of, write_card
-    from kontrast.engine.cells import write_tables
-    from kontrast.engine.comparison import common_findings, compare, gather, left_out
-    from kontrast.engine.efficiency import curves, learnt, say_saved
-    from kontrast.engine.grid import say_table
+def _audit(plan: "Study", shown: "Cell", packs: dict[str, Path], out: Path) -> None:
+    """What the Packs share, what metadata alone reach, and groups of patients of the cell that is shown.
 
-    folders = {c.key: out / "evaluations" / c.name for c in cells}
-    table = gather(folders)
-    differences = compare(folders, plan.baseline, replicates=plan.replicates)
-    drawn, saved = curves(folders, plan.baseline, replicates=plan.replicates)
-    taught = learnt({c.key: out / "classifiers" / c.name for c in cells})
-    tables = {"cells.csv": table, "differences.csv": differences, "curves.csv": drawn, "labels_saved.csv": saved}
-    tables |= {"findings.csv": taught}
-    files = [*write_tables(out, tables), *([SEARCH] if (out / SEARCH).is_file() else [])]
-    if plan.folds:
-        files.append(_cross_validate(plan, packs[plan.pack], encoders, out))
+    Overlap with what its weights have met, and the floor, stand beside the figures of every other cell too.
+    """
+    from kontrast import audit
+    from kontrast.artifacts.card import read_card
+    from kontrast.data.labels import for_scoring
+
+    console.say("\n== audit")
+    used = dict.fromkeys(packs[name].resolve() for name in (plan.pack, *plan.pretrain_packs))
+    policy = for_scoring(plan.uncertain, read_card(packs[plan.pack]).content["findings"])
+    audit(
+        *used, out=out / "audit", classifier=out / "classifiers" / shown.name, uncertain=policy, blank=plan.blank,
+        replicates=plan.replicates,
+    )  # fmt: skip
+
+
+def _finish(
+    plan: "Study", cells: "list[Cell]", packs: dict[str, Path], encoders: dict[str, str], out: Path,
+    asked: dict[str, Any],
+) -> Outcome:  # fmt: skip
+    """Write the tables of the grid, and close the study."""
+    from kontrast.artifacts.card import parents_of, write_card
+    from kontrast.engine.results import write_results
+
+    files, means = write_results(plan, cells, packs[plan.pack], encoders, out)
     summary = {"cells": len(cells), "arms": list(encoders), "left_out": [a for a in plan.arms if a not in encoders]}
     # The inputs are in the content: when the folder was claimed, the Packs and encoders were still to be made.
     used = {"pack": packs[plan.pack]} | {f"encoder {name}": folder for name, folder in encoders.items()}
-    inputs = [asdict(one) for one in parents_of(**used)]
-    absent = left_out(folders)
-    means = {"findings": common_findings(folders), "left_out": absent}
-    content = {"summary": summary, "inputs": inputs, "means": means}
+    content = {"summary": summary, "inputs": [asdict(one) for one in parents_of(**used)], "means": means}
     write_card(out, "study", config=asked, content=content, files=files)
-    say_table(table, differences, plan)
-    say_saved(saved)
-    if absent:
-        console.say(
-            f"All means are over the {len(means['findings'])} findings that all trainings share; not over "
-            f"{by_reason(absent)}."
-        )
     return Outcome("study", out, "done", summary)
-
-
-def _cross_validate(plan: "Study", pack: Path, encoders: dict[str, str], out: Path) -> str:
-    """Compare frozen features in folds of all that pretraining has not seen; the name of the file written."""
-    from kontrast.artifacts.disk import write_json
-    from kontrast.artifacts.pack import Pack
-    from kontrast.engine.folds import crossvalidate
-
-    console.say(f"\n== {plan.folds} folds on frozen features")
-    named = {name: plan.arms[name].encoder or plan.encoder for name in encoders}
-    found = crossvalidate(
-        Pack.open(pack), encoders, named, baseline=plan.baseline, folds=plan.folds, findings=plan.findings,
-        uncertain=plan.uncertain, blank=plan.blank, replicates=plan.replicates,
-    )  # fmt: skip
-    write_json(out / FOLDS, found)
-    return FOLDS

@@ -10,6 +10,7 @@ from kontrast.pages.cards.subject import Subject
 from kontrast.pages.cohort import SPLIT_WORDS, flow, table_one
 from kontrast.pages.limits import limits
 from kontrast.pages.sections import Found
+from kontrast.types import counted
 
 CHOSEN = {
     "finetune": "The epoch with the highest macro AUROC on the validation split was kept.",
@@ -42,7 +43,7 @@ def _model(about: Subject) -> dict[str, list[str]]:
     network = [
         f"{spec.get('name')} on images of {spec.get('size')} × {spec.get('size')} pixels, one channel, "
         f"(x − {spec.get('mean'):.4g}) / {spec.get('std'):.4g} with x in [0, 1]; one linear output with a logistic "
-        f"function for each of {len(content.get('findings', []))} findings, which exclude nothing: "
+        f"function for each of {counted(len(content.get('findings', [])), 'finding')}, which exclude nothing: "
         f"{', '.join(content.get('findings', []))}."
     ] if spec else []  # fmt: skip
     start = config.get("start")
@@ -99,7 +100,7 @@ def _corrected(calibration: Mapping[str, Any]) -> list[str]:
     if not done:
         return ["Probabilities are not corrected: no finding could be fitted on validation."]
     said = f"Probabilities of {', '.join(done)} are corrected by {calibration['method']} scaling fitted on validation"
-    return [f"{said}; of the {len(fits)} findings {left} could not be." if left else f"{said}."]
+    return [f"{said}; of the {counted(len(fits), 'finding')} {left} could not be." if left else f"{said}."]
 
 
 def _data(about: Subject) -> dict[str, list[str]]:

@@ -6,9 +6,11 @@ from typing import Any
 from kontrast.artifacts.evaluation import SCORES
 from kontrast.artifacts.explanation import interval as localised
 from kontrast.artifacts.explanation import judged, thresholds, true_positives
-from kontrast.artifacts.wording import decimal, ends
+from kontrast.artifacts.wording import MARK, mean_with_ends
+from kontrast.metrics.evaluation import mixed
 from kontrast.pages.cards.subject import Subject
 from kontrast.pages.sections import read_json
+from kontrast.types import counted
 
 
 def testing(about: Subject) -> dict[str, list[str]]:
@@ -28,8 +30,11 @@ def testing(about: Subject) -> dict[str, list[str]]:
             f"{used.get('resampled', 'nothing')}; labels: {policy}."
         )
         macro = table["macro"]["auroc"]
-        over = f"{_ranged(macro)} over {len(macro.get('findings', []))} findings"
+        over = f"{_ranged(macro, table)} over {counted(len(macro.get('findings', [])), 'finding')}"
         said["scores"] += [f"{one.name}: macro AUROC {over}.", *_scored(table["findings"])]
+        if mixed(macro, used.get("replicates", 0)):
+            text = f"{MARK} many replicates lacked a finding, so this interval covers less than 95 %."
+            said["uncertainty"].append(f"{one.name}: {text}")
         said["calibration"] += _calibration(table["findings"])
         if met := table.get("overlap"):
             said["overlap"].append(f"{one.name}: {met.get('text') if isinstance(met, Mapping) else met}.")
@@ -59,10 +64,9 @@ def _calibration(findings: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _ranged(found: Mapping[str, Any] | None) -> str:
-    if not found or found.get("value") is None:
-        return "–"
-    return f"{decimal(found['value'])} {ends(found)}".rstrip()
+def _ranged(found: Mapping[str, Any] | None, of: Mapping[str, Any] | None = None) -> str:
+    """A score with its interval; of a mean of the scores `of`, with the mark that it may need."""
+    return mean_with_ends(found, of or {}) if found and found.get("value") is not None else "–"
 
 
 def looking(about: Subject) -> dict[str, list[str]]:
@@ -94,11 +98,10 @@ def groups(about: Subject) -> dict[str, list[str]]:
                 for word, scores in parts.items() if isinstance(parts, Mapping) else ():
                     if "macro" in scores:
                         who = f"{pack}, {attribute} {word} ({scores['rows']:,} images)"
-                        said.append(f"{who}: macro AUROC {_ranged(scores['macro']['auroc'])}.")
+                        said.append(f"{who}: macro AUROC {_ranged(scores['macro']['auroc'], scores)}.")
         for pack, baselines in audit["metadata"].items():
             floors += [
-                f"{pack}: {name} alone reach a macro AUROC of {_ranged(entry['scores']['macro']['auroc'])}."
-                for name, entry in baselines.items()
-                if name != "reason"
+                f"{pack}: {name} alone reach a macro AUROC of {_ranged(scores['macro']['auroc'], scores)}."
+                for name, scores in ((n, one["scores"]) for n, one in baselines.items() if n != "reason")
             ]
     return {"subgroups": said, "floors": floors}

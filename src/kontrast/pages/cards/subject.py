@@ -44,7 +44,7 @@ def subject(found: Sequence[Found], name: str | None) -> Subject:
     Raises:
         UsageError: none, several, or no such one.
     """
-    classifiers = [one for one in found if one.card.kind == "classifier"]
+    classifiers = [one for one in found if one.card.kind == "classifier" and not one.permuted]
     if not classifiers:
         raise UsageError("--cards is about a Classifier, and there is none here.", fix="Name its folder too.")
     names = [one.name for one in classifiers]
