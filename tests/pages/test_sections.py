@@ -123,7 +123,8 @@ def test_an_audit_says_what_is_shared_and_what_is_unknown(tmp_path):
     assert within["a: train / val"]["patients"] == 0 and within["a train / b test"]["patients"] is None
     assert [row["where"] for row in section["shared"] if row["allowed"]] == ["a train / b train"]
     floor = audit["metadata"]["a"]["view, age, sex"]["scores"]["macro"]["auroc"]
-    assert section["floors"][0] == {"pack": "a", "from": "view, age, sex", "auroc": sections.with_interval(floor)}
+    row = {"pack": "a", "from": "view, age, sex", "of": 2, "auroc": sections.with_interval(floor) | {"mark": ""}}
+    assert section["floors"][0] == row
     assert section["groups"] == []
 
 
@@ -131,8 +132,9 @@ def test_subgroups_and_those_too_small():
     scored = {"rows": 80, "macro": {"auroc": {"value": 0.7, "low": 0.6, "high": 0.8}}}
     small = {"rows": 3, "reason": "fewer than 50 images: not scored"}
     rows, left_out = audit_page._subgroups("", {"sex": {"F": scored, "M": small}, "view": {"AP": small}})
-    assert rows == [{"group": "sex: F", "n": 80, "auroc": {"text": ".700", "range": "[.600, .800]"}}]
-    assert left_out == {"fewer than 50 images: not scored": ["sex: M (3)", "view: AP (3)"]}
+    auroc = {"text": ".700", "range": "[.600, .800]", "mark": ""}
+    assert rows == [{"group": "sex F", "n": 80, "of": 0, "auroc": auroc}]
+    assert left_out == {"fewer than 50 images: not scored": ["sex M (3)", "view AP (3)"]}
 
 
 def add_finetuning(folder, fraction=1.0, seed=0, lines=2):

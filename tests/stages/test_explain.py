@@ -63,7 +63,7 @@ def test_again_it_is_done_and_with_other_settings_refused(made, tmp_path):
 
 
 def test_interrupted_it_is_made_again_to_the_same_bytes(made, tmp_path, monkeypatch):
-    import kontrast.saliency.overlay as drawing
+    import kontrast.engine.gallery as drawing
 
     options = {"images": 2, "replicates": 20}
     kontrast.explain(made / "classifier", made / "pack", out=tmp_path / "whole", **options)

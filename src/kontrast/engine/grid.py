@@ -190,7 +190,7 @@ def say_table(table: Any, differences: Any, plan: Study) -> None:
         gain = "" if found.empty or found["value"].isna().all() else "{value:+.3f}"
         gain += " [{low:+.3f}, {high:+.3f}]" if gain and found["low"].notna().all() else ""
         rows.append([arm, protocol, f"{100 * fraction:g} %", spread, gain.format(**found.iloc[0]) if gain else ""])
-    over = "draws and seeds" if plan.draws else "seeds"
+    over = "draws and seeds" if "draw" in table else "seeds"
     columns = ["arm", "protocol", "labels", "AUROC", "less baseline"]
     mean = f"over the {counted(table['common'].iloc[0], 'finding')} that all share, " if len(table) else ""
     console.table(f"Macro AUROC on test, {mean}mean ± SD over {over}", columns, rows)

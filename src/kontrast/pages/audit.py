@@ -49,7 +49,7 @@ def audit_section(found: Found, classifiers: Mapping[str, str]) -> dict[str, Any
             continue
         scored, left_out = _subgroups(pack if len(classifier) > 1 else "", entry["subgroups"])
         groups += scored
-        notes += [f"{reason.capitalize()}: {', '.join(names)}" for reason, names in left_out.items()]
+        notes += [f"{_not_scored(reason)}: {', '.join(names)}" for reason, names in left_out.items()]
         where = f"{pack}: " if len(classifier) > 1 else ""
         rates += _rates(where, entry.get("rates") or {})
         altered += _altered(where, entry.get("alterations") or {})
@@ -70,12 +70,18 @@ def _subgroups(pack: str, found: Mapping[str, Mapping[str, Any]]) -> tuple[list[
     left_out: dict[str, list[str]] = {}
     for attribute, groups in found.items():
         for group, scores in groups.items():
-            name = f"{pack + ', ' if pack else ''}{attribute}: {group}"
+            name = f"{pack + ', ' if pack else ''}{attribute} {group}"
             if "macro" in scores:
                 rows.append({"group": name, "n": scores["rows"]} | _macro(scores))
             else:
                 left_out.setdefault(scores["reason"], []).append(f"{name} ({scores['rows']})")
     return rows, left_out
+
+
+def _not_scored(reason: str) -> str:
+    """`Fewer than 50 images: not scored` in the order in which names may follow."""
+    why, _, what = reason.partition(": ")
+    return f"{what.capitalize()}, {why}" if what else reason.capitalize()
 
 
 def _macro(scores: Mapping[str, Any]) -> dict[str, Any]:

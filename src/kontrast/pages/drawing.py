@@ -91,7 +91,8 @@ def legend(figure: "Figure", panels: "Sequence[Axes]", names: int) -> None:
     parts = [part for axes in panels for part in zip(*axes.get_legend_handles_labels(), strict=True)]
     once = {words: handle for handle, words in parts}
     if names > 1:
-        columns = 8 if max(map(len, once)) <= 10 and len(panels) > 1 else 3
+        each = 0.7 + 0.085 * max(map(len, once))  # inches of a line, its space and its words
+        columns = max(1, min(8 if len(panels) > 1 else 3, int(figure.get_figwidth() / each)))
         figure.legend(list(once.values()), list(once), loc="outside upper left", ncols=columns)
 
 

@@ -30,12 +30,13 @@ def study_section(found: Found, seen: Mapping[str, Look]) -> dict[str, Any]:
     tables, curves = _grid(cells, _read_csv(found.path, "differences.csv"), arms)
     folds = read_json(found.path, "folds.json") if "folds.json" in found.card.files else None
     shaded = efficiency.bands(found, PROTOCOLS)
+    draws = config.get("draws") if any(cell.get("draw") for cell in cells) else None
     return {
         "name": found.name, "baseline": config["baseline"], "tables": tables,
         "seeds": len(config["seeds"]), "policy": {k: config[k] for k in ("uncertain", "blank")},
         "curves": figures.efficiency(curves, seen, config["baseline"], shaded) if curves else None,
         "saved": efficiency.saved_rows(found, PROTOCOLS), "unlearnt": efficiency.unlearnt(found),
-        "searched": efficiency.searched(found, PROTOCOLS), "draws": config.get("draws"),
+        "searched": efficiency.searched(found, PROTOCOLS), "draws": draws,
         "findings": _by_finding(found, cells, arms, seen), "folds": _folds(folds, config["arms"], seen),
         "left_out": content["summary"].get("left_out", []), "means": content.get("means"),
     }  # fmt: skip
