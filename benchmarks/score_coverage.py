@@ -4,11 +4,11 @@
 
 Studies as in interval_coverage.py, patients of several images that share most of their score (patient's spread 1,
 image's .3), but each patient is positive by chance: predictive values and F1 vary with how many are. The two systems
-share half of a patient's variance. Scores become probabilities by the
-formula that is right for these studies, so that calibration's true slope is 1 and its intercept 0; a finding is called
-from a probability of a half of the prevalence's odds on. True values are those of endless images with the same share of
-positives, from normal distributions. Intervals are what `kontrast evaluate` writes (BCa of 1,000 patient-clustered
-replicates; calibration's from clustered standard errors) and what `score --against` does (percentile).
+share half of a patient's variance. Scores become probabilities by the formula that is right for these studies, so that
+calibration's true slope is 1 and its intercept 0; an image is called where its score is above the middle between the
+classes. True values are those of endless images with the same share of positives, from normal distributions. Intervals
+are made as `kontrast evaluate` makes them (BCa of patient-clustered replicates, here 400; calibration's from clustered
+standard errors) and as `score --against` does (percentile).
 
 Each result: the setting, and for each score its true value, how often its interval held it, how often the truth lay
 below and above, and the mean width. With 2,000 studies a coverage is known to about ±.01.
@@ -24,8 +24,8 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from kontrast.metrics.calls import THRESHOLDED, Confusion
-from kontrast.metrics.evaluation import score_table
-from kontrast.metrics.intervals import paired_difference
+from kontrast.metrics.finding import SCORES, FindingScorer
+from kontrast.metrics.intervals import bootstrap, interval, jackknife, paired_difference
 
 SETTINGS = [
     # patients, images of each, share of positive patients, shift between the classes
@@ -33,6 +33,7 @@ SETTINGS = [
 ]  # fmt: skip
 LESS = 0.6
 """The second system's shift, as a share of the first's."""
+REPLICATES = 400
 SPREAD = np.sqrt(1.09)
 FITTED = ("calibration_slope", "calibration_intercept", "calibration_in_the_large")
 
@@ -75,11 +76,21 @@ def simulate(rng: np.random.Generator, setting: tuple[int, int, float, float]) -
     return y, one, two, patient
 
 
+def intervals(y: np.ndarray, p: np.ndarray, level: float, patient: np.ndarray, seed: int) -> dict[str, Any]:
+    """Every score with its interval, as `score_table` makes them."""
+    total = int(patient.max()) + 1
+    scorer = FindingScorer(y, p, level, patient, total)
+    points, drawn = scorer(np.ones((total, 1)))[:, 0], bootstrap(scorer, total, replicates=REPLICATES, seed=seed)
+    left_out = jackknife(scorer, total)
+    found = {name: interval(points[i], drawn[i], left_out=left_out[i]) for i, name in enumerate(SCORES)}
+    return found | scorer.calibration()
+
+
 def coverage(setting: tuple[int, int, float, float], studies: int) -> dict[str, Any]:
     """Coverage, misses on either side and mean width of each score's interval."""
     rng, (_, _, share, shift) = np.random.default_rng(0), setting
     truth = true_values(share, shift)
-    limit = {"A": {"value": truth.pop("threshold")}}
+    level = truth.pop("threshold")
     areas = norm.cdf(np.array([shift, LESS * shift]) / (np.sqrt(2) * SPREAD))
     other = true_values(share, LESS * shift)
     truth |= {"auroc": float(areas[0]), "auroc_difference": float(areas[0] - areas[1])}
@@ -87,12 +98,10 @@ def coverage(setting: tuple[int, int, float, float], studies: int) -> dict[str, 
     ends: dict[str, list[tuple[float, float]]] = {name: [] for name in truth}
     for study in range(studies):
         y, one, two, patient = simulate(rng, setting)
-        p = probability(one, share, shift)
-        found = score_table(y[:, None], p[:, None], ["A"], patients=patient, thresholds=limit, seed=study)["findings"][
-            "A"
-        ]
+        found = intervals(y, probability(one, share, shift), level, patient, study)
         for metric in ("auroc", "ap"):
-            found[f"{metric}_difference"] = paired_difference(y, one, two, list(patient), metric, seed=study)
+            options: dict[str, Any] = {"replicates": REPLICATES, "seed": study}
+            found[f"{metric}_difference"] = paired_difference(y, one, two, list(patient), metric, **options)
         for name, kept in ends.items():
             if found[name]["low"] is not None:
                 kept.append((found[name]["low"], found[name]["high"]))
@@ -122,4 +131,4 @@ if __name__ == "__main__":
     if asked.out:
         asked.out.parent.mkdir(parents=True, exist_ok=True)
         lines = ",\n".join(json.dumps(one) for one in results)
-        asked.out.write_text(f'{{"studies": {asked.studies}, "replicates": 1000, "results": [\n{lines}\n]}}\n')
+        asked.out.write_text(f'{{"studies": {asked.studies}, "replicates": {REPLICATES}, "results": [\n{lines}\n]}}\n')
