@@ -128,7 +128,7 @@ def test_an_optional_arm_without_weights_is_left_out_and_said(pack, tmp_path, ca
 
 
 def test_the_table_has_the_sample_sd_and_does_without_an_interval(capsys) -> None:
-    place = {"protocol": "probe", "fraction": 1.0}
+    place = {"protocol": "probe", "fraction": 1.0, "common": 2}
     cells = [place | {"arm": arm, "auroc": value} for arm, value in (("a", 0.6), ("a", 0.7), ("a", 0.8), ("b", 0.5))]
     gaps = [place | {"arm": "a", "value": 0.2, "low": None, "high": None, "p": None}]
     plan = from_dict(Study, {"pack": "p", "arms": {"random": {}}})
@@ -137,6 +137,7 @@ def test_the_table_has_the_sample_sd_and_does_without_an_interval(capsys) -> Non
     lines = (shown.out + shown.err).splitlines()
     assert any("0.700 ± 0.100" in line and "+0.200" in line and "[" not in line for line in lines)
     assert any("0.500" in line and "±" not in line for line in lines)
+    assert "over the 2 findings that all share" in lines[0]
 
 
 def test_a_study_refused_before_it_made_anything_leaves_its_folder_free(pack, tmp_path) -> None:
