@@ -9,11 +9,14 @@ decoders quote what they read.
 import atexit
 import contextlib
 import math
+import mmap
 import os
+import pickle
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,9 +33,17 @@ START_S = 120.0
 """Seconds that a process may take to start and to load its libraries."""
 BATCH = 8
 """Answers that are sent together: for small images, handing over would cost as much as decoding."""
+SHARED = 32 * 2**20
+"""Bytes of memory that both processes see, through which arrays come back: a pipe copies them five times, each time
+into pages that the system has to find first. What does not fit comes through the pipe."""
 IDLE_S = 60.0
 """Seconds after which a process without a job ends."""
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_SURROUNDINGS = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    # glibc gives every array above 128 KiB back to the system and asks for it anew at the next file: up to half of the
+    # time of a small image. 32 MiB is the most that it takes; what is larger goes back at once.
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,7 @@ class Apart:
         self._wait_s = WAIT_S if wait_s is None else wait_s
         self._process: subprocess.Popen[bytes] | None = None
         self._line: Connection | None = None
+        self._shared: mmap.mmap | None = None
 
     def map(self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """`function(*job)` for each job, in their order; `Ended` where there is none.
@@ -73,7 +85,7 @@ class Apart:
                 try:
                     self._send(function, jobs[at:], 1 if one_by_one else BATCH)
                     while at < len(jobs):
-                        for result in self._answer(self._wait_s):
+                        for result in _unpacked(*self._answer(self._wait_s), self._shared):
                             yield result
                             at, tries = at + 1, 0
                 except (EOFError, OSError) as error:
@@ -98,17 +110,21 @@ class Apart:
 
     def _start(self) -> None:
         self._line, theirs = Pipe()
-        limits = (self._memory, self._computing_s, IDLE_S)
-        words = f"from kontrast.apart import _serve; _serve({theirs.fileno()}, {limits})"
+        memory = _nameless()
         try:
+            os.ftruncate(memory, SHARED)
+            self._shared = mmap.mmap(memory, SHARED)
+            limits = (self._memory, self._computing_s, IDLE_S)
+            words = f"from kontrast.apart import _serve; _serve({theirs.fileno()}, {memory}, {limits})"
             # Of a session of its own, so that Ctrl-C in a terminal is this process's to answer.
             self._process = subprocess.Popen(
-                [sys.executable, "-c", words], pass_fds=[theirs.fileno()], start_new_session=True,
+                [sys.executable, "-c", words], pass_fds=[theirs.fileno(), memory], start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={**os.environ, **_SURROUNDINGS, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )  # fmt: skip
         finally:
             theirs.close()
+            os.close(memory)
 
     def _answer(self, wait_s: float) -> Any:
         assert self._line is not None
@@ -135,9 +151,10 @@ class Apart:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        if self._line is not None:
-            self._line.close()
-        self._process = self._line = None
+        for end in (self._line, self._shared):
+            if end is not None:
+                end.close()
+        self._process = self._line = self._shared = None
 
 
 _idle: list[Apart] = []
@@ -165,10 +182,48 @@ def _close_idle() -> None:
 os.register_at_fork(after_in_child=_idle.clear)
 
 
-def _serve(line: int, limits: tuple[int, int, float]) -> None:
+def _nameless() -> int:
+    """The number of an empty open file without a name: in memory where the system has such."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("kontrast")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _packed(results: Sequence[Any], shared: mmap.mmap, free: int) -> tuple[tuple[bytes, list[tuple[int, int]]], int]:
+    """Results for the pipe, with their arrays in `shared` from `free` on as far as they fit; and what is free then.
+
+    The arrays are taken out of the pickle (PEP 574) and replaced by their places: (first byte, end).
+    """
+    places: list[tuple[int, int]] = []
+
+    def stays(buffer: pickle.PickleBuffer) -> bool:
+        nonlocal free
+        with buffer.raw() as raw:
+            end = free + raw.nbytes
+            if end > len(shared):
+                return True
+            shared[free:end] = raw  # type: ignore[assignment]
+        places.append((free, end))
+        free = end
+        return False
+
+    return (pickle.dumps(results, protocol=5, buffer_callback=stays), places), free
+
+
+def _unpacked(data: bytes, places: Sequence[tuple[int, int]], shared: mmap.mmap | None) -> list[Any]:
+    """What `_packed` packed, in memory of its own."""
+    assert shared is not None
+    with memoryview(shared) as whole:
+        arrays = [bytearray(whole[first:end]) for first, end in places]
+    found: list[Any] = pickle.loads(data, buffers=arrays)  # noqa: S301  from a process of ours
+    return found
+
+
+def _serve(line: int, shared_file: int, limits: tuple[int, int, float]) -> None:
     """Do what comes through the pipe until it is closed; the other end of `Apart`."""
     memory, computing_s, idle_s = limits
-    connection = Connection(line)
+    connection, shared = Connection(line), mmap.mmap(shared_file, SHARED)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of memory would hold the patient's image and header
     limited = False
     with contextlib.suppress(EOFError, OSError):  # the other side has closed, or is gone
@@ -178,13 +233,14 @@ def _serve(line: int, limits: tuple[int, int, float]) -> None:
             if not limited:
                 _limit(resource.RLIMIT_AS, _address_space() + memory)
                 limited = True
-            results = []
+            results, free = [], 0  # what was in the shared memory has been fetched: all of it, before jobs are sent
             for done, job in enumerate(jobs, 1):
                 used = resource.getrusage(resource.RUSAGE_SELF)
                 _limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + computing_s)
                 results.append(_result(function, job, memory))
                 if len(results) == batch or done == len(jobs):
-                    connection.send(results)
+                    answer, free = _packed(results, shared, free)
+                    connection.send(answer)
                     results = []
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from kontrast.config import choose
-from kontrast.data.decode import Image
+from kontrast.data.decode import Image, histogram
 
 DENOISE = ("none", "median", "nlm")
 EQUALIZE = ("none", "hist", "clahe")
@@ -23,10 +23,26 @@ contrast in the lung but carry the devices."""
 def _range(image: Image) -> tuple[float, float]:
     if image.display:
         return 0.0, float((1 << image.bits) - 1)
-    low, high = np.percentile(image.pixels, TAILS)
+    counts = histogram(image.pixels)
+    low, high = (percentile(counts, tail) for tail in TAILS)
     if high <= low:
-        low, high = float(image.pixels.min()), float(image.pixels.max())
-    return float(low), float(high)
+        low, high = percentile(counts, 0), percentile(counts, 100)
+    return low, high
+
+
+def percentile(counts: np.ndarray, percent: float) -> float:
+    """`np.percentile` of values that have been counted (linear between neighbours), to the last bit.
+
+    Args:
+        counts: how often each value 0, 1, 2 … occurs; not all 0.
+        percent: 0 to 100.
+    """
+    ends = np.cumsum(counts)
+    place = (int(ends[-1]) - 1) * (percent / 100)
+    rank = int(place)
+    below, above = (int(value) for value in np.searchsorted(ends, [rank, min(rank + 1, int(ends[-1]) - 1)], "right"))
+    share = place - rank
+    return above - (above - below) * (1 - share) if share >= 0.5 else below + (above - below) * share
 
 
 def _stretch(image: Image, dtype: type[np.uint8] | type[np.uint16]) -> np.ndarray:
@@ -39,8 +55,8 @@ def _stretch(image: Image, dtype: type[np.uint8] | type[np.uint16]) -> np.ndarra
         return np.rint(places).astype(dtype)
 
     grey = np.arange(np.iinfo(image.pixels.dtype).max + 1)
-    if image.pixels.size > 4 * len(grey):  # each grey once, then looked up: a third of the time for a large image
-        return scaled(grey)[image.pixels]
+    if image.pixels.size > len(grey):  # each grey once, then looked up: a twentieth of the time for a large image
+        return cv2.LUT(image.pixels, scaled(grey))
     return scaled(image.pixels)
 
 

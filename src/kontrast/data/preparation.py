@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from kontrast.apart import Ended, borrowed
-from kontrast.data.decode import DecodeError, decode, measure, sha256_of
+from kontrast.data.decode import DecodeError, decode_and_hash, measure
 from kontrast.data.intensity import denoise, equalize, to_uint8, to_uint16
 from kontrast.data.lungs import find_lungs
 from kontrast.data.masks import Masks
@@ -75,8 +75,7 @@ def prepare_image(src: Path, source: str, treatment: Treatment, masks: Masks | N
     Raises:
         DecodeError: the image, or its mask, cannot be read.
     """
-    path = src / source
-    image = decode(path)
+    image, sha256 = decode_and_hash(src / source)
     grey = to_uint16(image) if treatment.dtype == "uint16" else to_uint8(image)
     shape = grey.shape
     lungs = find_lungs(grey) if treatment.crop == "lungs" else None
@@ -99,7 +98,7 @@ def prepare_image(src: Path, source: str, treatment: Treatment, masks: Masks | N
         content=(top, top + rows, left, left + columns),
         height=shape[0],
         width=shape[1],
-        sha256=sha256_of(path),
+        sha256=sha256,
         masks=found,
         crop=box,
     )

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from kontrast.apart import borrowed
 from kontrast.data.decode.arrays import decode_member, image_shape, parted, read_bytes
-from kontrast.data.decode.image import MAX_PIXELS, DecodeError, Image, check_size
+from kontrast.data.decode.image import MAX_PIXELS, DecodeError, Image, check_size, histogram
 from kontrast.data.decode.raster import decode_jpeg, decode_png, decode_tiff, size_in_header
 from kontrast.types import PathLike
 
 __all__ = [
-    "EXTENSIONS", "MAX_PIXELS", "DecodeError", "Image", "decode", "file_format", "find_images", "listed_once",
-    "measure", "read_header", "read_headers", "sha256_of",
+    "EXTENSIONS", "MAX_PIXELS", "DecodeError", "Image", "decode", "decode_and_hash",
+    "file_format", "find_images", "histogram", "listed_once", "measure", "read_header",
+    "read_headers", "sha256_of",
 ]  # fmt: skip
 
 RASTER = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff"})
@@ -63,6 +64,23 @@ def decode(path: PathLike) -> Image:
     path = Path(path)
     if inside := parted(path):
         return decode_member(*inside)
+    return _decoded(_contents(path), path.suffix.lower())
+
+
+def decode_and_hash(path: PathLike) -> tuple[Image, str]:
+    """`decode` and `sha256_of` of the same bytes, which are read once.
+
+    Raises:
+        DecodeError: see `decode`.
+    """
+    path = Path(path)
+    if inside := parted(path):
+        return decode_member(*inside), hashlib.sha256(read_bytes(*inside)[0]).hexdigest()
+    data = _contents(path)
+    return _decoded(data, path.suffix.lower()), hashlib.sha256(data).hexdigest()
+
+
+def _contents(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -71,6 +89,10 @@ def decode(path: PathLike) -> Image:
         raise DecodeError(f"cannot be read ({error.strerror or 'I/O error'})") from None
     if not data:
         raise DecodeError("empty file")
+    return data
+
+
+def _decoded(data: bytes, suffix: str) -> Image:
     match file_format(data[:132]):
         case "JPEG":
             return decode_jpeg(data)
@@ -82,7 +104,7 @@ def decode(path: PathLike) -> Image:
             from kontrast.data.decode.dicom import decode_dicom
 
             return decode_dicom(data, force=data[128:132] != b"DICM")
-    if path.suffix.lower() in DICOM:  # old exports lack the preamble; only the suffix makes that worth a try
+    if suffix in DICOM:  # old exports lack the preamble; only the suffix makes that worth a try
         from kontrast.data.decode.dicom import decode_dicom
 
         return decode_dicom(data, force=True)

@@ -21,7 +21,7 @@ from pydicom.pixels import apply_color_lut, get_decoder
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from kontrast.data.decode import codecs
-from kontrast.data.decode.display import number, render
+from kontrast.data.decode.display import by_word, number, render
 from kontrast.data.decode.header import TAGS, header_of
 from kontrast.data.decode.image import MAX_PIXELS, DecodeError, Image, check_size, luma
 
@@ -105,7 +105,7 @@ def _bits(dataset: Dataset, allocated: int) -> tuple[int, int]:
 
 
 def _stored(dataset: Any) -> np.ndarray:
-    """Stored pixel values, (H, W) or (H, W, 3), as the file holds them but for unused bits.
+    """Stored pixel values, (H, W) or (H, W, 3), as the file holds them: maybe read-only, unused bits included.
 
     Raises:
         DecodeError: no pixels, several frames, too many pixels, or a codec that fails.
@@ -123,7 +123,7 @@ def _stored(dataset: Any) -> np.ndarray:
         raise DecodeError("DICOM of a transfer syntax that is not supported") from None
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
     native = syntax in codecs.NATIVE
-    options: dict[str, Any] = {"decoding_plugin": plugin, "correct_unused_bits": not native}
+    options: dict[str, Any] = {"decoding_plugin": plugin, "correct_unused_bits": not native, "view_only": native}
     try:
         if not native:
             _check_frame(dataset, syntax)
@@ -132,7 +132,7 @@ def _stored(dataset: Any) -> np.ndarray:
         raise
     except BaseException:  # a codec written in Rust panics past `except Exception`
         raise DecodeError("DICOM whose pixels are damaged, truncated or of an unsupported kind") from None
-    return _used_bits(dataset, pixels) if native and pixels.ndim == 2 else pixels
+    return pixels
 
 
 def _check_frame(dataset: Any, syntax: str) -> None:
@@ -146,17 +146,22 @@ def _check_frame(dataset: Any, syntax: str) -> None:
         raise ValueError("the frame's size is not the header's")
 
 
-def _used_bits(dataset: Dataset, pixels: np.ndarray) -> np.ndarray:
-    """BitsStored bits below HighBit of each word, sign extended (PS3.5 8.1.1); overlays may lie in the others."""
+def _used_bits(dataset: Any, pixels: np.ndarray) -> np.ndarray:
+    """BitsStored bits below HighBit of each word, sign extended (PS3.5 8.1.1); overlays may lie in the others.
+
+    Decoders of compressed pixels have seen to that.
+    """
     allocated = 8 * pixels.dtype.itemsize
+    if _syntax(dataset) not in codecs.NATIVE:
+        return pixels
     stored, high = _bits(dataset, allocated)
     if stored == allocated or number(dataset, "BitsAllocated", allocated) != allocated or pixels.dtype.kind not in "iu":
         return pixels
     return (pixels << (allocated - 1 - high)) >> (allocated - stored)
 
 
-def _padding(dataset: Dataset, stored: np.ndarray, bits: int, signed: bool) -> np.ndarray | None:
-    """Where the stored values are padding (PS3.3 C.7.5.1.1.2), or None."""
+def _padding(dataset: Dataset, bits: int, signed: bool) -> tuple[int, int] | None:
+    """The first and the last stored value that is padding (PS3.3 C.7.5.1.1.2), or None."""
     if "PixelPaddingValue" not in dataset:
         return None
 
@@ -167,8 +172,7 @@ def _padding(dataset: Dataset, stored: np.ndarray, bits: int, signed: bool) -> n
 
     first = value("PixelPaddingValue", 0)
     last = value("PixelPaddingRangeLimit", first)
-    mask = (stored >= min(first, last)) & (stored <= max(first, last))
-    return mask if mask.any() and not mask.all() else None
+    return min(first, last), max(first, last)
 
 
 def _read(data: bytes, force: bool) -> Dataset:
@@ -212,14 +216,16 @@ def _to_image(dataset: Any) -> Image:
     pixels = _stored(dataset)
     header = header_of(dataset)
     if colour == "PALETTE COLOR":
-        pixels = apply_color_lut(pixels, dataset)[..., :3]
+        pixels = apply_color_lut(_used_bits(dataset, pixels), dataset)[..., :3]
     if pixels.ndim == 3:
         return _from_colour(pixels, header, palette=colour == "PALETTE COLOR")
     if pixels.ndim != 2 or pixels.dtype.kind not in "iu":
         raise DecodeError("DICOM whose pixels are not one grey image of whole numbers")
     signed = int(number(dataset, "PixelRepresentation", 0)) == 1
     bits = min(16, _bits(dataset, 8 * pixels.dtype.itemsize)[0])
-    grey, display = render(dataset, pixels, bits=bits, signed=signed, padding=_padding(dataset, pixels, bits, signed))
+    words = by_word(pixels if pixels.dtype.itemsize <= 2 else _used_bits(dataset, pixels))
+    words = words._replace(values=_used_bits(dataset, words.values))
+    grey, display = render(dataset, words, bits=bits, signed=signed, padding=_padding(dataset, bits, signed))
     polarity = (
         colour if colour in ("MONOCHROME1", "MONOCHROME2") else ""
     )  # other words of a header are nobody's business

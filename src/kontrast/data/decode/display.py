@@ -1,18 +1,52 @@
 """What a display shows of stored values, PS3.3 C.11: modality LUT, then VOI LUT, then the polarity.
 
 The chain is one function of a stored value. A radiograph has at most 65,536 of them, so it is computed once for each
-value in double precision and then looked up.
+value in double precision and then looked up: the pixels themselves are met twice, to count them and to look them up.
 """
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from kontrast.data.decode.image import histogram
+
 TABLE_VALUES = 1 << 17
-"""Up to so many different stored values the chain is computed by value, above pixel by pixel."""
+"""Where the stored values span more than this, the chain is computed for those that occur alone."""
+
+
+class Words(NamedTuple):
+    """An image as places in a table.
+
+    Attributes:
+        words: (H, W) uint8 or uint16, or intp where values of 32 bits lie far apart.
+        values: (256 or 65,536,) or as many as occur: the stored value of each word.
+        met: as long: which words occur.
+    """
+
+    words: np.ndarray
+    values: np.ndarray
+    met: np.ndarray
+
+
+def by_word(stored: np.ndarray) -> Words:
+    """(H, W) whole numbers of 1, 2 or 4 bytes as words and their values."""
+    if not stored.dtype.isnative:
+        stored = stored.astype(stored.dtype.newbyteorder("="))
+    if stored.dtype.itemsize > 2:
+        low, high = int(stored.min()), int(stored.max())
+        if high - low > 0xFFFF:
+            values, words = np.unique(stored, return_inverse=True)
+            return Words(words.reshape(stored.shape), values, np.ones(len(values), bool))
+        words = (stored - low).astype(np.uint16)
+        return Words(words, low + np.arange(1 << 16), histogram(words) > 0)
+    words = stored.view(np.uint8 if stored.dtype.itemsize == 1 else np.uint16)
+    values = np.arange(1 << 8 * words.dtype.itemsize, dtype=words.dtype).view(stored.dtype)
+    return Words(words, values, histogram(words) > 0)
 
 
 def numbers(dataset: Dataset, name: str) -> list[float]:
@@ -119,7 +153,7 @@ def voi(dataset: Dataset, values: np.ndarray, signed: bool) -> np.ndarray | None
 
 
 def render(
-    dataset: Dataset, stored: np.ndarray, *, bits: int, signed: bool, padding: np.ndarray | None
+    dataset: Dataset, image: Words, *, bits: int, signed: bool, padding: tuple[int, int] | None
 ) -> tuple[np.ndarray, bool]:
     """Grey values, uint8 for 8 bits else uint16, over 0 … 2**bits - 1, bone bright; and whether a VOI made them.
 
@@ -128,15 +162,31 @@ def render(
 
     Args:
         dataset: the header.
-        stored: (H, W) whole numbers.
+        image: the stored values.
         bits: of the stored values, 1 to 16.
         signed: whether they may be negative.
-        padding: (H, W) bool, or None.
+        padding: the first and the last stored value that is none, or None.
     """
-    seen = stored if padding is None else stored[~padding]
+    values, met = image.values.astype(np.int64), image.met
+    padded = np.zeros(len(values), bool)
+    if padding is not None:
+        padded = (values >= padding[0]) & (values <= padding[1])
+        if padded[met].all():
+            padded[:] = False
+    seen = values[met & ~padded]
     low, high = int(seen.min()), int(seen.max())
-    by_value = high - low < TABLE_VALUES
-    x = np.arange(low, high + 1, dtype=np.float64) if by_value else stored.astype(np.float64)
+    every = high - low < TABLE_VALUES
+    x = np.arange(low, high + 1) if every else seen
+    grey, displayed = _chain(dataset, x.astype(np.float64), bits=bits, signed=signed)
+    table = grey[np.clip(values, low, high) - low if every else np.searchsorted(x, np.clip(values, low, high))]
+    if padded[met].any():
+        table[padded] = table[met & ~padded].min()
+    looked_up = table[image.words] if image.words.dtype.itemsize > 2 else cv2.LUT(image.words, table)
+    return looked_up, displayed or grey.dtype == np.uint8
+
+
+def _chain(dataset: Dataset, x: np.ndarray, *, bits: int, signed: bool) -> tuple[np.ndarray, bool]:
+    """The grey value of each stored value, ascending, and whether a VOI made them."""
     units, ends = modality(dataset, signed)
     values = units(x)
     shown = voi(dataset, values, signed or float(values.min()) < 0)
@@ -145,17 +195,11 @@ def render(
         if ends is None:
             # Some files hold more than their header's bits say: then the data are right.
             first = -(1 << bits - 1) if signed else 0
-            span = np.array([min(first, low), max(first + (1 << bits) - 1, high)], np.float64)
+            span = np.array([min(first, x[0]), max(first + (1 << bits) - 1, x[-1])], np.float64)
             ends = tuple(sorted(units(span).tolist()))  # type: ignore[assignment]
         assert ends is not None
         shown = np.clip((values - ends[0]) / (ends[1] - ends[0]), 0, 1)
     if str(dataset.get("PhotometricInterpretation", "")).upper() == "MONOCHROME1":
         shown = 1 - shown
     out_bits = max(8, bits)
-    grey = np.rint(shown * ((1 << out_bits) - 1)).astype(np.uint8 if out_bits == 8 else np.uint16)
-    if by_value:
-        index = np.clip(stored, low, high).astype(np.int64 if stored.dtype.itemsize > 2 else np.int32)
-        grey = grey[index - low]
-    if padding is not None:
-        grey[padding] = grey[~padding].min()
-    return grey, displayed or out_bits == 8
+    return np.rint(shown * ((1 << out_bits) - 1)).astype(np.uint8 if out_bits == 8 else np.uint16), displayed
