@@ -1,6 +1,7 @@
 """What a process apart is given to do in tests; it loads nothing, so that such a process starts fast."""
 
 import os
+import pickle
 import signal
 import time
 import zlib
@@ -38,3 +39,8 @@ def once(mark):
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return "second"
+
+
+def buffers(*sizes):
+    """Memory that a pickle need not hold; each is filled with its place's number."""
+    return [pickle.PickleBuffer(bytearray([place]) * size) for place, size in enumerate(sizes, 1)]

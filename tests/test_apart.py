@@ -1,5 +1,6 @@
 """Work that crashes, hangs or takes all memory costs its own result, and is told by its kind."""
 
+import mmap
 import os
 import subprocess
 import sys
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from deeds import once, work
-from kontrast.apart import Apart, Ended, borrowed
+from deeds import buffers, once, work
+from kontrast.apart import SHARED, Apart, Ended, _packed, _unpacked, borrowed
 
 
 def results(apart, *jobs):
@@ -52,6 +53,25 @@ def test_memory_is_bounded_and_what_is_below_the_bound_goes(apart):
 def test_a_job_that_another_process_brought_down_is_tried_again(apart, tmp_path):
     mark = tmp_path / "mark"
     assert list(apart.map(once, [(mark,)])) == ["second"]
+
+
+def test_what_is_large_comes_through_shared_memory_and_is_the_caller_s_own():
+    wide = Apart(memory=4 * SHARED)
+    first, second = wide.map(buffers, [(3, 0, SHARED // 2), (SHARED,)])  # the latter has no place beside the others
+    assert [bytes(one[:3]) for one in first] == [b"\1" * 3, b"", b"\3" * 3] and len(first[2]) == SHARED // 2
+    assert second == [b"\1" * SHARED]
+    (third,) = wide.map(buffers, [(2, 5, 1)])
+    third[0][0] = 9
+    assert first[0] == b"\1" * 3 and third == [b"\x09\1", b"\2" * 5, b"\3"]
+    wide.close()
+
+
+def test_shared_memory_is_filled_from_where_it_is_free():
+    with mmap.mmap(-1, 100) as shared:
+        (data, places), free = _packed(buffers(30, 60, 20), shared, 5)
+        assert places == [(5, 35), (35, 95)] and free == 95 and shared[34:36] == b"\1\2" and len(data) < 100
+        assert _unpacked(data, places, shared) == [b"\1" * 30, b"\2" * 60, b"\3" * 20]
+        assert _packed([1, "two"], shared, free)[0][1] == []
 
 
 def test_nothing_that_the_work_prints_is_shown(apart, capfd):

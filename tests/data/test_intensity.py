@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kontrast.data.decode import Image
-from kontrast.data.intensity import denoise, equalize, to_uint8, to_uint16
+from kontrast.data.intensity import denoise, equalize, percentile, to_uint8, to_uint16
 from kontrast.errors import UsageError
 
 RNG = np.random.default_rng(0)
@@ -76,6 +76,23 @@ def test_wrong_words_name_their_neighbour():
         denoise(np.zeros((3, 3), np.uint8), "medain")
     with pytest.raises(UsageError, match="clahe"):
         equalize(np.zeros((3, 3), np.uint8), "clach")
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=60), st.floats(0, 100))
+def test_percentiles_of_counted_values_are_numpy_s_to_the_last_bit(values, percent):
+    assert percentile(np.bincount(values), percent) == np.percentile(np.array(values, np.uint16), percent)
+
+
+@pytest.mark.parametrize("table", [np.arange(256)[::-1] ** 2, np.arange(65536)[::-1] // 16])
+@pytest.mark.parametrize("shape", [(6, 5), (600, 500)])
+@pytest.mark.parametrize("display", [True, False])
+def test_greys_that_are_still_to_be_looked_up(table, shape, display):
+    """Two tables at once give what one after the other gives."""
+    words = RNG.integers(0, len(table), shape).astype(np.uint8 if len(table) == 256 else np.uint16)
+    image = Image(words, 16, display=display, table=table.astype(np.uint16))
+    assert np.array_equal(image.pixels, table[words])
+    for convert in (to_uint8, to_uint16):
+        assert np.array_equal(convert(image), convert(Image(table[words].astype(np.uint16), 16, display=display)))
 
 
 @pytest.mark.parametrize("display", [True, False])

@@ -179,7 +179,7 @@ def _shard(
     images = [image for _, image in good]
     return Shard(
         images=_stacked(images, plan.treatment) if arrays is None else arrays,
-        rows=[plan.row(at, image) for at, image in good],
+        rows=plan.rows(good),
         content=np.array([i.content for _, i in good], dtype=np.int64).reshape(-1, 4),
         masks=_planes(images),
         rejects=[

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kontrast.data.decode import histogram
 from kontrast.types import SPLITS
 
 
@@ -26,7 +27,7 @@ def pixel_sums(images: np.ndarray, splits: Sequence[str], content: np.ndarray | 
         if content is not None:
             top, bottom, left, right = content[position]
             picture = picture[top:bottom, left:right]
-        counts = np.bincount(picture.ravel(), minlength=1)
+        counts = histogram(picture)
         values = np.arange(len(counts), dtype=np.int64)  # Σ value² of an image stays below 2^63 up to 2^31 pixels
         add = (int(counts.sum()), int((counts * values).sum()), int((counts * values * values).sum()))
         total = sums.setdefault(split, [0, 0, 0])

@@ -1,7 +1,7 @@
 """What will be packed, settled before the first image is read; and what an interrupted run had settled."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,9 +75,13 @@ class Plan:
         given = tuple(name for name in EXTRA_COLUMNS if name in self.table and name not in self.findings)
         return given if self.treatment.crop == "none" else (*given, CROP)
 
-    def row(self, position: int, image: Prepared) -> dict[str, Any]:
-        """A row of table.csv; here raw ids end."""
-        record = self.table.iloc[position]
+    def rows(self, images: Sequence[tuple[int, Prepared]]) -> list[dict[str, Any]]:
+        """Rows of table.csv, of images by their positions in `table`; here raw ids end."""
+        records = self.table.iloc[[position for position, _ in images]].to_dict("records")
+        given = [name for name in ("split", "view", "sex", "age", *self.findings, *self.extra) if name != CROP]
+        return [self._row(record, image, given) for record, (_, image) in zip(records, images, strict=True)]
+
+    def _row(self, record: Mapping[str, Any], image: Prepared, given: Sequence[str]) -> dict[str, Any]:
         patient, study, source = (str(record[name]) for name in ("patient", "study", "source"))
         return {
             "image_id": self.key.hash(source),
@@ -88,11 +92,7 @@ class Plan:
             "height": image.height,
             "width": image.width,
             CROP: "{}:{},{}:{}".format(*image.crop) if image.crop else "",
-            **{
-                name: record[name]
-                for name in ("split", "view", "sex", "age", *self.findings, *self.extra)
-                if name != CROP
-            },
+            **{name: record[name] for name in given},
         }
 
 

@@ -37,7 +37,7 @@ class Key:
         With n = 16 (64 bits) two of 10 million identities collide with probability 3e-6.
         """
         # File names that are not UTF-8 reach Python as lone surrogates; they hash like any other.
-        return hmac.new(self.secret, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:n]
+        return hmac.digest(self.secret, text.encode("utf-8", "surrogatepass"), "sha256").hex()[:n]
 
 
 def key_path() -> Path:

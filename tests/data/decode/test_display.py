@@ -214,3 +214,34 @@ def test_files_of_old_with_and_without_meta_information(tmp_path, syntax, meta):
         path.write_bytes(data[144 + int.from_bytes(data[140:144], "little") :])
     assert np.abs(decode(path).pixels.astype(int) - RAMP).max() <= 1
     assert read_header(path)["patient"] == "SECRET" and Path(path.name) in find_images(tmp_path)
+
+
+SPREADS = {"near": 100_000 + np.arange(4096), "apart": np.arange(4096) * 20, "far apart": np.arange(4096) * 997}
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("spread", SPREADS)
+def test_values_of_32_bits(tmp_path, spread, padded):
+    """However far apart they lie: by a table of their range, or of those that occur."""
+    values = SPREADS[spread]
+    center, width = float(values[1500]), float(values[3000] - values[0])
+    path = dicom(tmp_path / "x.dcm", values.astype(np.uint32).reshape(64, 64), bits=24)
+    ds = pydicom.dcmread(path)
+    ds.WindowCenter, ds.WindowWidth = center, width
+    if padded:
+        ds.add_new("PixelPaddingValue", "US", int(values[100]) & 0xFFFF)
+        ds.add_new("PixelPaddingRangeLimit", "US", int(values[100]) & 0xFFFF)
+    ds.save_as(path)
+    expected = np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1) * 65535
+    if padded:
+        expected[values == int(values[100]) & 0xFFFF] = 0
+    assert np.abs(decode(path).pixels.ravel() - expected).max() <= 0.51
+
+
+def test_a_window_beside_all_that_is_meant_is_passed_over_whatever_lies_in_other_bits(tmp_path):
+    """An overlay in bit 14 makes the words large, and not the values: the first window would show them all black."""
+    values = np.tile(np.arange(50, dtype=np.uint16), (50, 1))
+    overlay = (np.arange(2500).reshape(50, 50) % 3 == 0).astype(np.uint16) << 14
+    path = dicom(tmp_path / "x.dcm", values | overlay, WindowCenter=[3000, 25], WindowWidth=[100, 50])
+    found = decode(path).pixels
+    assert np.array_equal(found, np.tile(found[0], (50, 1))) and found[0, 0] < 200 and found[0, -1] > 3900

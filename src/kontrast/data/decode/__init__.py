@@ -13,14 +13,13 @@ from pathlib import Path
 
 from kontrast.apart import borrowed
 from kontrast.data.decode.arrays import decode_member, image_shape, parted, read_bytes
-from kontrast.data.decode.image import MAX_PIXELS, DecodeError, Image, check_size, histogram
+from kontrast.data.decode.image import MAX_PIXELS, DecodeError, Image, by_table, check_size, histogram
 from kontrast.data.decode.raster import decode_jpeg, decode_png, decode_tiff, size_in_header
 from kontrast.types import PathLike
 
 __all__ = [
-    "EXTENSIONS", "MAX_PIXELS", "DecodeError", "Image", "decode", "decode_and_hash",
-    "file_format", "find_images", "histogram", "listed_once", "measure", "read_header",
-    "read_headers", "sha256_of",
+    "EXTENSIONS", "MAX_PIXELS", "DecodeError", "Image", "by_table", "decode", "decode_and_hash", "file_format",
+    "find_images", "histogram", "listed_once", "measure", "read_header", "read_headers", "sha256_of",
 ]  # fmt: skip
 
 RASTER = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff"})
@@ -82,7 +81,14 @@ def decode_and_hash(path: PathLike) -> tuple[Image, str]:
 
 def _contents(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        file = os.open(path, os.O_RDONLY)  # `read_bytes` asks the system twice as often: 4 % of a small image's time
+        try:
+            size = os.fstat(file).st_size
+            data = os.read(file, size + 1)
+        finally:
+            os.close(file)
+        if len(data) != size:  # it comes in pieces, or grows
+            data = path.read_bytes()
     except FileNotFoundError:
         raise DecodeError("file not found") from None
     except OSError as error:

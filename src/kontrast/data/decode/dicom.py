@@ -10,6 +10,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -223,13 +224,16 @@ def _to_image(dataset: Any) -> Image:
         raise DecodeError("DICOM whose pixels are not one grey image of whole numbers")
     signed = int(number(dataset, "PixelRepresentation", 0)) == 1
     bits = min(16, _bits(dataset, 8 * pixels.dtype.itemsize)[0])
-    words = by_word(pixels if pixels.dtype.itemsize <= 2 else _used_bits(dataset, pixels))
-    words = words._replace(values=_used_bits(dataset, words.values))
-    grey, display = render(dataset, words, bits=bits, signed=signed, padding=_padding(dataset, bits, signed))
+    padding = _padding(dataset, bits, signed)
+    words = by_word(pixels, partial(_used_bits, dataset), by_span=padding is None)
+    table, display = render(dataset, words, bits=bits, signed=signed, padding=padding)
     polarity = (
         colour if colour in ("MONOCHROME1", "MONOCHROME2") else ""
     )  # other words of a header are nobody's business
-    return Image(grey, max(8, bits), header, display=display, doubts=_doubts(dataset, colour), polarity=polarity)
+    return Image(
+        *(words.words, max(8, bits), header), table=table, display=display, doubts=_doubts(dataset, colour),
+        polarity=polarity,
+    )  # fmt: skip
 
 
 def _from_colour(pixels: np.ndarray, header: dict[str, Any], *, palette: bool) -> Image:

@@ -25,7 +25,7 @@ class Words(NamedTuple):
     Attributes:
         words: (H, W) uint8 or uint16, or intp where values of 32 bits lie far apart.
         values: (256 or 65,536,) or as many as occur: the stored value of each word.
-        met: as long: which words occur.
+        met: as long: which words occur; for `by_span` those between the smallest and the largest that do.
     """
 
     words: np.ndarray
@@ -33,19 +33,32 @@ class Words(NamedTuple):
     met: np.ndarray
 
 
-def by_word(stored: np.ndarray) -> Words:
-    """(H, W) whole numbers of 1, 2 or 4 bytes as words and their values."""
+def by_word(stored: np.ndarray, used: Callable[[np.ndarray], np.ndarray], *, by_span: bool) -> Words:
+    """(H, W) whole numbers of 1, 2 or 4 bytes as words and their values.
+
+    Args:
+        stored: as the file holds them.
+        used: what is meant of such numbers: some of their bits.
+        by_span: it need not be known which values occur, but the smallest and the largest: a third of the time.
+    """
     if not stored.dtype.isnative:
         stored = stored.astype(stored.dtype.newbyteorder("="))
     if stored.dtype.itemsize > 2:
+        stored = used(stored)
         low, high = int(stored.min()), int(stored.max())
         if high - low > 0xFFFF:
-            values, words = np.unique(stored, return_inverse=True)
-            return Words(words.reshape(stored.shape), values, np.ones(len(values), bool))
+            values, places = np.unique(stored, return_inverse=True)
+            return Words(places.reshape(stored.shape), values, np.ones(len(values), bool))
         words = (stored - low).astype(np.uint16)
         return Words(words, low + np.arange(1 << 16), histogram(words) > 0)
     words = stored.view(np.uint8 if stored.dtype.itemsize == 1 else np.uint16)
-    values = np.arange(1 << 8 * words.dtype.itemsize, dtype=words.dtype).view(stored.dtype)
+    every = np.arange(1 << 8 * words.dtype.itemsize, dtype=words.dtype).view(stored.dtype)
+    values = used(every)
+    if by_span:
+        low, high = (int(end) for end in cv2.minMaxLoc(stored)[:2])
+        span = (every >= low) & (every <= high)
+        if np.array_equal(values[span], every[span]):  # no bits but those that are used: the ends stay the ends
+            return Words(words, values, span)
     return Words(words, values, histogram(words) > 0)
 
 
@@ -155,14 +168,14 @@ def voi(dataset: Dataset, values: np.ndarray, signed: bool) -> np.ndarray | None
 def render(
     dataset: Dataset, image: Words, *, bits: int, signed: bool, padding: tuple[int, int] | None
 ) -> tuple[np.ndarray, bool]:
-    """Grey values, uint8 for 8 bits else uint16, over 0 … 2**bits - 1, bone bright; and whether a VOI made them.
+    """The grey value of each word, uint8 for 8 bits else uint16, and whether a viewer shows them from black to white.
 
-    Without a VOI the stored range (of the header's bits) is kept. Padding gets the darkest value of the rest, so that
-    it neither shows nor stretches anything.
+    They lie in 0 … 2**bits - 1, bone bright. Without a VOI the stored range (of the header's bits) is kept. Padding
+    gets the darkest value of the rest, so that it neither shows nor stretches anything.
 
     Args:
         dataset: the header.
-        image: the stored values.
+        image: the stored values; with padding not `by_span`.
         bits: of the stored values, 1 to 16.
         signed: whether they may be negative.
         padding: the first and the last stored value that is none, or None.
@@ -181,8 +194,7 @@ def render(
     table = grey[np.clip(values, low, high) - low if every else np.searchsorted(x, np.clip(values, low, high))]
     if padded[met].any():
         table[padded] = table[met & ~padded].min()
-    looked_up = table[image.words] if image.words.dtype.itemsize > 2 else cv2.LUT(image.words, table)
-    return looked_up, displayed or grey.dtype == np.uint8
+    return table, displayed or table.dtype == np.uint8
 
 
 def _chain(dataset: Dataset, x: np.ndarray, *, bits: int, signed: bool) -> tuple[np.ndarray, bool]:
