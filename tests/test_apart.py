@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -64,6 +65,23 @@ def test_what_is_large_comes_through_shared_memory_and_is_the_caller_s_own():
     third[0][0] = 9
     assert first[0] == b"\1" * 3 and third == [b"\x09\1", b"\2" * 5, b"\3"]
     wide.close()
+
+
+def test_without_shared_memory_all_comes_through_the_pipe(monkeypatch):
+    """As where files are limited in size, or the system knows no files in memory."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limited in (True, False):
+        plain = Apart()
+        if limited:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        else:
+            monkeypatch.delattr(os, "memfd_create", raising=False)
+        try:
+            found = list(plain.map(buffers, [(3, 5000)]))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert found == [[b"\1" * 3, b"\2" * 5000]] and plain._shared is None
+        plain.close()
 
 
 def test_shared_memory_is_filled_from_where_it_is_free():

@@ -58,9 +58,9 @@ def installed_megabytes() -> tuple[float, int]:
     return total / 2**20, len(seen)
 
 
-def peak(program: str) -> float:
-    """Peak memory in MiB of a Python program that prints nothing else."""
-    tail = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+def peak(program: str, who: str = "SELF") -> float:
+    """Peak memory in MiB of a Python program that prints nothing else, or of the largest of its `CHILDREN`."""
+    tail = f"\nimport resource; print(resource.getrusage(resource.RUSAGE_{who}).ru_maxrss / 1024)"
     done = subprocess.run([sys.executable, "-c", program + tail], check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
 
@@ -70,7 +70,8 @@ import sys; sys.path.insert(0, {root!r})
 import cv2; from pathlib import Path
 from kontrast.data.preparation import prepare_images, Treatment
 cv2.setNumThreads(1)
-for _ in range({times}): prepare_images(Path({folder!r}), ["large.jpg"], Treatment(size=224))
+for _ in range(3): prepare_images(Path({folder!r}), [{name!r}], Treatment(size=224))
+from kontrast.apart import _close_idle; _close_idle()  # the process that has read the files: it ends, and is counted
 """
 TRAIN = """
 import sys; sys.path.insert(0, {root!r})
@@ -83,8 +84,7 @@ if {batch}: loop("simclr", 64, {batch}, 2, "resnet18", torch.device("cpu"))()
 
 def run() -> list[dict[str, Any]]:
     """Start-up, size, memory."""
-    import cv2
-    from benchmarks.speed.measure import pictures
+    from benchmarks.speed.prepare import write
 
     root = str(Path(__file__).parents[2])
     seconds = alternate({name: lambda w=words: started(w) for name, words in RUNS.items()}, ROUNDS)
@@ -97,9 +97,12 @@ def run() -> list[dict[str, Any]]:
     size, packages = installed_megabytes()
     found.append(figure("startup", f"installed size, {packages} packages with torch", size, "MiB"))
     with tempfile.TemporaryDirectory() as folder:
-        cv2.imwrite(f"{folder}/large.jpg", pictures(1, 2500, 3000)[0])
-        none, some = (peak(PREPARE.format(root=root, folder=folder, times=n)) for n in (0, 3))
-    found.append(figure("startup", "prepare: peak memory beyond start, 7.5 megapixels an image", some - none, "MiB"))
+        write(Path(folder))
+        start = peak(PREPARE.format(root=root, folder=folder, name="none.jpg"), "CHILDREN")
+        for kind, name in (("JPEG", "30000.jpg"), ("PNG", "30000.png"), ("DICOM, 12 bit", "large.dcm")):
+            beyond = peak(PREPARE.format(root=root, folder=folder, name=name), "CHILDREN") - start
+            what = f"prepare: peak memory beyond start of the process that reads, 3000×2500 {kind}"
+            found.append(figure("startup", what, beyond, "MiB"))
     start = peak(TRAIN.format(root=root, batch=0))
     for batch in (32, 64):
         beyond = peak(TRAIN.format(root=root, batch=batch)) - start

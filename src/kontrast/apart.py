@@ -17,7 +17,6 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -88,7 +87,8 @@ class Apart:
                 try:
                     self._send(function, jobs[at:], 1 if one_by_one else BATCH)
                     while at < len(jobs):
-                        for result in _unpacked(*self._answer(self._wait_s), self._shared):
+                        data, places = self._answer(self._wait_s)
+                        for result in _unpacked(data, places, self._shared):
                             yield result
                             at, tries = at + 1, 0
                 except (EOFError, OSError) as error:
@@ -113,21 +113,22 @@ class Apart:
 
     def _start(self) -> None:
         self._line, theirs = Pipe()
-        memory = _nameless()
+        memory = _nameless(SHARED)
         try:
-            os.ftruncate(memory, SHARED)
-            self._shared = mmap.mmap(memory, SHARED)
+            self._shared = mmap.mmap(memory, SHARED) if memory is not None else None
             limits = (self._memory, self._computing_s, IDLE_S)
             words = f"from kontrast.apart import _serve; _serve({theirs.fileno()}, {memory}, {limits})"
+            passed = [theirs.fileno(), *([memory] if memory is not None else ())]
             # Of a session of its own, so that Ctrl-C in a terminal is this process's to answer.
             self._process = subprocess.Popen(
-                [sys.executable, "-c", words], pass_fds=[theirs.fileno(), memory], start_new_session=True,
+                [sys.executable, "-c", words], pass_fds=passed, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 env={**os.environ, **_SURROUNDINGS, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )  # fmt: skip
         finally:
             theirs.close()
-            os.close(memory)
+            if memory is not None:
+                os.close(memory)
 
     def _answer(self, wait_s: float) -> Any:
         assert self._line is not None
@@ -185,15 +186,22 @@ def _close_idle() -> None:
 os.register_at_fork(after_in_child=_idle.clear)
 
 
-def _nameless() -> int:
-    """The number of an empty open file without a name: in memory where the system has such."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("kontrast")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+def _nameless(size: int) -> int | None:
+    """The number of an open file in memory, without a name; None where the system has no such, or allows none."""
+    if not hasattr(os, "memfd_create"):
+        return None
+    file = os.memfd_create("kontrast")
+    try:
+        os.ftruncate(file, size)
+    except OSError:  # files are limited in size (ulimit -f)
+        os.close(file)
+        return None
+    return file
 
 
-def _packed(results: Sequence[Any], shared: mmap.mmap, free: int) -> tuple[tuple[bytes, list[tuple[int, int]]], int]:
+def _packed(
+    results: Sequence[Any], shared: mmap.mmap | None, free: int
+) -> tuple[tuple[bytes, list[tuple[int, int]]], int]:
     """Results for the pipe, with their arrays in `shared` from `free` on as far as they fit; and what is free then.
 
     The arrays are taken out of the pickle (PEP 574) and replaced by their places: (first byte, end).
@@ -204,7 +212,7 @@ def _packed(results: Sequence[Any], shared: mmap.mmap, free: int) -> tuple[tuple
         nonlocal free
         with buffer.raw() as raw:
             end = free + raw.nbytes
-            if end > len(shared):
+            if shared is None or end > len(shared):
                 return True
             shared[free:end] = raw  # type: ignore[assignment]
         places.append((free, end))
@@ -216,17 +224,19 @@ def _packed(results: Sequence[Any], shared: mmap.mmap, free: int) -> tuple[tuple
 
 def _unpacked(data: bytes, places: Sequence[tuple[int, int]], shared: mmap.mmap | None) -> list[Any]:
     """What `_packed` packed, in memory of its own."""
-    assert shared is not None
-    with memoryview(shared) as whole:
-        arrays = [bytearray(whole[first:end]) for first, end in places]
+    arrays = []
+    if shared is not None:
+        with memoryview(shared) as whole:
+            arrays = [bytearray(whole[first:end]) for first, end in places]
     found: list[Any] = pickle.loads(data, buffers=arrays)  # noqa: S301  from a process of ours
     return found
 
 
-def _serve(line: int, shared_file: int, limits: tuple[int, int, float]) -> None:
+def _serve(line: int, shared_file: int | None, limits: tuple[int, int, float]) -> None:
     """Do what comes through the pipe until it is closed; the other end of `Apart`."""
     memory, computing_s, idle_s = limits
-    connection, shared = Connection(line), mmap.mmap(shared_file, SHARED)
+    connection = Connection(line)
+    shared = mmap.mmap(shared_file, SHARED) if shared_file is not None else None
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of memory would hold the patient's image and header
     limited = seconds = 0
     with contextlib.suppress(EOFError, OSError):  # the other side has closed, or is gone

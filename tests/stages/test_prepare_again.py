@@ -237,8 +237,8 @@ from pathlib import Path
 import kontrast.apart
 import kontrast.data.decode as package
 kontrast.apart.MEMORY, kontrast.apart.COMPUTING_S = 2**29, 1
-real = package.decode
-def decode(path):
+real = package.decode_and_hash
+def decode_and_hash(path):
     deed = Path(path).read_bytes()[:20]
     if deed == b"deadly":
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -247,7 +247,7 @@ def decode(path):
     if deed == b"boundless":
         bytes(2**30)
     return real(path)
-package.decode = decode
+package.decode_and_hash = decode_and_hash
 """
 """As sitecustomize.py it is run by every Python process that starts, so the one apart has a decoder with faults."""
 REASONS = {b"deadly": "SIGSEGV", b"endless": "takes more than 1 s", b"boundless": "needs more than 0.5 GiB of memory"}

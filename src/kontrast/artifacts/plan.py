@@ -77,7 +77,7 @@ class Plan:
 
     def rows(self, images: Sequence[tuple[int, Prepared]]) -> list[dict[str, Any]]:
         """Rows of table.csv, of images by their positions in `table`; here raw ids end."""
-        records = self.table.iloc[[position for position, _ in images]].to_dict("records")
+        records: list[Any] = self.table.iloc[[position for position, _ in images]].to_dict("records")
         given = [name for name in ("split", "view", "sex", "age", *self.findings, *self.extra) if name != CROP]
         return [self._row(record, image, given) for record, (_, image) in zip(records, images, strict=True)]
 
