@@ -128,3 +128,20 @@ def test_without_s3fs_the_extra_is_named(tmp_path, monkeypatch):
     with pytest.raises(MissingExtra) as error:
         fetched("s3://bucket/x", tmp_path / "copy")
     assert "kontrast[s3]" in error.value.fix
+
+
+def test_a_scan_of_an_address_is_the_scan_of_a_folder_and_leaves_no_copy(bucket, tmp_path, monkeypatch, capsys):
+    places = tmp_path / "temporary"
+    places.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(places))
+    here = kontrast.scan(bucket).summary
+    there = kontrast.scan(Path("memory://bucket/xrays"), html=tmp_path / "scan.html").summary
+    assert there.pop("command") == "kontrast prepare memory://bucket/xrays --out packs/xrays"
+    assert here.pop("command") and there == here and not list(places.iterdir())
+    assert "xrays" in (tmp_path / "scan.html").read_text() and str(places) not in (tmp_path / "scan.html").read_text()
+    tables = kontrast.scan(bucket, labels="memory://u:secret@bucket/xrays/labels.csv", dry_run=True)
+    assert tables.status == "planned" and "secret" not in capsys.readouterr().out and not list(places.iterdir())
+    monkeypatch.setattr("kontrast.data.survey.look", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        kontrast.scan("memory://bucket/xrays")
+    assert not list(places.iterdir())

@@ -112,7 +112,7 @@ def copy(
         raise OutputError(
             f"{where} needs {needed / 2**20:,.0f} MiB here while it is read; the disk that holds {folder.parent} has "
             f"{free / 2**20:,.0f} MiB.",
-            fix="Free some space, or name an --out on a larger disk.",
+            fix="Free some space, or name a larger disk: with --out for prepare, with $TMPDIR for scan.",
         )
     failed = []
     with console.progress("fetch", len(listing), "files", len(listing) - len(todo)) as line:

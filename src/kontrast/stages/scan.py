@@ -57,33 +57,45 @@ def scan(
 ) -> Outcome:
     """Say what is in a folder: formats, sizes, views, patients, labels, problems.
 
+    What lies behind an address (`s3://bucket/xrays`) is copied to a temporary folder, which is deleted at the end.
+
     Args:
-        src: folder with images.
+        src: folder with images, or its address.
         config: options.
         dry_run: list the files, open none, write nothing.
 
     Raises:
         DataError: no images, or a table that cannot be used.
         UsageError: an option that does not fit.
-        OutputError: `--html` names a file that no scan wrote.
+        OutputError: `--html` names a file that no scan wrote, or an address holds more than the temporary folder can.
     """
+    import tempfile
+
+    from kontrast.data.remote import address, brought, shown
+
+    if config.html is not None:
+        _check_page(Path(config.html))
+    urls = [address(path) for path in (src, *config.labels)]
+    named = [shown(url) if url else str(path) for url, path in zip(urls, (src, *config.labels), strict=True)]
+    if not any(urls):
+        return _scan(Path(src), tuple(map(Path, config.labels)), config, named, dry_run)
+    if dry_run:
+        console.say(f"Would copy what lies behind {' and '.join(named)} to a temporary folder, and look at it there.")
+        return Outcome("scan", config.html, "planned", {})
+    with tempfile.TemporaryDirectory(prefix="kontrast-scan-") as folder:
+        here, labels = brought(src, config.labels, Path(folder))
+        return _scan(here, labels, config, named, dry_run)
+
+
+def _scan(src: Path, labels: Sequence[Path], config: ScanConfig, named: Sequence[str], dry_run: bool) -> Outcome:
+    """Scan a folder here; `named` is what the user called it and each table."""
     from kontrast.data import survey
     from kontrast.data.columns import parse_overrides
     from kontrast.data.decode import listed_once
     from kontrast.data.layouts import detect
     from kontrast.data.layouts.records import spread
-    from kontrast.data.remote import address, shown
 
-    for path in (src, *config.labels):
-        require(
-            address(path) is None,
-            f"scan reads folders here, not {shown(str(address(path)))}.",
-            "See what would be packed with `kontrast prepare ADDRESS --out PACK --dry-run`, or copy it to a folder.",
-        )
-    src, html = Path(src), None if config.html is None else Path(config.html)
-    if html is not None:
-        _check_page(html)
-    labels = [Path(path) for path in config.labels]
+    html = None if config.html is None else Path(config.html)
     with listed_once():
         layout = detect(src, labels, config.layout)
         records = layout.records(src, labels, parse_overrides(config.column), headers=config.limit or HEADERS)
@@ -99,15 +111,15 @@ def scan(
     found = survey.problems(records, pixels, twice, show_names=config.show_names)
     if layout.doubt:
         found.insert(0, survey.Problem(f"{layout.doubt}: --layout folder takes them", len(layout.doubtful), ()))
-    summary = _summary(src, config, layout, records, pixels, twice, found)
+    summary = _summary(named, config, layout, records, pixels, twice, found)
     _print(layout, summary, found)
     if html is not None:
-        _write_page(html, src, summary, found, pixels, twice, config.show_names)
+        _write_page(html, named[0], summary, found, pixels, twice, config.show_names)
     return Outcome("scan", html, "done", summary)
 
 
 def _summary(
-    src: Path,
+    named: Sequence[str],
     config: ScanConfig,
     layout: "Layout",
     records: "Records",
@@ -125,7 +137,7 @@ def _summary(
         "problems": [{"reason": p.reason, "count": p.count, "examples": list(p.examples)} for p in found],
         "overlap": {"patients": patients, "images": images},
         "notes": _notes(records, len(records.table), pixels, patients, images),
-        "command": _command(src, config, layout, repair=images > 0),
+        "command": _command(named, config, layout, repair=images > 0),
     }
 
 
@@ -145,13 +157,14 @@ def _notes(records: "Records", total: int, pixels: "Pixels", patients: int, imag
     return notes
 
 
-def _command(src: Path, config: ScanConfig, layout: "Layout", *, repair: bool) -> str:
+def _command(named: Sequence[str], config: ScanConfig, layout: "Layout", *, repair: bool) -> str:
     """The `kontrast prepare` that fits, to be copied."""
     import shlex
 
-    words = ["kontrast", "prepare", str(src), "--out", f"packs/{src.resolve().name}"]
-    if config.labels:
-        words += ["--labels", *map(str, config.labels)]
+    src, *labels = named
+    words = ["kontrast", "prepare", src, "--out", f"packs/{Path(src).resolve().name}"]
+    if labels:
+        words += ["--labels", *labels]
     if config.layout != "auto" or layout.doubt:
         words += ["--layout", layout.name]
     for pair in config.column:
@@ -235,7 +248,7 @@ def _check_page(path: Path) -> None:
 
 def _write_page(
     path: Path,
-    src: Path,
+    named: str,
     facts: dict[str, Any],
     found: Sequence["Problem"],
     pixels: "Pixels",
@@ -252,7 +265,7 @@ def _write_page(
         for shown in (pixels.thumbnails, alike)
     )
     page = render(
-        src.resolve().name,
+        Path(named).resolve().name,
         facts,
         pictures,
         pairs,
