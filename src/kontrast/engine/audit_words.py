@@ -74,7 +74,8 @@ def _say_classifier(name: str, entry: Mapping[str, Any]) -> None:
                 small += 1
                 continue
             table.append([f"{kind}: {word}", str(scores["rows"]), mean_with_ends(scores["macro"]["auroc"], scores)])
-    console.table(f"{name}: macro AUROC on test by subgroup", ["subgroup", "images", "AUROC [95 %]"], table)
+    if table:
+        console.table(f"{name}: macro AUROC on test by subgroup", ["subgroup", "images", "AUROC [95 %]"], table)
     if any(area.endswith(MARK) for *_, area in table):
         console.say(f"{MARK} Many replicates lack a finding: these intervals cover less than 95 %.")
     if small:
