@@ -47,6 +47,9 @@ def test_differences_are_of_the_means_over_seeds_and_favour_the_better(tmp_path)
     assert found["seeds"] == 2
     each = [table.set_index(["arm", "seed"])["auroc"][arm] for arm in ("good", "base")]
     assert found["sd_over_seeds"] == pytest.approx((each[0] - each[1]).std(ddof=1), abs=1e-12)
+    # the same comparison at two more fractions: Holm multiplies the smallest of three p-values by three
+    thrice = folders | {(a, p, f, seed): folder for (a, p, _, seed), folder in folders.items() for f in (0.7, 1.0)}
+    assert compare(thrice, "base", replicates=200)["p_holm"].tolist() == pytest.approx([min(1, 3 * found["p"])] * 3)
     one = compare({key: folder for key, folder in folders.items() if key[3] == 0}, "base", replicates=50).iloc[0]
     assert np.isnan(one["sd_over_seeds"])
 

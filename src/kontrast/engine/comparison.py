@@ -9,6 +9,7 @@ import pandas as pd
 
 from kontrast.artifacts.evaluation import Evaluation, read_evaluation, scored_targets
 from kontrast.errors import DataError
+from kontrast.metrics.differences import holm
 from kontrast.metrics.intervals import paired_difference
 from kontrast.metrics.scores import macro_auroc
 
@@ -80,8 +81,9 @@ def compare(evaluations: Cells, baseline: str, *, replicates: int = 1000) -> pd.
     that one of the two could not learn at a seed are left out of that seed for both.
 
     Returns:
-        One row a (protocol, fraction, arm): `value, low, high, p, seeds, findings, incomplete, replicates,
-        sd_over_seeds`; `incomplete` of the `replicates` lacked some finding (see `metrics.evaluation.mixed`).
+        One row a (protocol, fraction, arm): `value, low, high, p, p_holm, seeds, findings, incomplete, replicates,
+        sd_over_seeds`; `p_holm` is adjusted over all rows, and `incomplete` of the `replicates` lacked some finding
+        (see `metrics.evaluation.mixed`).
     """
     rows = []
     names = common_findings(evaluations)
@@ -95,7 +97,9 @@ def compare(evaluations: Cells, baseline: str, *, replicates: int = 1000) -> pd.
         if pairs and names:
             found = _paired(pairs, names, replicates)
             rows.append({"protocol": protocol, "fraction": fraction, "arm": arm, "baseline": baseline, **found})
-    columns = ["protocol", "fraction", "arm", "baseline", "value", "low", "high", "p", "seeds", "findings"]
+    for row, adjusted in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p_holm"] = adjusted
+    columns = ["protocol", "fraction", "arm", "baseline", "value", "low", "high", "p", "p_holm", "seeds", "findings"]
     return pd.DataFrame(rows, columns=[*columns, "incomplete", "replicates", "sd_over_seeds"])
 
 

@@ -159,18 +159,23 @@ def difference(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """
     known = {
         k: None if found is None or found.get(k) in (None, "") else float(found[k])
-        for k in ("value", "low", "high", "p", "incomplete", "replicates")
+        for k in ("value", "low", "high", "p", "incomplete", "replicates", "p_holm")
     }
-    value, low, high, p, incomplete, replicates = known.values()
+    value, low, high, p, incomplete, replicates, holm = known.values()
     if value is None:
         return None
     between = "" if low is None or high is None else f"[{_signed(low)}, {_signed(high)}]"
-    chance = "" if p is None else "p < .001" if p < 0.001 else f"p = {decimal(p)}"
+    chance = "" if p is None else f"p {_chance(p)}"
+    chance += f", Holm {_chance(holm)}" if holm is not None and holm != p else ""
     clear = low is not None and high is not None and not low <= 0 <= high
     marked = between and replicates and mixed({"incomplete": incomplete or 0}, int(replicates))
     return {
         "text": _signed(value), "range": between, "p": chance, "clear": clear, "mark": MARK if marked else "",
     }  # fmt: skip
+
+
+def _chance(p: float) -> str:
+    return "< .001" if p < 0.001 else f"= {decimal(p)}"
 
 
 def _signed(value: float) -> str:
