@@ -152,7 +152,6 @@ class Run:
                     share = (self.waited - waited_before) / max(now - logged, 1e-9)
                     error = self._log(output, rate, share)
                     logged, waited_before, images_before = now, self.waited, self.images
-                    progress.update(0, **self._facts())
                 progress.update(1, **self._facts())
                 ended = self._epoch_ended(last)
                 due = now - saved > 60 * config.checkpoint_minutes

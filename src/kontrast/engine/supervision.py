@@ -279,17 +279,21 @@ def frozen(task: Labelled, probabilities: np.ndarray, rule: str, calibrate: str)
     return {"thresholds": chosen, "calibration": {} if calibrate == "none" else {"method": calibrate, "findings": fits}}
 
 
-def say_validation(scores: dict[str, Any], others: dict[str, dict[str, Any]]) -> None:
-    """Print AUROC on validation, one line a finding with how many images it rests on, other classifiers beside it."""
+def say_validation(scores: dict[str, dict[str, Any]]) -> None:
+    """Print AUROC on validation, one line a finding with how many images it rests on, a column for each classifier.
+
+    Args:
+        scores: from `validate`, by what stands over the column; the first is of the Classifier that is made.
+    """
+    first = next(iter(scores.values()))
 
     def text(value: float | None) -> str:
         return "–" if value is None else f"{value:.3f}"
 
     rows = [
-        [f, str(scores["n"][f]), str(scores["positives"][f]), text(v), *(text(o["auroc"][f]) for o in others.values())]
-        for f, v in scores["auroc"].items()
+        [f, str(n), str(first["positives"][f]), *(text(one["auroc"][f]) for one in scores.values())]
+        for f, n in first["n"].items()
     ]
-    macros = (text(o["macro_auroc"]) for o in others.values())
-    held = sum(value is not None for value in scores["auroc"].values())
-    rows.append([f"macro of {held}", "", "", text(scores["macro_auroc"]), *macros])
-    console.table("AUROC on validation", ["finding", "n", "pos", "this", *others], rows)
+    held = sum(value is not None for value in first["auroc"].values())
+    rows.append([f"macro of {held}", "", "", *(text(one["macro_auroc"]) for one in scores.values())])
+    console.table("AUROC on validation", ["finding", "n", "pos", *scores], rows)

@@ -15,7 +15,7 @@ from typing import Literal
 from kontrast import console
 from kontrast.config import verb
 from kontrast.errors import KontrastError, UsageError
-from kontrast.types import Outcome
+from kontrast.types import Outcome, counted
 
 TORCH_FLOOR = (2, 10)
 """CVE-2025-32434 (code run by weights_only loading) is mended in 2.6, CVE-2026-24747 in 2.10."""
@@ -127,7 +127,7 @@ def _check_torch() -> Check:
         import torch
     except Exception as error:
         return Check("torch", "FAIL", f"{version} cannot be imported ({type(error).__name__})", "Install torch again.")
-    return Check("torch", "PASS", f"{torch.__version__}, {torch.get_num_threads()} threads")
+    return Check("torch", "PASS", f"{torch.__version__}, {counted(torch.get_num_threads(), 'thread')}")
 
 
 def _check_torchvision() -> Check:

@@ -276,7 +276,7 @@ def _close(
         console.warn("validation could not choose an epoch: the last one is kept.")
     if distributed.is_main():
         if len(task.val):
-            say_validation(scores, {})
+            say_validation({"AUROC": scores})
         content = {"summary": summary, "protocol": "finetune", "label_policy": task.policy, **result.provenance()}
         content |= begun.marks() | ({PERMUTED: True} if config.permute_labels else {})
         save_classifier(

@@ -99,7 +99,8 @@ def probe(
             neighbours=config.neighbours, rule=config.threshold_rule, calibrate=config.calibrate,
             near=config.head == "knn",
         )  # fmt: skip
-        say_validation(fitted.summary["val"], {fitted.other: fitted.summary[f"val_{fitted.other.lower()}"]})
+        mine = "kNN" if config.head == "knn" else "linear"
+        say_validation({mine: fitted.summary["val"], fitted.other: fitted.summary[f"val_{fitted.other.lower()}"]})
         summary = begun.task.counts() | fitted.summary
         protocol = "knn" if config.head == "knn" else "probe"
         content = {"summary": summary, "protocol": protocol, "label_policy": begun.task.policy}
