@@ -6,8 +6,19 @@ import pytest
 
 from kontrast.artifacts.card import claim, read_card
 from kontrast.artifacts.evaluation import read_evaluation, summary, write_evaluation
-from kontrast.artifacts.wording import SHOWN, beneath, calibrated, decimal, means, remarks, say_scores, with_ends
+from kontrast.artifacts.wording import (
+    SHOWN,
+    beneath,
+    calibrated,
+    decimal,
+    differences,
+    means,
+    remarks,
+    say_scores,
+    with_ends,
+)
 from kontrast.errors import ArtifactError
+from kontrast.metrics.differences import paired_table
 from kontrast.metrics.evaluation import score_table
 from kontrast.types import TRUTH_COLUMNS
 
@@ -139,6 +150,15 @@ def test_what_was_not_learnt_is_named(capsys) -> None:
     said = "Not learnt by this classifier, so in no score and no mean: Fracture (all 9 training labels are negative)."
     assert said in capsys.readouterr().out
     assert summary(scores)["not_learnt"] == scores["not_learnt"]
+
+
+def test_the_macro_of_differences_is_of_those_that_are_defined() -> None:
+    rng = np.random.default_rng(0)
+    y = np.stack([np.arange(60) % 2, np.zeros(60)], axis=1)
+    found = paired_table(y, rng.random((60, 2)), rng.random((60, 2)), ["Edema", "Hernia"], replicates=20)
+    said = differences(found)
+    assert list(said) == ["Edema", "Hernia", "macro of 1"]
+    assert said["macro of 1"]["AUROC [95 %]"] == said["Edema"]["AUROC [95 %]"]
 
 
 def test_what_was_not_calibrated_is_one_line_with_each_reason_once() -> None:

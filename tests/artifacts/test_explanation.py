@@ -6,8 +6,8 @@ from kontrast.artifacts.explanation import interval
 @pytest.mark.parametrize(
     ("value", "low", "high", "text"),
     [
-        (0.451, 0.4, 0.511, "0.45 (0.40–0.51)"),
-        (0.451, 0.451, 0.451, "0.45"),  # of one image: ends without width would look like certainty
+        (0.451, 0.4, 0.511, ".45 (.40–.51)"),
+        (0.451, 0.451, 0.451, ".45"),  # of one image: ends without width would look like certainty
         (None, None, None, "–"),
     ],
 )

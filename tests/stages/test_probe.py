@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -87,14 +88,17 @@ def test_validation_says_how_many_images_it_rests_on(tmp_path, capsys) -> None:
     made = kontrast.probe("random", path, out=tmp_path / "c", encoder="resnet18", uncertain="ignore", blank="ignore")
     data = Pack.open(path)
     labels = data.labels(data.rows("val"))
-    lines = capsys.readouterr().out.splitlines()
+    shares, table = re.split(r"AUROC on validation *\n", capsys.readouterr().out)
     assert not np.isin(labels, (0, 1)).all()
     for f, name in enumerate(data.findings):
         known, positive = int(np.isin(labels[:, f], (0, 1)).sum()), int((labels[:, f] == 1).sum())
         assert 0 < positive < known <= len(labels)
         assert made.summary["val"]["n"][name] == known and made.summary["val"]["positives"][name] == positive
-        (line,) = [line.split() for line in lines if line.strip().startswith(name)]
+        (line,) = [line.split() for line in table.splitlines() if line.strip().startswith(name)]
         assert line[1:3] == [str(known), str(positive)]
+        (line,) = [line.split() for line in shares.splitlines() if line.strip().startswith(name)]
+        assert line[4:] == [str(positive), "/", str(known)]
+    assert table.split()[:5] == ["finding", "n", "pos", "linear", "kNN"]
 
 
 def test_a_fraction_is_of_patients(pack, tmp_path) -> None:

@@ -219,6 +219,7 @@ def test_by_study_readers_and_their_curves_are_of_studies_too(tmp_path, monkeypa
     assert at["specificity"] == pytest.approx(recall_score(~y, ~calls), abs=1e-12)
     x, hit, _ = roc_curve(y, s, drop_intermediate=False)
     assert at["system_sensitivity"] == pytest.approx(np.interp(1 - at["specificity"], x, hit), abs=1e-12)
+    assert said.split()[:5] == ["finding", "n", "sensitivity", "specificity", "system"]
     line = next(words for words in map(str.split, said.splitlines()) if words[:1] == ["A"])
     assert line == ["A", "30", *(decimal(at[key]) for key in ("sensitivity", "specificity", "system_sensitivity"))]
     drawn = {}

@@ -72,11 +72,11 @@ def _guess(found: Mapping[str, Any], score: str) -> str:
 
 
 def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{value:.2f}".removeprefix("0")
 
 
 def true_positives(found: Mapping[str, Any]) -> str:
-    """`n 12, hit 0.50 (…), IoU 0.20 (…)` of the true positives; empty where there are none."""
+    """`n 12, hit .50 (…), IoU .20 (…)` of the true positives; empty where there are none."""
     seen = found.get("true_positives")
     if not seen or not seen["n"]:
         return ""

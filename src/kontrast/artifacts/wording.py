@@ -52,7 +52,7 @@ def say_scores(scores: Mapping[str, Any]) -> None:
     for text in [*cases(scores), *calibrated(scores), *remarks(scores), *beneath(scores)]:
         console.say(f"  {text}")
     for reader, points in scores.get("readers", {}).items():
-        console.table(f"Reader {reader}", ["finding", "n", *READERS], operating_points(points))
+        console.table(f"Reader {reader}", ["finding", "n", *READERS.values()], operating_points(points))
     if scores.get("readers"):
         console.say("  system: its sensitivity at the reader's own specificity, over the cases that the reader called.")
     if "against" in scores:
@@ -144,7 +144,8 @@ DIFFERENCES = ("AUROC [95 %]", "p", "Holm", "AP [95 %]")
 
 def differences(against: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Paired differences in words, by finding and then of the macro."""
-    entries = against["findings"] | {f"macro of {len(against['findings'])}": against["macro"]}
+    held = sum(entry["auroc"]["value"] is not None for entry in against["findings"].values())
+    entries = against["findings"] | {f"macro of {held}": against["macro"]}
     return {
         name: dict(
             zip(
