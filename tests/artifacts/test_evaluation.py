@@ -6,6 +6,7 @@ import pytest
 
 from kontrast.artifacts.card import claim, read_card
 from kontrast.artifacts.evaluation import read_evaluation, summary, write_evaluation
+from kontrast.artifacts.terminal import say_scores
 from kontrast.artifacts.wording import (
     SHOWN,
     beneath,
@@ -14,7 +15,6 @@ from kontrast.artifacts.wording import (
     differences,
     means,
     remarks,
-    say_scores,
     with_ends,
 )
 from kontrast.errors import ArtifactError

@@ -1,4 +1,4 @@
-"""The scores of an evaluation in words: a table for the terminal, and what must stand beside figures anywhere."""
+"""The scores of an evaluation in words: how figures are written, and what must stand beside them anywhere."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from kontrast import console
 from kontrast.metrics.evaluation import mixed
 from kontrast.types import COMPETITION_FINDINGS, by_reason, counted
 
@@ -35,29 +34,6 @@ MARK = "*"
 
 NO_WIDTH = "[–]"
 """Stands for an interval without width: its ends would look like certainty."""
-
-
-def say_scores(scores: Mapping[str, Any]) -> None:
-    """Print the scores, 80 columns wide, with what a reader must know beside them."""
-    how, policy = scores["interval"], scores["label_policy"]
-    rows = [_row(name, entry) for name, entry in scores["findings"].items()]
-    rows += [_row(name, entry, mixed(entry["auroc"], how["replicates"])) for name, entry in means(scores).items()]
-    console.table(
-        f"Scores on {scores['split'] or 'these predictions'}",
-        ["finding", "n", "pos", "AUROC [95 %]", "AP", "F1", "kappa"],
-        rows,
-    )
-    console.say(f"Labels: {', '.join(f'{name} = {value}' for name, value in policy.items())}{trained_with(scores)}.")
-    console.say(f"Intervals: {how['replicates']:,} bootstrap replicates of {how['resampled']}, seed {how['seed']}.")
-    for text in [*cases(scores), *calibrated(scores), *remarks(scores), *beneath(scores)]:
-        console.say(f"  {text}")
-    for reader, points in scores.get("readers", {}).items():
-        console.table(f"Reader {reader}", ["finding", "n", *READERS.values()], operating_points(points))
-    if scores.get("readers"):
-        console.say("  system: its sensitivity at the reader's own specificity, over the cases that the reader called.")
-    if "against" in scores:
-        rows = [[name, *cells.values()] for name, cells in differences(scores["against"]).items()]
-        console.table("Less the other system, on the same cases", ["finding", *DIFFERENCES], rows)
 
 
 def trained_with(scores: Mapping[str, Any]) -> str:
@@ -127,15 +103,6 @@ def _harmed(before: Mapping[str, Any], after: Mapping[str, Any], done: Sequence[
     pairs = {name: [decimal(table[name]["brier"]["value"]) for table in (before, after)] for name in done}
     worse = [f"{name} ({old} before, {new} after)" for name, (old, new) in pairs.items() if float(new) > float(old)]
     return [f"The correction made Brier worse on these cases: {', '.join(worse)}."] if worse else []
-
-
-READERS = {"sensitivity": "sensitivity", "specificity": "specificity", "system_sensitivity": "system"}
-"""What is shown of a reader's operating point, and its words."""
-
-
-def operating_points(points: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """A line a finding that a reader called, from `metrics.roc.reader_point`; dashes where undefined."""
-    return [[name, f"{at['n']:,}", *(decimal(at.get(key)) for key in READERS)] for name, at in points.items()]
 
 
 DIFFERENCES = ("AUROC [95 %]", "p", "Holm", "AP [95 %]")
@@ -292,12 +259,6 @@ def no_interval(one: Mapping[str, Any]) -> str:
     # A file of version 0.1.0 has no reason, and an interval that took the runs for fixed: not shown.
     reason = one.get("reason", "the interval of version 0.1.0 took the runs for fixed")
     return str(reason) if reason and reason == reason else ""  # a CSV file's empty cell may be NaN
-
-
-def _row(name: str, entry: Mapping[str, Any], marked: bool = False) -> list[str]:
-    area = with_ends(entry["auroc"]) + (MARK if marked and entry["auroc"]["low"] is not None else "")
-    counts = [str(entry.get("n", "")), str(entry.get("positives", ""))]
-    return [name, *counts, area, *(decimal(entry[score]["value"]) for score in ("ap", "f1", "kappa"))]
 
 
 def with_ends(found: Mapping[str, Any]) -> str:

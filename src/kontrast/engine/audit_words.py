@@ -32,7 +32,8 @@ def say_audit(found: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
             ]
             for f, e in findings.items()
         ]
-        table.append(["macro", "", *(decimal(b["scores"]["macro"]["auroc"]["value"]) for b in baselines.values())])
+        macros = [b["scores"]["macro"]["auroc"] for b in baselines.values()]
+        table.append([f"macro of {_held(macros[0])}", "", *(decimal(one["value"]) for one in macros)])
         console.table(f"{name}: AUROC on test without looking at the image", ["finding", "pos", *baselines], table)
     policy = found["label_policy"]
     console.say(f"Labels: uncertain = {policy['uncertain']}, blank = {policy['blank']}.")
@@ -61,6 +62,11 @@ def _say_shared(found: Mapping[str, Any]) -> None:
         console.say(f"Of different Packs, {counted(apart, 'pair')} of splits share nothing.")
 
 
+def _held(mean: Mapping[str, Any]) -> int:
+    """Of how many findings a macro is the mean: a small group has both classes of few."""
+    return len(mean.get("findings", []))
+
+
 def _say_classifier(name: str, entry: Mapping[str, Any]) -> None:
     for split, met in entry["overlap"].items():
         (console.warn if split == "test" and met["patients"] != 0 else console.say)(f"{name} {split}: {met['text']}.")
@@ -73,9 +79,12 @@ def _say_classifier(name: str, entry: Mapping[str, Any]) -> None:
             if "macro" not in scores:
                 small += 1
                 continue
-            table.append([f"{kind}: {word}", str(scores["rows"]), mean_with_ends(scores["macro"]["auroc"], scores)])
+            mean = scores["macro"]["auroc"]
+            area = mean_with_ends(mean, scores)
+            table.append([f"{kind}: {word}", str(scores["rows"]), str(_held(mean)), area])
     if table:
-        console.table(f"{name}: macro AUROC on test by subgroup", ["subgroup", "images", "AUROC [95 %]"], table)
+        columns = ["subgroup", "images", "findings", "AUROC [95 %]"]
+        console.table(f"{name}: macro AUROC on test by subgroup", columns, table)
     if any(area.endswith(MARK) for *_, area in table):
         console.say(f"{MARK} Many replicates lack a finding: these intervals cover less than 95 %.")
     if small:

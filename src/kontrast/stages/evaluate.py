@@ -90,7 +90,7 @@ def evaluate(
     from kontrast.artifacts.evaluation import write_evaluation
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
-    from kontrast.artifacts.wording import say_scores
+    from kontrast.artifacts.terminal import say_scores
     from kontrast.engine.precision import resolve_device
     from kontrast.engine.scoring import check_request
 

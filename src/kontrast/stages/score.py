@@ -85,7 +85,7 @@ def score(
     from kontrast.artifacts.evaluation import write_evaluation
     from kontrast.artifacts.foreign import match
     from kontrast.artifacts.lock import locked
-    from kontrast.artifacts.wording import say_scores
+    from kontrast.artifacts.terminal import say_scores
     from kontrast.engine.scoring import check_request
 
     predictions, truth = Path(predictions), Path(truth)
