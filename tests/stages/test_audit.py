@@ -70,7 +70,7 @@ def test_other_keys_and_missing_patients_are_unknown(pack, tmp_path, capsys) -> 
     assert "?" in capsys.readouterr().out
 
 
-def test_a_classifier_s_past_and_subgroups(pack, tmp_path, capsys) -> None:
+def test_a_classifier_s_past_and_subgroups(pack, tmp_path) -> None:
     big = make_pack(tmp_path / "big", n=320, seed=2)
     data = Pack.open(pack)
     spec = EncoderSpec(name="resnet18", size=32, stem="small", mean=data.mean, std=data.std)
@@ -90,11 +90,6 @@ def test_a_classifier_s_past_and_subgroups(pack, tmp_path, capsys) -> None:
     assert "no masks of lungs" in found["big"]["alterations"]["lungs masked out"]["reason"]
     small = [entry for groups in found["p"]["subgroups"].values() for entry in groups.values()]
     assert all("fewer than 50" in entry["reason"] for entry in small if entry["rows"] < 50)
-    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
-    word, group = next((word, group) for word, group in views.items() if "macro" in group)
-    held = group["macro"]["auroc"]["findings"]
-    assert ["view:", word, str(group["rows"]), str(len(held))] in [line[:4] for line in shown]
-    assert ["macro", "of", "2"] in [line[:3] for line in shown]
 
 
 def test_packs_without_labels_or_test_have_no_floor(tmp_path, capsys) -> None:
