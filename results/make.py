@@ -1,6 +1,6 @@
 """Collect what the real studies wrote, and remake docs/results.md from the collected files.
 
-    python results/make.py collect runs/nih runs/kermany     copies scores and tables out of finished studies
+    python results/make.py collect runs/nih runs/short …      copies scores and tables out of finished studies
     python results/make.py                                   writes docs/results.md from results/ alone
 
 Only numbers are collected: scores, tables, settings. No image, no prediction, no identifier.
@@ -17,6 +17,8 @@ PAGE = HERE.parent / "docs" / "results.md"
 STUDIES = {
     "nih": "NIH ChestX-ray14, a part of 683 frontal radiographs",
     "kermany": "Bacterial against viral pneumonia in children (Kermany)",
+    "short": "NIH ChestX-ray14 again, after two passes",
+    "short-kermany": "Kermany again, after two passes",
 }
 
 
@@ -119,9 +121,9 @@ def grid_section(study: str) -> list[str]:
     return lines
 
 
-def encoders_section() -> list[str]:
+def encoders_section(study: str) -> list[str]:
     rows = []
-    for path in sorted((HERE / "nih" / "encoders").glob("*/card.json")):
+    for path in sorted((HERE / study / "encoders").glob("*/card.json")):
         content = read_json(path)["content"]
         lines = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
         chance = lines[-1]["loss"] + lines[-1]["below_chance"]
@@ -131,6 +133,15 @@ def encoders_section() -> list[str]:
                      " → ".join(rank)])  # fmt: skip
     return table(["method", "steps", "images seen", "last loss (of an encoder that tells nothing apart)",
                   "feature spread", "effective rank: first, after an eighth, last"], rows)  # fmt: skip
+
+
+def rates_section() -> list[str]:
+    found = read_json(HERE.parent / "benchmarks" / "results" / "byol_rate.json")
+    rows = []
+    for name, row in found.items():
+        rank = " → ".join(f"{x:.0f}" for x in row.get("rank", []))
+        rows.append([name, f"{row['nih']:.3f}", f"{row['kermany']:.3f}", rank])
+    return table(["features", "NIH", "bacteria or virus", "effective rank: first, after an eighth, last"], rows)
 
 
 def chexpert_section() -> list[str]:
@@ -146,7 +157,8 @@ def chexpert_section() -> list[str]:
 def page() -> str:
     """The text of docs/results.md."""
     intro = (HERE / "intro.md").read_text(encoding="utf-8")
-    parts = {"ENCODERS": encoders_section(), "CHEXPERT": chexpert_section()}
+    parts = {"CHEXPERT": chexpert_section(), "RATES": rates_section()}
+    parts |= {f"{study.upper()}_ENCODERS": encoders_section(study) for study in ("nih", "short")}
     for study in STUDIES:
         parts[f"{study.upper()}_FOLDS"] = folds_section(study)
         parts[f"{study.upper()}_GRID"] = grid_section(study)
