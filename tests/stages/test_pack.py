@@ -29,7 +29,7 @@ def test_damage_names_the_file_and_its_images(tmp_path, capsys):
     data[400] ^= 1
     (path / "images-00001.npy").write_bytes(data)
     (path / "masks-disc-00001.npy").unlink()
-    with pytest.raises(ArtifactError, match=r"2 of the files .* at most 24 images"):
+    with pytest.raises(ArtifactError, match=r"2 files of .* at most 24 images"):
         kontrast.pack("verify", path)
     said = capsys.readouterr().out
     assert "images-00001.npy is damaged" in said and "images 40 to 63" in said

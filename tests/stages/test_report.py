@@ -139,7 +139,9 @@ def test_maps_and_audit_are_what_was_written(made, page):
     }
     floors = tables["What metadata alone would score on test"][0][1:]
     values = [one["scores"]["macro"]["auroc"]["value"] for one in audit["metadata"]["chest"].values()]
-    assert [row[2].split("|")[0] for row in floors] == [decimal(value) for value in values]
+    assert [row[3].split("|")[0] for row in floors] == [decimal(value) for value in values]
+    scored = [one["scores"]["macro"]["auroc"]["findings"] for one in audit["metadata"]["chest"].values()]
+    assert [row[2] for row in floors] == [str(len(names)) for names in scored]
 
 
 def test_before_and_after_preparation_are_shown(page):
