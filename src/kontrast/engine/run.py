@@ -49,7 +49,7 @@ class Run:
         if distributed.world_size() > 1 and sync:
             synchronise(model, device)
         self.model = model.to(device)
-        # Also in fp32 on a CPU: the gradient of a one-channel stem takes a third of the time (docs/speed.md).
+        # Also in fp32 on a CPU, where it is faster at 224 px (docs/speed.md).
         model.to(memory_format=torch.channels_last)
         self.forward = distributed.wrap(_Forward(model) if config.chunk_size is None else Embed(model), device)
         self.optimizer = build_optimizer(
