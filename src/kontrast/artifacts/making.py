@@ -14,7 +14,7 @@ from kontrast.artifacts.packing import fill
 from kontrast.artifacts.plan import PLAN, Plan, interrupted_plan
 from kontrast.cluster import Cluster
 from kontrast.data.boxes import COLUMNS, find_boxes, place_boxes
-from kontrast.data.counts import byte_copies
+from kontrast.data.counts import repeated
 from kontrast.data.preparation import LUNGS
 from kontrast.data.sheet import before_and_after, png
 from kontrast.data.source import Source
@@ -92,7 +92,7 @@ def _content(plan: Plan, source: Source, rows: Sequence[Mapping[str, str]]) -> d
         "fingerprint": source.fingerprint,
         "packed": source.fingerprint_of({row["image_id"] for row in rows}),
         "source_rows": len(source.table),
-        "copies": byte_copies((row["sha256"], row["split"]) for row in rows),
+        "copies": repeated((row["sha256"], row["split"]) for row in rows),
         **({"generated": True} if generated(plan.src) else {}),
     }
 

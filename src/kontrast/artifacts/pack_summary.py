@@ -12,7 +12,7 @@ from kontrast import console
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.pack_writer import REJECTS
 from kontrast.artifacts.plan import Plan
-from kontrast.data.counts import byte_copies, label_counts, positives_by_split, unscorable
+from kontrast.data.counts import label_counts, positives_by_split, repeated, unscorable
 from kontrast.data.layouts.records import spread
 from kontrast.data.polarity import INVERTED_BELOW, likeness
 from kontrast.types import CROP, SPLITS, counted
@@ -36,7 +36,7 @@ def summary(pack: Pack) -> dict[str, Any]:
         "reasons": dict(Counter(rejects["reason"]).most_common(5)),
         **({"whole": int((pack.table[CROP] == "").sum())} if CROP in pack.table else {}),
         "moved": pack.card.content.get("moved", 0),
-        "copies": byte_copies(zip(pack.table["sha256"], pack.table["split"], strict=True)),
+        "copies": repeated(zip(pack.table["sha256"], pack.table["split"], strict=True)),
         "mean": round(pack.mean, 4),
         "std": round(pack.std, 4),
     }

@@ -41,7 +41,7 @@ def unscorable(positives: Mapping[str, Mapping[str, int]], images: Mapping[str, 
     return lines
 
 
-def byte_copies(images: Iterable[tuple[str, str]]) -> dict[str, int]:
+def repeated(images: Iterable[tuple[str, str]]) -> dict[str, int]:
     """How many images hold the bytes of another one, and how many pictures stand in more than one split.
 
     Args:
