@@ -11,7 +11,7 @@ has all their similarities in one matrix, `blocks` a block at a time (nn/contras
 found and keeps what else it holds. benchmarks/results/large_batch.json came out of
 
     python benchmarks/large_batch.py --out FILE
-    python benchmarks/large_batch.py --out FILE --methods mocov3 barlow --embeddings
+    python benchmarks/large_batch.py --out FILE --methods mocov3 barlow vicreg --embeddings
 """
 
 import argparse
