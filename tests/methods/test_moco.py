@@ -263,6 +263,19 @@ def test_fit_config_caps_the_queue_and_fits_the_momentum(images: int, batch: int
         assert m**steps < 1e-4, "the random start must be gone at the end"
     assert batch % groups == 0 and (groups == 1 or batch >= 2 * groups)
     assert groups > 1 or batch in (2, 7)
+    assert batch >= K or K / batch * (1 - m) <= 0.256 + 1e-9, "the key encoder has become another meanwhile"
+
+
+def test_the_queue_spans_as_much_of_the_key_encoders_time_as_the_papers() -> None:
+    """ImageNet at the paper's length gives its queue; a run of 376 steps, whose key encoder is quick, nine batches."""
+    config, _ = MoCo.fit_config(MoCoConfig(), images=1_281_167, steps=1_000_000, batch_size=256, size=224)
+    assert (config.queue_length, config.momentum) == (65536, 0.999)
+    config, why = MoCo.fit_config(MoCoConfig(), images=12_032, steps=376, batch_size=64, size=64)
+    assert config.queue_length == 9 * 64 and "changes little" in {n: r for n, _, r in why}["queue_length"]
+    config, _ = MoCo.fit_config(MoCoConfig(momentum=0.999), images=12_032, steps=376, batch_size=64, size=64)
+    assert config.queue_length == 12_032 // 4 // 64 * 64  # a slow one keeps the keys of all of it alike
+    config, _ = MoCo.fit_config(MoCoConfig(momentum=1.0), images=12_032, steps=376, batch_size=64, size=64)
+    assert config.queue_length == 12_032 // 4 // 64 * 64
 
 
 def test_what_the_user_chose_is_kept_or_refused() -> None:

@@ -10,6 +10,7 @@ import yaml
 import kontrast
 from helpers import make_pack
 from kontrast.config import from_dict
+from kontrast.engine import features
 from kontrast.engine.grid import Study, cells_of, say_table
 from kontrast.errors import DataError, KontrastError, LeakageError, UsageError
 from stages.sources import make_source
@@ -83,6 +84,23 @@ def test_cell_by_cell_it_resumes_and_cells_side_by_side_are_the_same(pack, tmp_p
     kontrast.study(write(tmp_path, pack, **plan), out=tmp_path / "two")
     assert (tmp_path / "two/classifiers/random/probe-50pc-seed0/card.json").stat().st_mtime_ns == before
     assert (tmp_path / "two/cells.csv").read_bytes() == (tmp_path / "one/cells.csv").read_bytes()
+
+
+def test_cells_share_the_features_of_an_encoder_and_score_as_the_commands_do(pack, tmp_path, monkeypatch) -> None:
+    runs, run = [], features._run
+    monkeypatch.setattr(features, "_run", lambda *a: runs.append((a[8], len(a[3]))) or run(*a))
+    plan = {"protocols": ["probe", "knn"], "folds": 3}
+    made = kontrast.study(write(tmp_path, pack, **plan), out=tmp_path / "s")
+    # random weights have three initialisations in the folds; the audit predicts one cell's images, and altered ones
+    assert sorted(runs) == [("features", 120)] * 4 + [("predictions", 24)] * 2
+    assert not list(made.out.glob(".*"))
+    alone = kontrast.probe(made.out / "encoders/moco", pack, out=tmp_path / "probe", label_fraction=0.5, stratify=True)
+    scored = kontrast.evaluate(alone.out, pack, out=tmp_path / "scores", replicates=50)
+    mine, theirs = (
+        pd.read_csv(folder / "predictions.csv").set_index("image_id")
+        for folder in (scored.out, made.out / "evaluations/moco/probe-50pc-seed0")
+    )
+    pd.testing.assert_frame_equal(mine, theirs, rtol=1e-3)
 
 
 def test_the_grid_is_arms_by_protocols_by_fractions_by_seeds() -> None:

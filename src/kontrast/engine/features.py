@@ -18,12 +18,13 @@ from kontrast import console
 from kontrast.artifacts.classifier import Classifier
 from kontrast.artifacts.files import write_npy
 from kontrast.artifacts.pack import Pack
+from kontrast.engine.kept import FEATURES, kept
 from kontrast.nn.encoders import Encoder, EncoderSpec, normalise
 
 Change = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Images (n, H, W) of a Pack and their rows (n,) → images to look at in their place."""
 
-FEATURES, PART_ROWS = "features.npy", 4096
+PART_ROWS = 4096
 """Rows in a part: what an interruption may cost, a few minutes of a ResNet-50 on a CPU."""
 
 
@@ -51,7 +52,15 @@ def embed(
     Returns:
         (n, D) float32, in the order of `rows`.
     """
-    return _run(encoder, spec, pack, rows, encoder.feature_dim, torch.device(device), batch_size, bf16, "features")
+
+    def compute(rows: np.ndarray) -> np.ndarray:
+        return _run(encoder, spec, pack, rows, encoder.feature_dim, torch.device(device), batch_size, bf16, "features")
+
+    def of_all(folder: Path) -> None:
+        _in_parts(folder, compute, np.arange(len(pack)))
+
+    found = None if bf16 else kept(encoder, spec, pack, of_all)
+    return compute(rows) if found is None else found[rows]
 
 
 def embed_resumably(
@@ -68,14 +77,17 @@ def embed_resumably(
     Raises:
         OutputError: the disk is full, or the folder cannot be written.
     """
+    _in_parts(folder, lambda part: embed(encoder, spec, pack, part, device, batch_size), rows)
+
+
+def _in_parts(folder: Path, compute: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> None:
     parts = folder / ".parts"
     parts.mkdir(exist_ok=True)
     starts = range(0, len(rows), PART_ROWS)
     for start in starts:
         part = parts / f"{start:09d}.npy"
         if not part.is_file():
-            features = embed(encoder, spec, pack, rows[start : start + PART_ROWS], device, batch_size)
-            write_npy(part, features)
+            write_npy(part, compute(rows[start : start + PART_ROWS]))
     write_npy(folder / FEATURES, np.concatenate([np.load(parts / f"{start:09d}.npy") for start in starts]))
     shutil.rmtree(parts)
 
@@ -96,12 +108,22 @@ def predict(
     Args and Returns as `embed`, but (n, F) float64, corrected by the classifier's calibration unless `raw`.
     `change` alters images before they are predicted.
     """
-    width = len(classifier.findings)
-    logits = _run(
-        classifier, classifier.spec, pack, rows, width, torch.device(device), batch_size, bf16, "predictions", change
-    )
+    there, width = torch.device(device), len(classifier.findings)
+    found = None if bf16 or change is not None else kept(classifier.encoder, classifier.spec, pack)
+    if found is None:
+        logits = _run(classifier, classifier.spec, pack, rows, width, there, batch_size, bf16, "predictions", change)
+    else:
+        logits = _head(classifier, found[rows], there, batch_size)
     probabilities = torch.from_numpy(logits).double().sigmoid().numpy()
     return probabilities if raw else classifier.calibrated(probabilities)
+
+
+def _head(classifier: Classifier, features: np.ndarray, device: torch.device, batch_size: int) -> np.ndarray:
+    """(n, D) features → (n, F) logits."""
+    parts = torch.from_numpy(features).split(batch_size)
+    head = classifier.to(device).head
+    with _frozen(head):
+        return torch.cat([head(part.to(device)).float().cpu() for part in parts]).numpy()
 
 
 def to_input(images: np.ndarray, spec: EncoderSpec, device: str | torch.device = "cpu") -> Tensor:

@@ -43,6 +43,10 @@ from kontrast.nn.queue import Queue
 from kontrast.views.params import View, ViewSpec
 from kontrast.views.recipes import Recipe
 
+SPAN = 0.256
+"""Steps that the queue spans, over the 1 / (1 − m) in which the key encoder becomes another: the paper's 65,536 / 256
+over 1,000. Keys in a longer one are of encoders that are gone: the dictionary is not consistent (section 3.1)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MoCoConfig:
@@ -166,8 +170,9 @@ class MoCo(Method):
         """The queue from the number of images, m from the run's length, groups from the batch."""
         found: list[Decision] = []
         processes = world_size()
+        m = 1 - min(0.1, max(0.001, 10 / max(steps, 1))) if config.momentum == "auto" else float(config.momentum)
         if config.queue_length == "auto":
-            found.append(("queue_length", *_queue_length(images, steps, batch_size)))
+            found.append(("queue_length", *_queue_length(images, steps, batch_size, m)))
         else:
             require(
                 config.queue_length <= images,
@@ -175,7 +180,6 @@ class MoCo(Method):
                 f"Set --queue-length {max(1, images // 4)} or less, or leave it at auto.",
             )
         if config.momentum == "auto":
-            m = 1 - min(0.1, max(0.001, 10 / max(steps, 1)))
             left = f"{100 * m**steps:.2g} % of the key encoder's start is left after {steps} steps"
             found.append(("momentum", m, f"{left}; the paper's 0.999 suits 10,000 or more"))
         if config.bn_groups == "auto":
@@ -185,14 +189,18 @@ class MoCo(Method):
         return replace(config, **{name: value for name, value, _ in found}), found
 
 
-def _queue_length(images: int, steps: int, batch_size: int) -> tuple[int, str]:
+def _queue_length(images: int, steps: int, batch_size: int, m: float) -> tuple[int, str]:
     seen = min(images, max(steps, 1) * batch_size)
-    cap = min(65536, max(1, seen // 4))
+    few = max(1, seen // 4)
+    fresh = max(1, math.floor(SPAN / (1 - m) + 1e-6)) * batch_size if m < 1 else few
+    cap = min(65536, few, fresh)
     if cap == 65536:
         return cap, "the paper's; less than a quarter of the images"
     if cap < batch_size:
         return cap, f"a quarter of the {seen} images that the run sees, less than one batch"
     length = cap // batch_size * batch_size
+    if fresh < few:
+        return length, f"{length // batch_size} steps, in which the key encoder changes little"
     return length, f"at most a quarter of the {seen} images that the run sees, in whole batches"
 
 

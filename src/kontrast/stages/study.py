@@ -1,5 +1,7 @@
 """`kontrast study`: the grid  arms × label fractions × seeds  over the whole flow, cell by cell."""
 
+import contextlib
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +15,9 @@ from kontrast.types import Outcome
 if TYPE_CHECKING:
     from kontrast.engine.grid import Cell, Study
     from kontrast.engine.sharing import Each
+
+FEATURES = ".features"
+"""Folder of what cells share while a study runs; taken away at its end."""
 
 
 @verb
@@ -208,7 +213,7 @@ def _search(
     if not trials:
         return {}
     console.say(f"\n== search: {len(trials)} trainings, chosen on validation")
-    calls = [(plan, cell, pack, encoders[cell.arm], folder, tried) for cell, tried, folder in trials]
+    calls = [(plan, cell, pack, encoders[cell.arm], out, folder, tried) for cell, tried, folder in trials]
     for _ in each(train_cell, calls):
         pass
     scores = [read_card(folder).content["summary"]["val"]["macro_auroc"] for *_, folder in trials]
@@ -218,15 +223,24 @@ def _search(
 
 
 def train_cell(
-    plan: "Study", cell: "Cell", pack: Path, encoder: str, folder: Path, tried: Mapping[str, Any]
+    plan: "Study", cell: "Cell", pack: Path, encoder: str, out: Path, folder: Path, tried: Mapping[str, Any]
 ) -> Outcome:
     """Train one Classifier; it resumes, or is done."""
     import kontrast
     from kontrast.engine.cells import training_of
 
     verb_name, options = training_of(plan, cell, encoder, tried)
-    made: Outcome = getattr(kontrast, verb_name)(encoder, pack, out=folder, **options)
+    with _features(cell, out):
+        made: Outcome = getattr(kontrast, verb_name)(encoder, pack, out=folder, **options)
     return made
+
+
+def _features(cell: "Cell", out: Path) -> contextlib.AbstractContextManager[None]:
+    """What all cells of one frozen encoder use is computed once; fine-tuned ones have features of their own."""
+    from kontrast.engine.grid import VERBS
+    from kontrast.engine.kept import kept_in
+
+    return kept_in(out / FEATURES) if VERBS[cell.protocol][0] == "probe" else contextlib.nullcontext()
 
 
 def run_cell(
@@ -238,13 +252,14 @@ def run_cell(
     from kontrast.data.labels import for_scoring
 
     console.say(f"\n== {cell.name}")
-    classifier = train_cell(plan, cell, pack, encoder, out / "classifiers" / cell.name, tried or {})
+    classifier = train_cell(plan, cell, pack, encoder, out, out / "classifiers" / cell.name, tried or {})
     # Scores need targets that are not drawn or learnt: such labels count for nothing there, and the figure says so.
     policy = for_scoring(plan.uncertain, read_card(pack).content["findings"])
-    kontrast.evaluate(
-        classifier, pack, out=out / "evaluations" / cell.name, uncertain=policy, blank=plan.blank,
-        replicates=plan.replicates,
-    )  # fmt: skip
+    with _features(cell, out):
+        kontrast.evaluate(
+            classifier, pack, out=out / "evaluations" / cell.name, uncertain=policy, blank=plan.blank,
+            replicates=plan.replicates,
+        )  # fmt: skip
 
 
 def _explain(plan: "Study", shown: "Cell", pack: Path, out: Path) -> None:
@@ -282,9 +297,12 @@ def _finish(
 ) -> Outcome:  # fmt: skip
     """Write the tables of the grid, and close the study."""
     from kontrast.artifacts.card import parents_of, write_card
+    from kontrast.engine.kept import kept_in
     from kontrast.engine.results import write_results
 
-    files, means = write_results(plan, cells, packs[plan.pack], encoders, out)
+    with kept_in(out / FEATURES):
+        files, means = write_results(plan, cells, packs[plan.pack], encoders, out)
+    shutil.rmtree(out / FEATURES, ignore_errors=True)
     summary = {"cells": len(cells), "arms": list(encoders), "left_out": [a for a in plan.arms if a not in encoders]}
     # The inputs are in the content: when the folder was claimed, the Packs and encoders were still to be made.
     used = {"pack": packs[plan.pack]} | {f"encoder {name}": folder for name, folder in encoders.items()}
