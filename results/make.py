@@ -12,6 +12,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from kontrast.artifacts.wording import labels_needed
+
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
 STUDIES = {
@@ -19,16 +21,18 @@ STUDIES = {
     "kermany": "Bacterial against viral pneumonia in children (Kermany)",
     "short": "NIH ChestX-ray14 again, after two passes",
     "short-kermany": "Kermany again, after two passes",
+    "phantom": "generated radiographs",
 }
+TABLES = ("cells.csv", "differences.csv", "labels_saved.csv", "search.csv")
 
 
 def collect(study: Path) -> None:
-    """Copy a finished study's tables, every cell's scores.json and the encoders' cards."""
+    """Copy a finished study's tables, scores.json of the cells with its first seed, and the encoders' cards."""
     target = HERE / study.name
     if target.exists():
         shutil.rmtree(target)
-    kept = [study / name for name in ("card.json", "cells.csv", "differences.csv", "folds.json")]
-    kept += [*study.glob("evaluations/*/*/scores.json"), *study.glob("encoders/*/card.json")]
+    kept = [study / name for name in ("card.json", "folds.json", *TABLES) if (study / name).exists()]
+    kept += [*study.glob("evaluations/*/*-seed0/scores.json"), *study.glob("encoders/*/card.json")]
     kept += [*study.glob("encoders/*/metrics.jsonl"), *study.glob("packs/*/card.json")]
     for path in kept:
         copy = target / path.relative_to(study)
@@ -121,6 +125,28 @@ def grid_section(study: str) -> list[str]:
     return lines
 
 
+def saved_section(study: str) -> list[str]:
+    """With how many labels an arm is where random weights are with all."""
+    rows = []
+    for row in read_csv(HERE / study / "labels_saved.csv"):
+        share, saved = labels_needed(row)
+        rows.append([row["protocol"], row["arm"], f"{float(row['goal']):.3f}", share, saved])
+    return table(["labels used for", "start", "AUROC of random weights with all labels", "reached with [95 %]", "saved"],
+                 rows)  # fmt: skip
+
+
+def search_section(study: str) -> list[str]:
+    """What validation chose for each arm and fraction, of the same values."""
+    found = read_csv(HERE / study / "search.csv")
+    tried = [name for name in found[0] if name not in ("arm", "protocol", "fraction", "val_auroc", "chosen")]
+    rows = [
+        [row["protocol"], row["arm"], f"{100 * float(row['fraction']):g} %", *(row[name] for name in tried)]
+        for row in found
+        if row["chosen"] == "True"
+    ]
+    return table(["protocol", "start", "labels", *tried], rows)
+
+
 def encoders_section(study: str) -> list[str]:
     rows = []
     for path in sorted((HERE / study / "encoders").glob("*/card.json")):
@@ -158,10 +184,15 @@ def page() -> str:
     """The text of docs/results.md."""
     intro = (HERE / "intro.md").read_text(encoding="utf-8")
     parts = {"CHEXPERT": chexpert_section(), "RATES": rates_section()}
-    parts |= {f"{study.upper()}_ENCODERS": encoders_section(study) for study in ("nih", "short")}
     for study in STUDIES:
-        parts[f"{study.upper()}_FOLDS"] = folds_section(study)
-        parts[f"{study.upper()}_GRID"] = grid_section(study)
+        sections = {
+            "encoders/*/card.json": ("ENCODERS", encoders_section), "folds.json": ("FOLDS", folds_section),
+            "cells.csv": ("GRID", grid_section), "labels_saved.csv": ("SAVED", saved_section),
+            "search.csv": ("SEARCH", search_section),
+        }  # fmt: skip
+        for file, (name, section) in sections.items():
+            if any((HERE / study).glob(file)):
+                parts[f"{study.upper()}_{name}"] = section(study)
     for name, lines in parts.items():
         intro = intro.replace("{{" + name + "}}", "\n".join(lines).rstrip())
     return intro
