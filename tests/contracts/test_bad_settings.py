@@ -43,6 +43,11 @@ BAD = {
         ("--precision fp16", "GPU"),
         {"--precision": "bf16"},
     ),
+    "local crops below the encoder's stride": (
+        {"--method": "swav", "--encoder": "densenet121", "--size": "64", "--options.local_views": "2"},
+        ("At --size 64", "24 px", "densenet121", "32-fold"),
+        {"--options.local_views": "0"},
+    ),
     "fewer pixels than any view": ({"--size": "12"}, ("--size should be above 15", "12"), {"--size": "16"}),
     "no whole patches": (
         {"--encoder": "vit_small", "--size": "20"},

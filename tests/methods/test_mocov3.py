@@ -146,7 +146,7 @@ def test_t13_teacher_moves_at_every_step_before_the_keys_by_m_of_the_cosine() ->
     for progress, m in ((0.0, 0.5), (0.5, 0.75), (1.0, 1.0)):
         before = [p.clone() for p in method.teacher.parameters()]
         method.before_step(progress)
-        assert method.m == pytest.approx(m) and method.m == tau(0.5, progress)
+        assert method.in_force(progress)["momentum"] == pytest.approx(m) == tau(0.5, progress)
         for old, now, new in zip(before, method.teacher.parameters(), student, strict=True):
             torch.testing.assert_close(now, m * old + (1 - m) * new)
         before = [p.clone() for p in method.teacher.parameters()]

@@ -80,6 +80,8 @@ def run(name: str, device: torch.device) -> dict[str, Tensor]:
         loss.backward()
         method.after_backward(step, step / STEPS)
         out[f"{name}.loss.{step}"] = d.all_reduce_mean(loss.detach())
+        chance = method.chance_loss()  # after masking it is of this process's own queries
+        out[f"{name}.loss.{step}.chance"] = d.all_reduce_mean(torch.tensor(chance or 0.0, dtype=torch.float64))
         if name in WITH_PATIENTS:
             out[f"{name}.loss.{step}.count"] = d.all_reduce_mean(torch.as_tensor(logs["same_patient_negatives"]))
         out |= {f"{name}.grad.{step}.{n}": p.grad.clone() for n, p in method.trainable()}

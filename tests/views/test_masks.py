@@ -15,14 +15,18 @@ def seeded(seed=0):
 
 
 @pytest.mark.parametrize(
-    ("share", "grid", "hidden"),
-    [(0.75, (14, 14), 147), (0.7, (2, 5), 7), (0.3, (10, 10), 30), (0.5, (3, 3), 4), (0.1, (2, 2), 1)],
-)
-@pytest.mark.parametrize("blocks", [False, True])
-def test_every_masked_view_hides_the_same_number(share, grid, hidden, blocks):
-    masks = draw_masks(MaskSpec(patch=8, share=(share, share), blocks=blocks), 2, 50, grid, seeded())
-    assert masks.shape == (2, 50, grid[0] * grid[1]) and masks.dtype == torch.bool
-    assert masks.sum(dim=2).unique().tolist() == [hidden]
+    ("share", "grid", "blocks", "single"),
+    [
+        (0.75, (14, 14), 147, 147), (0.75, (5, 5), 18, 19), (0.75, (7, 7), 36, 37), (0.7, (2, 5), 7, 7),
+        (0.3, (10, 10), 30, 30), (0.5, (3, 3), 4, 5), (0.1, (2, 2), 1, 1), (0.9, (1, 3), 2, 2),
+    ],
+)  # fmt: skip
+def test_every_masked_view_hides_the_same_number(share, grid, blocks, single):
+    """iBOT hides int(share · N) patches, MAE keeps int((1 - share) · N)."""
+    for together, hidden in ((True, blocks), (False, single)):
+        masks = draw_masks(MaskSpec(patch=8, share=(share, share), blocks=together), 2, 50, grid, seeded())
+        assert masks.shape == (2, 50, grid[0] * grid[1]) and masks.dtype == torch.bool
+        assert masks.sum(dim=2).unique().tolist() == [hidden]
 
 
 def test_random_patches_are_all_as_likely_and_independent_of_their_neighbours():

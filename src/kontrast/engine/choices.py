@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from kontrast import console, distributed
 from kontrast.config import choose, flag, from_dict
@@ -14,6 +15,8 @@ from kontrast.engine.batches import Batches
 from kontrast.errors import UsageError
 from kontrast.methods import METHODS
 from kontrast.methods.method import Chunkable
+from kontrast.nn.encoders import Encoder, EncoderSpec
+from kontrast.views.recipes import local_size
 
 Auto = Literal["auto"]
 
@@ -204,6 +207,31 @@ def settle_options(
         shown = flag(name) if name in OPTIONS else f"--options.{name}"
         console.decided(shown, f"{value:.6g}" if isinstance(value, float) else value, reason)
     return config
+
+
+def check_crops(options: Any, spec: EncoderSpec) -> None:
+    """Refuse local crops of which the encoder would leave nothing.
+
+    Raises:
+        UsageError: they have fewer pixels than its stride.
+    """
+    side, count = local_size(spec.size), getattr(options, "local_views", 0)
+    if count not in (0, "auto") and side < spec.stride:  # auto takes none where they are small
+        raise UsageError(
+            f"At --size {spec.size} local crops have {side} px, which {spec.name} reduces {spec.stride}-fold.",
+            fix="Set --options.local_views 0, or a larger --size: crops have three sevenths of it.",
+        )
+
+
+def warn_of_leak(options: Mapping[str, Any], encoder: Encoder) -> None:
+    """Say where a query and its key have batch statistics in common, by which they can be told apart from others."""
+    norms = any(isinstance(module, _BatchNorm) for module in encoder.modules())
+    if options.get("bn_groups") == 1 and norms and distributed.world_size() == 1:
+        console.warn(
+            "queries and keys of one process with one batch-norm group share its statistics, from which a network can "
+            "learn which belong together in place of what they show (MoCo, section 3.3). "
+            "Set --options.bn_groups 2 and a --batch-size that it divides."
+        )
 
 
 def check_pairs(method: str, positives: str) -> None:

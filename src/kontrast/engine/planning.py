@@ -23,11 +23,13 @@ from kontrast.config import to_dict
 from kontrast.engine.batches import Batches
 from kontrast.engine.choices import (
     check_chunks,
+    check_crops,
     check_pairs,
     choose_batch_size,
     choose_optimizer,
     choose_steps,
     settle_options,
+    warn_of_leak,
 )
 from kontrast.engine.loop import LoopConfig, fit
 from kontrast.engine.patients import partner_groups, patient_numbers, settle_patients
@@ -152,6 +154,7 @@ def make_plan(
     """
     images = sum(len(rows) for _, rows in found)
     check_pairs(method, config.positives)
+    check_crops(options, spec)
     options = _with_patients(options, config, found)
     batch_size = choose_batch_size(config.batch_size, images, device)
     check_chunks(method, config.chunk_size, batch_size)
@@ -180,7 +183,9 @@ def make_plan(
         return measure(model, batches, trial.loop(), device)
 
     steps = choose_steps(config.epochs, config.minutes, batches, rate if measuring else None)
-    return plan(steps)
+    made = plan(steps)
+    warn_of_leak(made.options, encoder)
+    return made
 
 
 def measure(model: Any, batches: Batches, loop: LoopConfig, device: torch.device, seconds: float = 5.0) -> float:

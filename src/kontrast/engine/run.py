@@ -200,11 +200,10 @@ class Run:
         self.model.after_backward(step, progress)
         self.scaler.unscale_(self.optimizer)
         norm = clip(self.parameters, config.clip)
+        # The mean over processes: where one alone stopped, the others would wait for it for ever.
+        loss = distributed.all_reduce_mean(output.loss.detach())
         # An fp16 gradient may overflow: the scaler then skips the step and lowers its scale.
-        if self.scaler.is_enabled():
-            self._check.watch(distributed.all_reduce_mean(output.loss.detach()), None, step)
-        else:
-            self._check.watch(output.loss, norm, step)
+        self._check.watch(loss, None if self.scaler.is_enabled() else norm, step)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

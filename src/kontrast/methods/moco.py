@@ -5,7 +5,8 @@ He et al. 2020, arXiv:1911.05722; Chen et al. 2020, arXiv:2003.04297
     L = −log exp(q·k₊/T) / (exp(q·k₊/T) + Σᵢ exp(q·kᵢ/T)),   kᵢ from the queue,   θ_k ← m·θ_k + (1 − m)·θ_q
 
 Differs from the paper:
-- the queue is capped at a quarter of the images, since a longer one makes old keys of an image its own negatives;
+- the queue is capped at a quarter of the images that the run sees, since a longer one makes old keys of an image its
+  own negatives, and at the steps in which the key encoder changes little;
 - m comes from the run's length: m = 0.999 leaves 71 % of a random start in the key encoder after 340 steps;
 - keys of the query's own patient are left out of the negatives where patients are known (`same_patient_negatives`);
 - batch-norm takes groups of the batch for the paper's 8 GPUs, and the keys' groups are dealt rather than shuffled at
@@ -146,7 +147,7 @@ class MoCo(Method):
         q = self.projector(h)  # (b, D)
         self.teacher.update(self._student(), self.m)  # after the query's forward pass, before the key's
         k = dealt(self.teacher, x_k, self.groups) if self.groups else self.teacher(x_k)  # (b, D), no gradient
-        logs: dict[str, Tensor | float] = {"momentum": self.m}
+        logs: dict[str, Tensor | float] = {}
         left_out = None
         if about.patients is not None:
             same = about.patients[:, None] == self.queue.patients  # (b, K)
@@ -158,6 +159,10 @@ class MoCo(Method):
         self._chance = None if left_out is None else excluding(x.shape[1], left_out)
         self.queue.enqueue(unit(k), about.patients)  # only now: a key in the queue would be its own negative
         return Step(loss, h.detach(), {"contrast_accuracy": contrast_accuracy(x, first), **logs})
+
+    def in_force(self, progress: float) -> dict[str, float]:
+        """T and m."""
+        return super().in_force(progress) | {"momentum": self.m}
 
     def chance_loss(self) -> float:
         """ln(1 + K), less the masked keys of this process's last queries."""

@@ -113,7 +113,7 @@ class MoCoV3(Chunkable):
     def __init__(self, encoder: nn.Module, config: MoCoV3Config = MoCoV3Config()) -> None:
         super().__init__()
         self.config = config
-        self.m = self.base = resolved(config.momentum, 0.99)
+        self.base = resolved(config.momentum, 0.99)
         hidden, dim = config.hidden_dim, config.dim
         vit = isinstance(encoder, VisionTransformer)
         if vit:
@@ -130,8 +130,11 @@ class MoCoV3(Chunkable):
 
     def before_step(self, progress: float) -> None:
         """θ_k ← m·θ_k + (1 − m)·θ_q: the keys of a step come from the weights that its queries have too."""
-        self.m = tau(self.base, progress)
-        self.teacher.update(self._student(), self.m)
+        self.teacher.update(self._student(), tau(self.base, progress))
+
+    def in_force(self, progress: float) -> dict[str, float]:
+        """τ and m."""
+        return super().in_force(progress) | {"momentum": tau(self.base, progress)}
 
     def embed(self, views: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """q₁, q₂, k₁, k₂ (b, D) each, and the first view's features (b, F); a gradient flows into the q alone."""
@@ -144,7 +147,7 @@ class MoCoV3(Chunkable):
         """The loss of what `embed` gave: the sum of both directions, each against the other view."""
         q1, q2, k1, k2, h = embeddings
         T, B = self.config.temperature, len(q1) * world_size()
-        logs: dict[str, Tensor | float] = {"momentum": self.m}
+        logs: dict[str, Tensor | float] = {}
         patients, self._chance = None, 4 * T * math.log(B)
         if about.patients is not None:
             same = related(about.patients, gather(about.patients)) - 1  # (b,) other images of the patient

@@ -29,8 +29,8 @@ class MaskSpec:
 def draw_masks(spec: MaskSpec, views: int, n: int, grid: tuple[int, int], generator: torch.Generator) -> Tensor:
     """The hidden patches of n samples, each drawn on its own: (views, n, h·w) bool, row by row, True = hidden.
 
-    A masked view hides exactly ⌊share · h·w⌋ patches, or 1, so that what is left of a batch with one share has one
-    length.
+    A masked view hides exactly ⌊share · h·w⌋ patches in blocks, or all but ⌊(1 − share) · h·w⌋ single ones, each as its
+    paper's code counts (iBOT, MAE), but 1 at least and not all: what is left of a batch with one share has one length.
 
     Args:
         spec: the ranges.
@@ -42,7 +42,8 @@ def draw_masks(spec: MaskSpec, views: int, n: int, grid: tuple[int, int], genera
     h, w = grid
     low, high = spec.share
     u = torch.rand(2, views * n, generator=generator, dtype=torch.float64)
-    count = ((low + (high - low) * u[0]) * h * w + 1e-9).floor().clamp(min=1)  # (V·n,); .7 · 10 is 6.999… in binary
+    exact = (low + (high - low) * u[0]) * h * w  # (V·n,); .7 · 10 is 6.999… in binary
+    count = ((exact + 1e-9).floor() if spec.blocks else (exact - 1e-9).ceil()).clamp(1, max(1, h * w - 1))
     count = torch.where(u[1] < spec.probability, count, 0)
     order = torch.rand(views * n, h * w, generator=generator, dtype=torch.float64)
     if spec.blocks:
