@@ -21,7 +21,7 @@ from kontrast.engine.selfsupervised import VIEWS_CELL, SelfSupervised, build_mod
 from kontrast.errors import UsageError
 from kontrast.methods import METHODS
 from kontrast.methods.method import Step
-from kontrast.nn.encoders import EncoderSpec
+from kontrast.nn.encoders import EncoderSpec, build_encoder
 from kontrast.stages.pretrain import PretrainConfig
 from kontrast.views.masks import MaskSpec
 from kontrast.views.params import ViewSpec
@@ -232,11 +232,12 @@ def test_options_reach_the_negatives_by_either_way(tmp_path, capsys):
         config = PretrainConfig(method=method, batch_size=8, epochs=1, **asked)
         flat = {name: getattr(config, name) for name in OPTIONS}
         options = method_options(method, flat, config.options)
-        plan = make_plan(method, options, config, None, spec, found, CPU, measuring=False)
+        plan = make_plan(method, options, config, build_encoder(spec), spec, found, CPU, measuring=False)
         return plan.positives, plan.options.get("same_patient_negatives")
 
     assert planned("moco") == ("image", "mask")
-    assert "--same-patient-negatives = mask" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "--same-patient-negatives = mask" in said.out and "batch-norm group" not in said.out + said.err
     assert planned("simclr", same_patient_negatives="keep", positives="patient") == ("patient", "keep")
     assert planned("moco", options={"same_patient_negatives": "keep"}) == ("image", "keep")
     assert planned("byol", positives="patient") == ("patient", None)
@@ -244,6 +245,17 @@ def test_options_reach_the_negatives_by_either_way(tmp_path, capsys):
     assert planned("moco", [(nameless, nameless.rows("train"))]) == ("image", "keep")
     with pytest.raises(UsageError, match="--same-patient-negatives is no option of byol"):
         planned("byol", same_patient_negatives="keep")
+
+
+@pytest.mark.parametrize(("encoder", "size", "leaks"), [("resnet18", 16, True), ("vit_small", 32, False)])
+def test_t16_one_batch_norm_group_on_one_process_is_warned_of(tmp_path, capsys, encoder, size, leaks):
+    found = training_rows([Pack.open(make_pack(tmp_path / "p", n=40, size=16))])
+    spec = EncoderSpec(encoder, size)
+    config = PretrainConfig(method="moco", batch_size=8, epochs=1, options={"bn_groups": 1})
+    options = method_options("moco", {name: getattr(config, name) for name in OPTIONS}, config.options)
+    make_plan("moco", options, config, build_encoder(spec), spec, found, CPU, measuring=False)
+    said = capsys.readouterr()
+    assert ("one batch-norm group" in said.out + said.err) == leaks
 
 
 @pytest.mark.parametrize("name", ["one", *({"mae"} & METHODS.keys())])
