@@ -11,13 +11,11 @@ Each result: the setting, and for each interval its coverage, how often the trut
 mean width. With 2,000 studies a coverage is known to about ±.01.
 """
 
-import argparse
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import norm
+from simulated import asked, write
 
 from kontrast.metrics.delong import Z, delong
 from kontrast.metrics.intervals import bca_levels, bootstrap, jackknife
@@ -82,16 +80,10 @@ def coverage(setting: tuple[int, int, int, float, bool], studies: int) -> dict[s
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("studies", type=int, nargs="?", default=2000)
-    parser.add_argument("--out", type=Path)
-    asked = parser.parse_args()
+    studies, out = asked(__doc__)
     results = []
     for setting in SETTINGS:
-        results.append(coverage(setting, asked.studies))
+        results.append(coverage(setting, studies))
         ways = "  ".join(f"{way} {results[-1][way]['coverage']:.3f}" for way in WAYS)
         print(*setting, ways, flush=True)
-    if asked.out:
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
-        lines = ",\n".join(json.dumps(one) for one in results)
-        asked.out.write_text(f'{{"studies": {asked.studies}, "replicates": 1000, "results": [\n{lines}\n]}}\n')
+    write(out, studies, 1000, results)

@@ -14,13 +14,12 @@ findings that a study can score. Four intervals are compared:
 Each result: the setting, the mean share of incomplete replicates, and for each its coverage and its mean width.
 """
 
-import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import norm
+from simulated import asked, write
 
 from kontrast.metrics.intervals import MAX_LEFT_OUT, bootstrap, mean_defined
 from kontrast.metrics.scores import Ranks
@@ -83,16 +82,11 @@ def coverage(setting: tuple[int, int, Any, Any], studies: int, replicates: int =
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("studies", type=int, nargs="?", default=2000)
-    parser.add_argument("--out", type=Path)
-    asked = parser.parse_args()
+    studies, out = asked(__doc__)
     results = []
     for name, setting in SETTINGS.items():
-        incomplete, found = coverage(setting, asked.studies)
+        incomplete, found = coverage(setting, studies)
         ways = {way: {"coverage": round(held, 4), "width": round(width, 4)} for way, (held, width) in found.items()}
         results.append({"study": name, "incomplete": round(incomplete, 4), **ways})
         print(json.dumps(results[-1]), flush=True)
-    if asked.out:
-        lines = ",\n".join(json.dumps(one) for one in results)
-        asked.out.write_text(f'{{"studies": {asked.studies}, "replicates": 400, "results": [\n{lines}\n]}}\n')
+    write(out, studies, 400, results)

@@ -14,14 +14,12 @@ Each result: the setting, and for each score its true value, how often its inter
 below and above, and the mean width. With 2,000 studies a coverage is known to about ±.01.
 """
 
-import argparse
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.special import expit
 from scipy.stats import norm
+from simulated import asked, write
 
 from kontrast.metrics.calls import THRESHOLDED, Confusion
 from kontrast.metrics.finding import SCORES, FindingScorer
@@ -117,18 +115,12 @@ def coverage(setting: tuple[int, int, float, float], studies: int) -> dict[str, 
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("studies", type=int, nargs="?", default=2000)
-    parser.add_argument("--out", type=Path)
-    asked = parser.parse_args()
+    studies, out = asked(__doc__)
     results = []
     for setting in SETTINGS:
-        results.append(coverage(setting, asked.studies))
+        results.append(coverage(setting, studies))
         print(*setting, flush=True)
         for name, one in results[-1].items():
             if isinstance(one, dict):
                 print(f"  {name:32} {one['true']:7.3f} {one['coverage']:.3f} ({one['width']:.3f})", flush=True)
-    if asked.out:
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
-        lines = ",\n".join(json.dumps(one) for one in results)
-        asked.out.write_text(f'{{"studies": {asked.studies}, "replicates": {REPLICATES}, "results": [\n{lines}\n]}}\n')
+    write(out, studies, REPLICATES, results)
