@@ -16,7 +16,7 @@ def test_differences_in_words():
     shown = difference({"value": "0.0314", "low": "0.001", "high": "0.06", "p": "0.0099"})
     assert shown == {"text": "+.031", "range": "[+.001, +.060]", "p": "p = .010", "clear": True, "mark": ""}
     shown = difference({"value": -0.0314, "low": -0.07, "high": 0.01, "p": 0.0001})
-    assert shown == {"text": "−.031", "range": "[−.070, +.010]", "p": "p < .001", "clear": False, "mark": ""}
+    assert shown == {"text": "-.031", "range": "[-.070, +.010]", "p": "p < .001", "clear": False, "mark": ""}
     assert difference({"value": 0.1, "p": "0.02", "p_holm": "0.06"})["p"] == "p = .020, Holm = .060"
     assert difference({"value": 0.1, "p": "0.02", "p_holm": "0.02"})["p"] == "p = .020"  # of one comparison
     assert difference({"value": 0.1, "low": None, "high": "", "p": ""})["range"] == ""

@@ -66,7 +66,7 @@ def styled(draw: Callable[..., T]) -> Callable[..., T]:
 
         style: dict[Any, Any] = {
             "svg.hashsalt": "kontrast", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9.5,
-            "text.parse_math": False, "axes.unicode_minus": True, "axes.labelsize": 9.5, "axes.titlesize": 10,
+            "text.parse_math": False, "axes.unicode_minus": False, "axes.labelsize": 9.5, "axes.titlesize": 10,
             "xtick.labelsize": 9.5, "ytick.labelsize": 9.5, "legend.fontsize": 9.5, "legend.frameon": False,
             "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
             "axes.edgecolor": GREY, "axes.spines.top": False, "axes.spines.right": False, "path.simplify": False,

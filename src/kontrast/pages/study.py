@@ -180,7 +180,7 @@ def _chance(p: float) -> str:
 
 def _signed(value: float) -> str:
     text = decimal(abs(value))
-    return f"{'−' if value < 0 and text != '.000' else '+'}{text}"
+    return f"{'-' if value < 0 and text != '.000' else '+'}{text}"
 
 
 def _read_csv(folder: Path, name: str) -> list[dict[str, str]]:
