@@ -75,8 +75,9 @@ class BYOL(Method):
     views = ViewSpec(globals=2)
     natural = Recipe((replace(NATURAL, blur=1.0), replace(NATURAL, blur=0.1, solarize=0.2)))
     remedy: ClassVar[str] = (
-        "Without negatives, only the predictor and the slow target keep features apart: lower --lr, raise --momentum "
-        "or take a larger --batch-size"
+        "Without negatives, only the predictor and the slow target keep features apart: raise --momentum, or "
+        "--batch-size where memory allows; a lower --lr is not sure to help, since in short runs a higher one gave "
+        "better features"
     )
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
     published: ClassVar[dict[str, Any]] = {"optimizer": "lars", "lr": 0.2, "weight_decay": 1.5e-6, "per": 256}

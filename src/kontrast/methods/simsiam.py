@@ -63,8 +63,8 @@ class SimSiam(Method):
     views = ViewSpec(globals=2)
     natural = Recipe((NATURAL,))
     remedy: ClassVar[str] = (
-        "Without negatives and without a slow target, only the predictor keeps features apart: lower --lr, take a "
-        "larger --batch-size, or --method byol"
+        "Without negatives and without a slow target, only the predictor keeps features apart: take --method byol, "
+        "which has such a target, or a larger --batch-size, or another --lr, of which the direction was not measured"
     )
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4, "per": 256}
     published: ClassVar[dict[str, Any]] = {
