@@ -78,6 +78,18 @@ def test_a_wrong_call_of_a_verb_is_a_usage_error(arguments, keywords, says):
         work(*arguments, **keywords)
 
 
+def test_a_list_stands_for_its_paths_where_any_number_may_stand():
+    @verb
+    def gather(first, /, *packs, out):
+        return first, packs, out
+
+    assert gather("a", ["b", "c"], "d", ("e",), out="o") == ("a", ("b", "c", "d", "e"), "o")
+    assert gather("a", [], out="o") == ("a", (), "o")
+    with pytest.raises(UsageError, match="missing a required argument: 'first'"):
+        gather([], out="o")
+    assert work(["a"], out="b")[0] == ["a"], "one path is not several"
+
+
 @pytest.mark.parametrize(
     ("number", "noun", "text"),
     [(1, "patient", "1 patient"), (0, "image", "0 images"), (2000, "study", "2,000 studies"), (1, "study", "1 study")],

@@ -183,6 +183,7 @@ def verb(function: Callable[..., Any]) -> Callable[..., Any]:
 
     `pretrain(pack, out="e", epochs=5)` is `pretrain(pack, out="e", config=PretrainConfig(epochs=5))`. Signature and
     docstring name the fields, so that `help()` shows them; the command line reads them from the wrapped function.
+    Where any number of paths may stand, a list of them may too: `pretrain([a, b], …)` is `pretrain(a, b, …)`.
 
     Raises (when called):
         UsageError: a keyword that is neither an argument nor an option, with its nearest neighbour; or a missing one.
@@ -191,6 +192,7 @@ def verb(function: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(function)
     flat = _flat(signature, found)
     names = [name.rstrip("_") for name in flat.parameters]
+    any_number = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
 
     @functools.wraps(function)
     def call(*args: Any, **keywords: Any) -> Any:
@@ -208,6 +210,8 @@ def verb(function: Callable[..., Any]) -> Callable[..., Any]:
                     f"{function.__name__}() has no option {key!r}.",
                     fix=(f"Did you mean {guess!r}? " if guess else "") + f"Options: {', '.join(names)}.",
                 )
+        if any_number:
+            args = tuple(one for given in args for one in (given if isinstance(given, (list, tuple)) else (given,)))
         try:
             signature.bind(*args, **keywords)
         except TypeError as error:
