@@ -24,7 +24,7 @@ def write_pack(folder: Path, n: int) -> None:
     """A Pack of n images of 16 px with 14 findings, in shards of 50,000."""
     import numpy as np
 
-    from kontrast.artifacts.card import claim
+    from kontrast.artifacts.claims import claim
     from kontrast.artifacts.pack_writer import PARTS, PackWriter, Shard
 
     findings = tuple(f"finding {i}" for i in range(14))

@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers import make_pack
-from kontrast.artifacts.card import claim, parent, read_card
+from kontrast.artifacts.card import parent, read_card
+from kontrast.artifacts.claims import claim
 from kontrast.artifacts.classifier import Classifier, save_classifier
 from kontrast.artifacts.encoder import load_encoder, save_encoder, source_name, source_parents
 from kontrast.artifacts.pack import Pack

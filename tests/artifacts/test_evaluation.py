@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kontrast.artifacts.card import claim, read_card
+from kontrast.artifacts.card import read_card
+from kontrast.artifacts.claims import claim
 from kontrast.artifacts.evaluation import read_evaluation, summary, write_evaluation
 from kontrast.artifacts.terminal import say_scores
 from kontrast.artifacts.wording import (

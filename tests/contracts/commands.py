@@ -15,7 +15,8 @@ import pandas as pd
 
 import kontrast
 from helpers import make_pack
-from kontrast.artifacts.card import claim, parent
+from kontrast.artifacts.card import parent
+from kontrast.artifacts.claims import claim
 from kontrast.artifacts.encoder import save_encoder
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen

@@ -12,7 +12,8 @@ import torch
 import kontrast
 from contracts.commands import read_table
 from helpers import make_pack
-from kontrast.artifacts.card import CARD, CLAIM, PROTOCOLS, claim, parent, read_card, verify_files
+from kontrast.artifacts.card import CARD, CLAIM, PROTOCOLS, parent, read_card, verify_files
+from kontrast.artifacts.claims import claim
 from kontrast.artifacts.classifier import Classifier, load_classifier, save_classifier
 from kontrast.artifacts.encoder import load_encoder, save_encoder
 from kontrast.artifacts.evaluation import read_evaluation, write_evaluation

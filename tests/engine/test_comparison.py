@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from helpers import make_pack
-from kontrast.artifacts.card import claim
+from kontrast.artifacts.claims import claim
 from kontrast.artifacts.evaluation import write_evaluation
 from kontrast.artifacts.pack import Pack
 from kontrast.data.labels import targets

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from helpers import make_pack
-from kontrast.artifacts.card import claim
+from kontrast.artifacts.claims import claim
 from kontrast.artifacts.classifier import Classifier, load_classifier, save_classifier
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen

@@ -6,7 +6,8 @@ import pytest
 
 import kontrast
 from helpers import make_pack
-from kontrast.artifacts.card import claim, parent
+from kontrast.artifacts.card import parent
+from kontrast.artifacts.claims import claim
 from kontrast.artifacts.classifier import Classifier, save_classifier
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen

@@ -9,7 +9,8 @@ from sklearn.metrics import roc_auc_score
 
 import kontrast
 from helpers import make_pack
-from kontrast.artifacts.card import claim, parent, write_card
+from kontrast.artifacts.card import parent, write_card
+from kontrast.artifacts.claims import claim
 from kontrast.artifacts.classifier import Classifier, load_classifier, save_classifier
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen

@@ -7,7 +7,8 @@ import pytest
 
 import kontrast
 from helpers import make_pack
-from kontrast.artifacts.card import claim, sha256_file
+from kontrast.artifacts.card import sha256_file
+from kontrast.artifacts.claims import claim
 from kontrast.artifacts.classifier import load_classifier
 from kontrast.artifacts.encoder import load_encoder, save_encoder
 from kontrast.artifacts.pack import Pack

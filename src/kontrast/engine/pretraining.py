@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from kontrast import console, distributed
-from kontrast.artifacts.card import claim
+from kontrast.artifacts.claims import claim
 from kontrast.artifacts.encoder import load_encoder, save_encoder, source_name
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import Seen, keep_seen

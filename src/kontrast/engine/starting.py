@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from kontrast import console, distributed
-from kontrast.artifacts.card import CLAIM, Parent, claim, parent, read_card
+from kontrast.artifacts.card import CLAIM, Parent, parent, read_card
+from kontrast.artifacts.claims import claim
 from kontrast.artifacts.encoder import load_encoder, source_name, source_parents
 from kontrast.artifacts.lock import LOCK
 from kontrast.artifacts.pack import Pack

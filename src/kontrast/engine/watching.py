@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kontrast import console, distributed
-from kontrast.artifacts.card import claim
+from kontrast.artifacts.claims import claim
 from kontrast.artifacts.encoder import save_encoder
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.seen import SEEN, Seen

@@ -71,7 +71,8 @@ def audit(
         config: what to look at.
         dry_run: say what would be done, write nothing.
     """
-    from kontrast.artifacts.card import claim, parent, read_card, write_card
+    from kontrast.artifacts.card import parent, read_card, write_card
+    from kontrast.artifacts.claims import claim
     from kontrast.artifacts.classifier import load_classifier
     from kontrast.artifacts.disk import write_json
     from kontrast.artifacts.lock import locked

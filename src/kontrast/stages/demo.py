@@ -81,7 +81,8 @@ def _cell(arm: str, start: object, fraction: float, pack: object, out: Path, see
 
 def _conclude(cells: dict[tuple[str, float], Path], out: Path, seed: int) -> str:
     """Compare the arms on the same patients, keep it as an artifact, and say what follows from it."""
-    from kontrast.artifacts.card import claim, parent, write_card
+    from kontrast.artifacts.card import parent, write_card
+    from kontrast.artifacts.claims import claim
     from kontrast.artifacts.evaluation import read_evaluation
     from kontrast.engine.comparison import common_findings, compare, gather
     from kontrast.pages.conclusion import conclusion

@@ -60,7 +60,8 @@ def embed(
     """
     from dataclasses import asdict
 
-    from kontrast.artifacts.card import claim, parent, read_card, write_card
+    from kontrast.artifacts.card import parent, read_card, write_card
+    from kontrast.artifacts.claims import claim
     from kontrast.artifacts.encoder import load_encoder, source_name, source_parents
     from kontrast.artifacts.files import write_csv
     from kontrast.artifacts.lock import locked

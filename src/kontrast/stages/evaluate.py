@@ -85,7 +85,8 @@ def evaluate(
         DataError: the split is empty.
         LeakageError: patients or images of the split were met in training.
     """
-    from kontrast.artifacts.card import claim, parent, read_card
+    from kontrast.artifacts.card import parent, read_card
+    from kontrast.artifacts.claims import claim
     from kontrast.artifacts.classifier import load_classifier
     from kontrast.artifacts.evaluation import write_evaluation
     from kontrast.artifacts.lock import locked

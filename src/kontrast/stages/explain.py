@@ -95,7 +95,8 @@ def explain(
         ArtifactError: an input is damaged or of another kind.
         OutputError: `out` is in use.
     """
-    from kontrast.artifacts.card import claim, parent, read_card, write_card
+    from kontrast.artifacts.card import parent, read_card, write_card
+    from kontrast.artifacts.claims import claim
     from kontrast.artifacts.classifier import load_classifier
     from kontrast.artifacts.explanation import say_explanation
     from kontrast.artifacts.lock import locked

@@ -133,7 +133,7 @@ def finetune(
     import contextlib
 
     from kontrast import distributed
-    from kontrast.artifacts.card import claim
+    from kontrast.artifacts.claims import claim
     from kontrast.artifacts.classifier import Classifier
     from kontrast.artifacts.lock import locked
     from kontrast.engine.finetuning import reset_head
@@ -189,7 +189,7 @@ def _self_trained(
 def _train(
     model: "Supervised", begun: "Start", config: FinetuneConfig, folder: Path, *, allow_changes: bool
 ) -> "tuple[FitResult, BestOnValidation]":
-    from kontrast.artifacts.card import claim
+    from kontrast.artifacts.claims import claim
     from kontrast.artifacts.seen import keep_seen
     from kontrast.engine.batches import Batches
     from kontrast.engine.checkpoint import described

@@ -182,7 +182,8 @@ def _ids(path: Path) -> set[str]:
 
 
 def _written(chosen: "Chosen", out: Path, asked: dict[str, Any], layout: str, dry_run: bool) -> Outcome:
-    from kontrast.artifacts.card import claim, parent
+    from kontrast.artifacts.card import parent
+    from kontrast.artifacts.claims import claim
     from kontrast.artifacts.joining import write
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack
@@ -206,7 +207,8 @@ def _written(chosen: "Chosen", out: Path, asked: dict[str, Any], layout: str, dr
 def _export(paths: list[Path], out: Path, config: PackConfig, dry_run: bool) -> Outcome:
     from dataclasses import replace
 
-    from kontrast.artifacts.card import claim, parent, write_card
+    from kontrast.artifacts.card import parent, write_card
+    from kontrast.artifacts.claims import claim
     from kontrast.artifacts.exporting import to_folders, to_medmnist, to_webdataset
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack

@@ -62,7 +62,7 @@ def phantom(
         UsageError: a value out of range.
         OutputError: the folder is in use or cannot be written.
     """
-    from kontrast.artifacts.card import claim
+    from kontrast.artifacts.claims import claim
     from kontrast.data.phantom.write import members
 
     out = Path(out)

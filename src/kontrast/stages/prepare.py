@@ -137,7 +137,7 @@ def prepare(
         LeakageError: given splits share patients (see --repair-splits).
         OutputError: the output folder is in use, holds something else, or the disk is full.
     """
-    from kontrast.artifacts.card import claim
+    from kontrast.artifacts.claims import claim
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.making import make
     from kontrast.artifacts.pack import Pack

@@ -145,7 +145,8 @@ def pretrain(
     import contextlib
 
     from kontrast import distributed
-    from kontrast.artifacts.card import claim, parent, read_card
+    from kontrast.artifacts.card import parent, read_card
+    from kontrast.artifacts.claims import claim
     from kontrast.artifacts.encoder import source_name, source_parents
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.pack import Pack

@@ -82,7 +82,7 @@ def probe(
         LeakageError: they do, and it was not allowed.
         TrainingError: no finding has both classes among the labels used.
     """
-    from kontrast.artifacts.card import claim
+    from kontrast.artifacts.claims import claim
     from kontrast.artifacts.classifier import save_classifier
     from kontrast.artifacts.lock import locked
     from kontrast.engine.probing import fit_probe

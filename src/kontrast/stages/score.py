@@ -81,7 +81,8 @@ def score(
         DataError: files, ids, labels or scores that do not fit; the message says which.
         UsageError: --id or --patient is no column, or a label policy is unknown.
     """
-    from kontrast.artifacts.card import claim, read_card
+    from kontrast.artifacts.card import read_card
+    from kontrast.artifacts.claims import claim
     from kontrast.artifacts.evaluation import write_evaluation
     from kontrast.artifacts.foreign import match
     from kontrast.artifacts.lock import locked

@@ -47,7 +47,8 @@ def study(
     Raises:
         UsageError: a word in the file that is not known, or a Pack that leaves nothing to train or test on.
     """
-    from kontrast.artifacts.card import CARD, CLAIM, claim, read_card
+    from kontrast.artifacts.card import CARD, CLAIM, read_card
+    from kontrast.artifacts.claims import claim
     from kontrast.artifacts.lock import locked
     from kontrast.engine.cells import check_pack, shown_cell
     from kontrast.engine.grid import Study, cells_of, described, with_seed

@@ -1,0 +1,128 @@
+"""How a command takes its output folder: new, resumed, found done, or refused.
+
+While work is under way the folder holds `run.json` (the claim: kind, configuration, parents), by which the same
+command resumes and another is refused. The card takes its place when the work is done (card.py).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kontrast.artifacts.card import CARD, CLAIM, Parent, article
+from kontrast.artifacts.disk import disk_errors, write_json
+from kontrast.errors import OutputError
+from kontrast.types import PathLike
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An output folder that a command may write.
+
+    Attributes:
+        folder: the folder.
+        state: `new`, `resume` (the same command was interrupted here), `changed` (it was, with other settings or
+            inputs, which is allowed) or `done` (it had finished).
+    """
+
+    folder: Path
+    state: Literal["new", "resume", "changed", "done"]
+
+
+def claim(
+    out: PathLike,
+    kind: str,
+    *,
+    config: Mapping[str, Any],
+    parents: Sequence[Parent] = (),
+    dry_run: bool = False,
+    allow_changes: bool | None = None,
+) -> Claim:
+    """Take an output folder, resume in it, find it done, or refuse it. Nothing is ever overwritten.
+
+    Args:
+        out: the folder; made if it does not exist.
+        kind: what will be written.
+        config: the resolved configuration: the same one resumes, another is refused.
+        parents: what the artifact is made from, compared likewise.
+        dry_run: only look; write nothing.
+        allow_changes: take an unfinished folder over with other settings or inputs; None where no command offers it.
+
+    Raises:
+        OutputError: the folder holds something else, work with other settings, or cannot be written.
+    """
+    folder = Path(out)
+    wanted = {"kind": kind, "config": json.loads(json.dumps(dict(config))), "parents": [asdict(p) for p in parents]}
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"--out {folder} is a file.", fix="Name a folder that does not exist yet.")
+    for name, state in ((CARD, "done"), (CLAIM, "resume")):
+        if (folder / name).is_file():
+            found = _described(folder / name)
+            if allow_changes and state == "resume" and found.get("kind") == kind and any(_other(found, wanted)):
+                if not dry_run:
+                    write_json(folder / CLAIM, wanted)
+                return Claim(folder, "changed")
+            _refuse_other(folder, found, wanted, state, offered=allow_changes is False)
+            return Claim(folder, state)  # type: ignore[arg-type]
+    # A kill in the middle of a claim leaves nothing but half of it.
+    if folder.is_dir() and any(path.name != f".{CLAIM}.partial" for path in folder.iterdir()):
+        raise OutputError(
+            f"--out {folder} is not empty and holds no {kind} of kontrast's.",
+            fix="Name a folder that does not exist yet; kontrast overwrites nothing.",
+        )
+    if not dry_run:
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / CLAIM, wanted)
+    return Claim(folder, "new")
+
+
+def _described(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("config"), dict):
+        raise OutputError(
+            f"--out {path.parent} holds a damaged {path.name}: what is in it cannot be told.",
+            fix="Name another --out, or restore or delete the folder.",
+        )
+    return found
+
+
+def _typed(value: Any) -> str:
+    """A setting in an error: nobody types None."""
+    return "left out" if value is None else repr(value)
+
+
+def _other(found: dict[str, Any], wanted: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """In words: settings that are not those found, and roles of inputs that are not."""
+    old, new = found.get("config", {}), wanted["config"]
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    changed = [f"{name} was {_typed(old.get(name))}, is {_typed(new.get(name))}" for name in names]
+    before, now = ({(p["role"], p["sha256"]) for p in one.get("parents", [])} for one in (found, wanted))
+    return changed, sorted({role for role, _ in before ^ now})
+
+
+def _refuse_other(
+    folder: Path, found: dict[str, Any], wanted: dict[str, Any], state: str, *, offered: bool = False
+) -> None:
+    how = "a finished" if state == "done" else "an unfinished"
+    if found.get("kind") != wanted["kind"]:
+        raise OutputError(
+            f"--out {folder} holds {how} {found.get('kind')}, not {article(wanted['kind'])} {wanted['kind']}.",
+            fix="Name another --out.",
+        )
+    changed, roles = _other(found, wanted)
+    going_on = " Or go on with these: --allow-changes." if offered and state == "resume" else ""
+    if changed:
+        raise OutputError(
+            f"--out {folder} holds {how} {wanted['kind']} made with other settings: {'; '.join(changed[:4])}.",
+            fix="Name another --out, give the same settings again, or delete the folder." + going_on,
+        )
+    if roles:
+        raise OutputError(
+            f"--out {folder} holds {how} {wanted['kind']} made from other inputs: not the same {' and '.join(roles)}.",
+            fix="Name another --out, or delete the folder." + going_on,
+        )
