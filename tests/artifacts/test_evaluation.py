@@ -157,9 +157,19 @@ def test_the_macro_of_differences_is_of_those_that_are_defined() -> None:
     rng = np.random.default_rng(0)
     y = np.stack([np.arange(60) % 2, np.zeros(60)], axis=1)
     found = paired_table(y, rng.random((60, 2)), rng.random((60, 2)), ["Edema", "Hernia"], replicates=20)
-    said = differences(found)
+    said = differences({"against": found, "interval": {"replicates": 20}})
     assert list(said) == ["Edema", "Hernia", "macro of 1"]
     assert said["macro of 1"]["AUROC [95 %]"] == said["Edema"]["AUROC [95 %]"]
+
+
+def test_a_difference_of_means_is_marked_where_many_replicates_lacked_a_finding() -> None:
+    rng = np.random.default_rng(0)
+    y = np.stack([np.arange(60) % 2, np.arange(60) == 7], axis=1)
+    found = paired_table(y, rng.random((60, 2)), rng.random((60, 2)), ["Edema", "Hernia"], replicates=100)
+    said = differences({"against": found, "interval": {"replicates": 100}})
+    for score in ("AUROC [95 %]", "AP [95 %]"):
+        assert said["macro of 2"][score].endswith("]*")
+        assert "*" not in said["Edema"][score] + said["Hernia"][score]
 
 
 def test_what_was_not_calibrated_is_one_line_with_each_reason_once() -> None:

@@ -56,6 +56,7 @@ def test_altered_images_are_predicted_anew_and_compared_on_the_same_cases(tmp_pa
     assert entry["difference"]["value"] == pytest.approx(
         entry["altered"]["value"] - entry["intact"]["value"], abs=1e-12
     )
+    assert entry["interval"] == {"level": 0.95, "resampled": "patients", "replicates": 10}
     plain = Pack.open(make_pack(tmp_path / "plain", n=40, size=16))
     rows = plain.rows("test")
     none = alterations.score_alterations(

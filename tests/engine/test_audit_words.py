@@ -19,3 +19,26 @@ def test_a_mean_says_of_how_many_findings_it_is(capsys) -> None:
     assert ["macro", "of", "2", ".700"] in shown
     assert ["sex:", "F", "80", "1", ".700", "[.600,", ".800]"] in shown
     assert ["sex:", "M", "80", "2", ".700", "[.600,", ".800]"] in shown
+
+
+def test_means_of_altered_images_are_marked_as_other_means_are(capsys) -> None:
+    def mean(value: float, incomplete: int) -> dict:
+        return {"value": value, "low": value - 0.1, "high": value + 0.1, "incomplete": incomplete}
+
+    entry = {"n": 40, "intact": mean(0.7, 21), "altered": mean(0.6, 20), "difference": mean(-0.1, 21)}
+    whole = {"n": 40, "intact": mean(0.7, 0), "altered": mean(0.6, 0), "difference": mean(-0.1, 0)}
+    found = {
+        "packs": {}, "between_packs": [], "metadata": {}, "label_policy": {"uncertain": "zeros", "blank": "negative"},
+    }  # fmt: skip
+    for altered, mark in ((entry, "*"), (whole, "")):
+        altered = {"borders cropped": altered | {"interval": {"replicates": 200}}}
+        judged = {"overlap": {}, "subgroups": {}, "rates": {}, "alterations": altered}
+        say_audit(found | {"classifier": {"p": judged}}, {"shared": {}})
+        out = capsys.readouterr().out
+        shown = dict(line.strip().split("   ", 1) for line in out.splitlines() if line.strip().startswith("borders"))
+        shown = {key.removeprefix("borders cropped: "): " ".join(cells.split()) for key, cells in shown.items()}
+        assert shown == {
+            "intact": f"40 .700 [.600, .800]{mark}", "altered": "40 .600 [.500, .700]",
+            "difference": f"40 -.100 [-.200, .000]{mark}",
+        }  # fmt: skip
+        assert ("* Many replicates lack a finding" in out) == bool(mark)

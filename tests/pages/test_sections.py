@@ -128,6 +128,15 @@ def test_an_audit_says_what_is_shared_and_what_is_unknown(tmp_path):
     assert section["groups"] == []
 
 
+def test_means_of_altered_images_are_marked_as_other_means_are():
+    mean = {"value": 0.7, "low": 0.6, "high": 0.8, "incomplete": 20}
+    one = {"n": 40, "intact": mean, "altered": mean | {"incomplete": 21}, "difference": {"value": None, "low": None}}
+    (row,) = audit_page._altered("", {"borders cropped": one}, 200)
+    assert [row[key]["mark"] for key in ("intact", "altered", "difference")] == ["", "*", ""]
+    (row,) = audit_page._altered("", {"lungs masked out": {"reason": "none"}}, 200)
+    assert row["reason"] == "none" and row["intact"]["text"] == "–"
+
+
 def test_subgroups_and_those_too_small():
     scored = {"rows": 80, "macro": {"auroc": {"value": 0.7, "low": 0.6, "high": 0.8}}}
     small = {"rows": 3, "reason": "fewer than 50 images: not scored"}

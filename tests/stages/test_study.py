@@ -156,6 +156,19 @@ def test_the_table_has_the_sample_sd_and_does_without_an_interval(capsys) -> Non
     assert any("0.700 ± 0.100" in line and "+0.200" in line and "[" not in line for line in lines)
     assert any("0.500" in line and "±" not in line for line in lines)
     assert "over the 2 findings that all share" in lines[0]
+    assert "*" not in shown.out + shown.err
+
+
+@pytest.mark.parametrize(("incomplete", "mark"), [(20, ""), (21, "*")])
+def test_a_difference_of_which_many_replicates_lack_a_finding_is_marked(capsys, incomplete, mark) -> None:
+    """By the rule of every mean: more than a tenth of them."""
+    place = {"protocol": "probe", "fraction": 1.0, "arm": "a", "common": 2}
+    gap = place | {"value": -0.2, "low": -0.4, "high": 0.1, "incomplete": incomplete, "replicates": 200}
+    plan = from_dict(Study, {"pack": "p", "arms": {"random": {}}})
+    say_table(pd.DataFrame([place | {"auroc": 0.6}]), pd.DataFrame([gap]), plan)
+    shown = capsys.readouterr()
+    assert f"-0.200 [-0.400, +0.100]{mark}\n" in "".join(f"{line.rstrip()}\n" for line in shown.out.splitlines())
+    assert ("* Many replicates lack a finding" in shown.out) == bool(mark)
 
 
 def test_a_study_refused_before_it_made_anything_leaves_its_folder_free(pack, tmp_path) -> None:

@@ -42,7 +42,7 @@ def say_scores(scores: Mapping[str, Any]) -> None:
     if scores.get("readers"):
         console.say("  system: its sensitivity at the reader's own specificity, over the cases that the reader called.")
     if "against" in scores:
-        rows = [[name, *cells.values()] for name, cells in differences(scores["against"]).items()]
+        rows = [[name, *cells.values()] for name, cells in differences(scores).items()]
         console.table("Less the other system, on the same cases", ["finding", *DIFFERENCES], rows)
 
 

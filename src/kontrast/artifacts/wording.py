@@ -31,6 +31,9 @@ MORE = {
 MARK = "*"
 """Stands beside the interval of a mean of which many replicates lacked a finding."""
 
+MARKED = f"{MARK} Many replicates lack a finding: these intervals cover less than 95 %."
+"""Stands beneath a table with that mark."""
+
 
 NO_WIDTH = "[–]"
 """Stands for an interval without width: its ends would look like certainty."""
@@ -109,8 +112,9 @@ DIFFERENCES = ("AUROC [95 %]", "p", "Holm", "AP [95 %]")
 """What is shown of paired differences."""
 
 
-def differences(against: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Paired differences in words, by finding and then of the macro."""
+def differences(scores: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Paired differences `against` another system in words, by finding and then of the macro, marked as a mean is."""
+    against = scores["against"]
     held = sum(entry["auroc"]["value"] is not None for entry in against["findings"].values())
     entries = against["findings"] | {f"macro of {held}": against["macro"]}
     return {
@@ -118,10 +122,10 @@ def differences(against: Mapping[str, Any]) -> dict[str, dict[str, str]]:
             zip(
                 DIFFERENCES,
                 (
-                    with_ends(e["auroc"]),
+                    mean_with_ends(e["auroc"], scores),
                     decimal(e["auroc"]["p"]),
                     decimal(e["auroc"].get("p_holm")),
-                    with_ends(e["ap"]),
+                    mean_with_ends(e["ap"], scores),
                 ),
                 strict=True,
             )

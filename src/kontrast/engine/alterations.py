@@ -4,7 +4,7 @@ A score that stays high without the lungs, or falls without the borders (markers
 on something else than the lungs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,8 +85,8 @@ def score_alterations(
         options: `replicates` and `seed` of the intervals.
 
     Returns:
-        By alteration `n` (images), `intact` and `altered` (macro AUROC over the findings defined, with intervals) and
-        `difference` (altered less intact); or a `reason`.
+        By alteration `n` (images), `intact` and `altered` (macro AUROC over the findings defined, with intervals),
+        `difference` (altered less intact) and `interval` (what was resampled how often); or a `reason`.
     """
     masked = np.array([], dtype=np.int64)
     if lung_masks(pack):
@@ -114,8 +114,9 @@ def _compared(
     altered: np.ndarray,
     findings: Sequence[str],
     people: Sequence[str] | None,
-    options: dict[str, Any],
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     scores = [repeated_auroc(truth, [p], findings, patients=people, **options)["macro"] for p in (intact, altered)]
     difference = paired_difference(truth, altered, intact, people, **options)
-    return {"n": len(truth), "intact": scores[0], "altered": scores[1], "difference": difference}
+    how = {"level": 0.95, "resampled": "rows" if people is None else "patients"} | dict(options)
+    return {"n": len(truth), "intact": scores[0], "altered": scores[1], "difference": difference, "interval": how}

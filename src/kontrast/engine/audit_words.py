@@ -1,10 +1,10 @@
 """What an audit found, in words for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kontrast import console
-from kontrast.artifacts.wording import MARK, decimal, mean_with_ends, with_ends
+from kontrast.artifacts.wording import MARK, MARKED, decimal, mean_with_ends, with_ends
 from kontrast.engine.auditing import NEAR_COPIES, UNITS
 from kontrast.types import counted
 
@@ -85,12 +85,17 @@ def _say_classifier(name: str, entry: Mapping[str, Any]) -> None:
     if table:
         columns = ["subgroup", "images", "findings", "AUROC [95 %]"]
         console.table(f"{name}: macro AUROC on test by subgroup", columns, table)
-    if any(area.endswith(MARK) for *_, area in table):
-        console.say(f"{MARK} Many replicates lack a finding: these intervals cover less than 95 %.")
+    _say_mark(table)
     if small:
         console.say(f"Too small to be scored: {counted(small, 'subgroup')}.")
     _say_rates(name, entry["rates"])
     _say_alterations(name, entry["alterations"])
+
+
+def _say_mark(table: Sequence[Sequence[str]]) -> None:
+    """What the mark means, beneath a table that has one."""
+    if any(cell.endswith(MARK) for row in table for cell in row):
+        console.say(MARKED)
 
 
 def _say_rates(name: str, rates: Mapping[str, Any]) -> None:
@@ -123,12 +128,14 @@ MOST = 8
 
 def _say_alterations(name: str, found: Mapping[str, Any]) -> None:
     table = [
-        [word, str(one["n"]), with_ends(one["intact"]), with_ends(one["altered"]), with_ends(one["difference"])]
+        [f"{word}: {key}", str(one["n"]), mean_with_ends(one[key], one)]
         for word, one in found.items()
         if "reason" not in one
+        for key in ("intact", "altered", "difference")
     ]
     if table:
-        console.table(f"{name}: macro AUROC of altered images", ["", "n", "intact", "altered", "difference"], table)
+        console.table(f"{name}: macro AUROC of altered images", ["", "n", "AUROC [95 %]"], table)
+        _say_mark(table)
     for word, one in found.items():
         if "reason" in one:
             console.say(f"{name}, {word}: {one['reason']}.")

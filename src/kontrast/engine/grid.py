@@ -1,13 +1,17 @@
 """What a study file holds, and the grid that it spans: arms × label fractions × seeds."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
+from math import isnan
 from typing import Any
 
 from kontrast import console
+from kontrast.artifacts.wording import MARK, MARKED
 from kontrast.config import choose, require
 from kontrast.data.labels import for_scoring
+from kontrast.metrics.evaluation import mixed
 from kontrast.types import FINDINGS, counted
 
 VERBS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -187,13 +191,24 @@ def say_table(table: Any, differences: Any, plan: Study) -> None:
         spread = f"{values.mean():.3f}" if len(values) else "–"
         spread += f" ± {values.std():.3f}" if len(values) > 1 else ""  # of one seed there is none
         found = differences.query("protocol == @protocol and fraction == @fraction and arm == @arm")
-        gain = "" if found.empty or found["value"].isna().all() else "{value:+.3f}"
-        gain += " [{low:+.3f}, {high:+.3f}]" if gain and found["low"].notna().all() else ""
-        rows.append([arm, protocol, f"{100 * fraction:g} %", spread, gain.format(**found.iloc[0]) if gain else ""])
+        gain = "" if found.empty else _gain(found.iloc[0])
+        rows.append([arm, protocol, f"{100 * fraction:g} %", spread, gain])
     over = "draws and seeds" if "draw" in table else "seeds"
     columns = ["arm", "protocol", "labels", "AUROC", "less baseline"]
     mean = f"over the {counted(table['common'].iloc[0], 'finding')} that all share, " if len(table) else ""
     console.table(f"Macro AUROC on test, {mean}mean ± SD over {over}", columns, rows)
+    if any(gain.endswith(MARK) for *_, gain in rows):
+        console.say(MARKED)
     scored = for_scoring(plan.uncertain, FINDINGS)
     trained = f"; trained with uncertain = {plan.uncertain}" if scored != plan.uncertain else ""
     console.say(f"Labels: uncertain = {scored}, blank = {plan.blank}{trained}.")
+
+
+def _gain(found: Mapping[str, Any]) -> str:
+    """A row of the differences: `+0.031 [+0.001, +0.060]`, marked as every mean is; what is undefined is left out."""
+    value, low, high = (found[key] for key in ("value", "low", "high"))
+    if value is None or isnan(value):
+        return ""
+    if low is None or isnan(low):
+        return f"{value:+.3f}"
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]" + (MARK if mixed(found, found["replicates"]) else "")

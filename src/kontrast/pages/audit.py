@@ -52,7 +52,7 @@ def audit_section(found: Found, classifiers: Mapping[str, str]) -> dict[str, Any
         notes += [f"{_not_scored(reason)}: {', '.join(names)}" for reason, names in left_out.items()]
         where = f"{pack}: " if len(classifier) > 1 else ""
         rates += _rates(where, entry.get("rates") or {})
-        altered += _altered(where, entry.get("alterations") or {})
+        altered += _altered(where, entry.get("alterations") or {}, found.card.config.get("replicates", 0))
     whose = next((classifiers[p.sha256] for p in found.card.parents if p.sha256 in classifiers), None)
     return {
         "name": found.name, "whose": whose, "shared": shared, "floors": floors, "groups": groups, "notes": notes,
@@ -87,8 +87,13 @@ def _not_scored(reason: str) -> str:
 def _macro(scores: Mapping[str, Any]) -> dict[str, Any]:
     """The mean of a table, and of how many findings it is: not of all where one has a single class there."""
     found = scores["macro"]["auroc"]
-    mark = MARK if mixed(found, (scores.get("interval") or {}).get("replicates", 0)) else ""
-    return {"of": len(found.get("findings", [])), "auroc": with_interval(found) | {"mark": mark}}
+    replicates = (scores.get("interval") or {}).get("replicates", 0)
+    return {"of": len(found.get("findings", [])), "auroc": _marked(found, replicates)}
+
+
+def _marked(mean: Mapping[str, Any] | None, replicates: int) -> dict[str, str]:
+    """A mean with its interval, and a mark where many replicates lacked a finding."""
+    return with_interval(mean) | {"mark": MARK if mixed(mean or {}, replicates) else ""}
 
 
 def _rates(where: str, found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -128,9 +133,9 @@ def _rates(where: str, found: Mapping[str, Mapping[str, Any]]) -> list[dict[str,
     return tables
 
 
-def _altered(where: str, found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _altered(where: str, found: Mapping[str, Mapping[str, Any]], replicates: int) -> list[dict[str, Any]]:
     return [
         {"name": f"{where}{name}", "reason": one.get("reason"), "n": one.get("n")}
-        | {key: with_interval(one.get(key)) for key in ("intact", "altered", "difference")}
+        | {key: _marked(one.get(key), replicates) for key in ("intact", "altered", "difference")}
         for name, one in found.items()
     ]
