@@ -160,7 +160,7 @@ def apply(images: Tensor, params: ViewParams, size: int) -> Tensor:
     if images.device.type != "cpu":
         return apply_tensors(images, params, size)
     source = (images if images.dtype == torch.uint8 else images.float())[:, 0].numpy()
-    views = cpu.apply(source, params, size, geometry.margin(size, params.limit), torch.get_num_threads())
+    views = cpu.apply(source, params, size, torch.get_num_threads())
     return torch.from_numpy(views)[:, None]
 
 
