@@ -2,9 +2,9 @@
 
 A tensor library multiplies with whole weight matrices though all but two or three numbers of a row are zero, and walks
 over memory once for each operation. Here the two products are sparse and as large as the view needs, the rotation is
-OpenCV's, and an image stays in the core's cache from its bytes to its finished view: four to eight times as fast at
-224 px (docs/speed.md). Both ways take the same parameters; tests/views/test_cpu.py bounds how far apart their results
-may lie.
+OpenCV's, and an image stays in the core's cache from its bytes to its finished view: seven to eight times as fast at
+224 px, two to three times at 64 px (docs/speed.md). Both ways take the same parameters; tests/views/test_cpu.py bounds
+how far apart their results may lie.
 """
 
 import functools
