@@ -1,7 +1,10 @@
 """A study's tables and figures say what its files say."""
 
+import json
+
 import pytest
 
+import kontrast
 from kontrast.pages import figures
 from kontrast.pages.study import _folds, _range, _spread, difference, study_section
 from pages.conftest import add_evaluation, add_study, found
@@ -10,6 +13,23 @@ from pages.conftest import add_evaluation, add_study, found
 def test_the_spread_over_seeds_is_that_of_a_sample() -> None:
     assert _spread([0.6, 0.7, 0.8]) == {"text": ".700", "sd": "± .100"}
     assert _spread([0.6]) == {"text": ".600", "sd": ""}
+
+
+def test_a_study_that_grew_says_in_which_steps(tmp_path):
+    folder = add_study(tmp_path / "s", CELLS)
+    assert study_section(found(folder), {"random": ("#000", "o"), "moco": ("#111", "s")})["earlier"] == []
+    grid = {"arms": ["random", "moco"], "protocols": ["probe"], "fractions": [0.1, 1.0], "seeds": [0], "draws": None}
+    card = json.loads((folder / "card.json").read_text())
+    steps = [grid | {"finished": False}, grid | {"seeds": [0, 1], "draws": 5, "finished": True}]
+    card["content"]["earlier"] = steps
+    (folder / "card.json").write_text(json.dumps(card))
+    assert study_section(found(folder), {"random": ("#000", "o"), "moco": ("#111", "s")})["earlier"] == [
+        "arms random, moco; protocols probe; labels 10 %, 100 %; seeds 0 (unfinished)",
+        "arms random, moco; protocols probe; labels 10 %, 100 %; seeds 0, 1; draws 5 (finished)",
+    ]
+    kontrast.report(folder, out=tmp_path / "s.html")
+    page = (tmp_path / "s.html").read_text()
+    assert "It was first asked for arms random, moco;" in page and "(unfinished), then for arms" in page
 
 
 def test_differences_in_words():

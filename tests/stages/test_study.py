@@ -12,7 +12,7 @@ from helpers import make_pack
 from kontrast.config import from_dict
 from kontrast.engine import features
 from kontrast.engine.grid import Study, cells_of, say_table
-from kontrast.errors import DataError, KontrastError, LeakageError, UsageError
+from kontrast.errors import DataError, KontrastError, LeakageError, OutputError, UsageError
 from stages.sources import make_source
 
 
@@ -101,6 +101,39 @@ def test_cells_share_the_features_of_an_encoder_and_score_as_the_commands_do(pac
         for folder in (scored.out, made.out / "evaluations/moco/probe-50pc-seed0")
     )
     pd.testing.assert_frame_equal(mine, theirs, rtol=1e-3)
+
+
+def test_what_is_added_to_a_finished_study_is_all_that_is_trained(pack, tmp_path, capsys, monkeypatch) -> None:
+    small = {"arms": {"random": {}}, "fractions": [0.5], "seeds": [0]}
+    large = small | {"arms": {"random": {}, "twin": {}}, "fractions": [0.5, 1.0]}
+    out = kontrast.study(write(tmp_path, pack, **small), out=tmp_path / "s").out
+    card, folder = (out / "card.json").read_bytes(), "random/probe-50pc-seed0"
+    kept = {place: place.stat().st_mtime_ns for place in out.rglob("card.json") if place.parent != out}
+    capsys.readouterr()
+    kontrast.study(write(tmp_path, pack, **large), out=out, dry_run=True)
+    assert "arms twin; fractions 1.0; 3 trainings more." in " ".join(capsys.readouterr().out.split())
+
+    def killed(*args, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kontrast.stages.study._audit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            kontrast.study(write(tmp_path, pack, **large), out=out)
+    assert (out / "card.json").read_bytes() == card, "the smaller one stands until the larger one takes its place"
+    kontrast.study(write(tmp_path, pack, **large), out=out)
+    assert {place: place.stat().st_mtime_ns for place in kept} == kept
+    fresh = kontrast.study(write(tmp_path, pack, **large), out=tmp_path / "fresh").out
+    for name in ("cells.csv", "differences.csv", "findings.csv"):
+        assert (out / name).read_bytes() == (fresh / name).read_bytes()
+    assert [p.parent.name for p in (out / "explanations").rglob("card.json")] == [Path(folder).name]
+    content = json.loads((out / "card.json").read_text())["content"]
+    asked = {"arms": ["random"], "protocols": ["probe"], "fractions": [0.5], "seeds": [0], "draws": 5}
+    assert content["earlier"] == [asked | {"finished": True}]
+    assert "earlier" not in json.loads((fresh / "card.json").read_text())["content"]
+    assert kontrast.study(write(tmp_path, pack, **large), out=out).status == "already done"
+    with pytest.raises(OutputError, match="other settings"):
+        kontrast.study(write(tmp_path, pack, **small), out=out)
 
 
 def test_the_grid_is_arms_by_protocols_by_fractions_by_seeds() -> None:

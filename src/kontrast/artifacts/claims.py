@@ -56,15 +56,14 @@ def claim(
     wanted = {"kind": kind, "config": json.loads(json.dumps(dict(config))), "parents": [asdict(p) for p in parents]}
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"--out {folder} is a file.", fix="Name a folder that does not exist yet.")
-    for name, state in ((CARD, "done"), (CLAIM, "resume")):
-        if (folder / name).is_file():
-            found = _described(folder / name)
-            if allow_changes and state == "resume" and found.get("kind") == kind and any(_other(found, wanted)):
-                if not dry_run:
-                    write_json(folder / CLAIM, wanted)
-                return Claim(folder, "changed")
-            _refuse_other(folder, found, wanted, state, offered=allow_changes is False)
-            return Claim(folder, state)  # type: ignore[arg-type]
+    if (held := standing(folder)) is not None:
+        state, found = held
+        if allow_changes and state == "resume" and found.get("kind") == kind and any(_other(found, wanted)):
+            if not dry_run:
+                write_json(folder / CLAIM, wanted | {"earlier": [*found.get("earlier", []), found["config"]]})
+            return Claim(folder, "changed")
+        _refuse_other(folder, found, wanted, state, offered=allow_changes is False)
+        return Claim(folder, state)
     # A kill in the middle of a claim leaves nothing but half of it.
     if folder.is_dir() and any(path.name != f".{CLAIM}.partial" for path in folder.iterdir()):
         raise OutputError(
@@ -76,6 +75,19 @@ def claim(
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / CLAIM, wanted)
     return Claim(folder, "new")
+
+
+def standing(folder: Path) -> tuple[Literal["done", "resume"], dict[str, Any]] | None:
+    """What a folder holds: `done` and the content of its card, or `resume` and that of its claim; None for neither.
+
+    A claim that was changed keeps the configurations before it under `earlier`, the oldest first.
+
+    Raises:
+        OutputError: the card or the claim is damaged.
+    """
+    if (folder / CARD).is_file():
+        return "done", _described(folder / CARD)
+    return ("resume", _described(folder / CLAIM)) if (folder / CLAIM).is_file() else None
 
 
 def _described(path: Path) -> dict[str, Any]:

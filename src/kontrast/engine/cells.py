@@ -1,18 +1,47 @@
 """The cells of a study: what is checked before, what each is trained with, and what is written of all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from kontrast.artifacts.disk import atomic
-from kontrast.config import choose, require
+from kontrast.config import check_options, choose, require
+from kontrast.engine.choices import check_encoder, choose_method
 from kontrast.engine.grid import VERBS, Arm, Cell, Study, candidates, filled
 from kontrast.nn.weights import find_imagenet
 
 Trial = tuple[Cell, dict[str, Any], Path]
 """The cell that stands for its place in the grid, the options tried, and the folder of the Classifier."""
+
+
+def check_words(plan: Study, where: str, verbs: Mapping[str, Callable[..., Any]]) -> None:
+    """Refuse a wrong option before hours are spent: those of `finetune` are first used after all pretraining.
+
+    Args:
+        plan: the study.
+        where: its file, for the message.
+        verbs: the functions of the commands that make it, by name.
+
+    Raises:
+        UsageError: a word that is no option of its command, or a value that does not fit.
+    """
+    for name, options in plan.prepare.items():
+        given = {k: v for k, v in options.items() if k != "source"}
+        check_options(verbs["prepare"], given, where=f"{where}: prepare: {name}")
+    for name, arm in plan.arms.items():
+        method = {"method": arm.method} if arm.method else {}
+        options = method | plan.pretrain | arm.pretrain
+        check_options(verbs["pretrain"], options, where=f"{where}: arms: {name}")
+        encoder = options.get("encoder", arm.encoder or plan.encoder)
+        if arm.method and "auto" not in (arm.method, encoder):
+            check_encoder(choose_method(arm.method), encoder)
+    for verb in ("probe", "finetune"):
+        check_options(verbs[verb], getattr(plan, verb), where=f"{where}: {verb}")
+    for protocol, (verb, fixed) in VERBS.items():
+        for tried in candidates(plan, protocol):
+            check_options(verbs[verb], getattr(plan, verb) | tried | fixed, where=f"{where}: search: {verb}")
 
 
 def check_pack(plan: Study, findings: Sequence[str], images: Mapping[str, int]) -> None:

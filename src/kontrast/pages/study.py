@@ -39,7 +39,18 @@ def study_section(found: Found, seen: Mapping[str, Look]) -> dict[str, Any]:
         "searched": efficiency.searched(found, PROTOCOLS), "draws": draws,
         "findings": _by_finding(found, cells, arms, seen), "folds": _folds(folds, config["arms"], seen),
         "left_out": content["summary"].get("left_out", []), "means": content.get("means"),
+        "earlier": [_asked(grid) for grid in content.get("earlier", [])],
     }  # fmt: skip
+
+
+def _asked(grid: Mapping[str, Any]) -> str:
+    """A grid that was asked for before: `arms random, moco; protocols probe; labels 10 %; seeds 0, 1 (finished)`."""
+    shares = ", ".join(f"{100 * fraction:g} %" for fraction in grid["fractions"])
+    names = {key: ", ".join(map(str, grid[key])) for key in ("arms", "protocols", "seeds")}
+    draws = f"; draws {grid['draws']}" if grid.get("draws") else ""
+    state = "finished" if grid["finished"] else "unfinished"
+    what = f"arms {names['arms']}; protocols {names['protocols']}; labels {shares}; seeds {names['seeds']}"
+    return f"{what}{draws} ({state})"
 
 
 def _grid(

@@ -33,8 +33,9 @@ def study(
 ) -> Outcome:
     """Run the grid: methods × weights × label fractions × seeds.
 
-    Every cell is an artifact of its own under --out, so an interrupted study goes on where it stopped. Heat maps and an
-    audit of one of them, and of the Packs, are made at the end.
+    Every cell is an artifact of its own under --out, so an interrupted study goes on where it stopped, and one to which
+    arms, protocols, fractions, seeds or draws are added trains only what is new. Heat maps and an audit of one cell,
+    and of the Packs, are made at the end.
 
     Args:
         file: the study, YAML (see configs/study/).
@@ -47,10 +48,12 @@ def study(
     Raises:
         UsageError: a word in the file that is not known, or a Pack that leaves nothing to train or test on.
     """
+    import kontrast
     from kontrast.artifacts.card import CARD, CLAIM, read_card
-    from kontrast.artifacts.claims import claim
+    from kontrast.artifacts.claims import claim, standing
     from kontrast.artifacts.lock import locked
-    from kontrast.engine.cells import check_pack, shown_cell
+    from kontrast.engine.cells import check_pack, check_words
+    from kontrast.engine.enlarging import enlarges, say_added, shown_before
     from kontrast.engine.grid import Study, cells_of, described, with_seed
     from kontrast.engine.sharing import in_turn, sharing
 
@@ -65,19 +68,28 @@ def study(
     if seed is not None:
         plan = with_seed(plan, seed)
     asked = to_dict(plan)
-    if claim(out, "study", config=asked, dry_run=True).state == "done":
+    held = standing(out)
+    enlarged = held is not None and enlarges(plan, held[1])
+    if not enlarged and claim(out, "study", config=asked, dry_run=True).state == "done":
         console.say(f"{out} is already done.")
         return Outcome("study", out, "already done", read_card(out).content["summary"])
-    _check_words(plan, file.name)
+    check_words(
+        plan, file.name, {name: getattr(kontrast, name) for name in ("prepare", "pretrain", "probe", "finetune")}
+    )
     _check_inputs(plan, out)
     cells = cells_of(plan)
     console.say(f"{described(plan)}.")
+    if held and enlarged:
+        say_added(plan, held[1]["config"])
     if dry_run:
         for cell in cells:
             console.say(f"  {cell.name}")
         return Outcome("study", out, "planned", {"cells": [cell.name for cell in cells]})
-    claim(out, "study", config=asked)
+    if not enlarged:
+        claim(out, "study", config=asked)
     with locked(out):
+        if held and enlarged and held[0] == "resume":  # a finished study stands until the larger one takes its place
+            claim(out, "study", config=asked, allow_changes=True)
         try:
             packs = _prepare(plan, out, cluster)
         except KontrastError:
@@ -96,36 +108,10 @@ def study(
             with console.progress("study", len(cells), "cells") as line:
                 for _ in each(run_cell, calls):
                     line.update()
-        shown = shown_cell(plan, cells)
+        shown = shown_before(plan, cells, out)
         _explain(plan, shown, packs[plan.pack], out)
         _audit(plan, shown, packs, out)
         return _finish(plan, cells, packs, encoders, out, asked)
-
-
-def _check_words(plan: "Study", where: str) -> None:
-    """Refuse a wrong option before hours are spent: those of `finetune` are first used after all pretraining."""
-    import kontrast
-    from kontrast.config import check_options
-    from kontrast.engine.choices import check_encoder, choose_method
-    from kontrast.engine.grid import PROTOCOLS, VERBS, candidates
-
-    for name, options in plan.prepare.items():
-        given = {k: v for k, v in options.items() if k != "source"}
-        check_options(kontrast.prepare, given, where=f"{where}: prepare: {name}")
-    for name, arm in plan.arms.items():
-        method = {"method": arm.method} if arm.method else {}
-        options = method | plan.pretrain | arm.pretrain
-        check_options(kontrast.pretrain, options, where=f"{where}: arms: {name}")
-        encoder = options.get("encoder", arm.encoder or plan.encoder)
-        if arm.method and "auto" not in (arm.method, encoder):
-            check_encoder(choose_method(arm.method), encoder)
-    for verb_name in ("probe", "finetune"):
-        check_options(getattr(kontrast, verb_name), getattr(plan, verb_name), where=f"{where}: {verb_name}")
-    for protocol in PROTOCOLS:
-        verb_name, fixed = VERBS[protocol]
-        for tried in candidates(plan, protocol):
-            options = getattr(plan, verb_name) | tried | fixed
-            check_options(getattr(kontrast, verb_name), options, where=f"{where}: search: {verb_name}")
 
 
 def _check_inputs(plan: "Study", out: Path) -> None:
@@ -298,6 +284,7 @@ def _finish(
 ) -> Outcome:  # fmt: skip
     """Write the tables of the grid, and close the study."""
     from kontrast.artifacts.card import parents_of, write_card
+    from kontrast.engine.enlarging import asked_before
     from kontrast.engine.kept import kept_in
     from kontrast.engine.results import write_results
 
@@ -308,5 +295,6 @@ def _finish(
     # The inputs are in the content: when the folder was claimed, the Packs and encoders were still to be made.
     used = {"pack": packs[plan.pack]} | {f"encoder {name}": folder for name, folder in encoders.items()}
     content = {"summary": summary, "inputs": [asdict(one) for one in parents_of(**used)], "means": means}
+    content |= {"earlier": earlier} if (earlier := asked_before(out)) else {}
     write_card(out, "study", config=asked, content=content, files=files)
     return Outcome("study", out, "done", summary)
