@@ -88,7 +88,7 @@ def test_unreadable_files_are_rejected_and_labels_stay_aligned(src, tmp_path, ca
     rejects = pd.read_csv(tmp_path / "p" / "rejects.csv").set_index("file")["reason"]
     assert set(rejects.index) == {"a/image002.png", "b/image011.png", "b/image029.png", "a/image020.png"}
     assert rejects["a/image002.png"] == "empty file" and outcome.summary["rejects"] == 4
-    assert "Left out: 4 files" in capsys.readouterr().out
+    assert "rejects.csv: 4 rows: " in capsys.readouterr().out
     left = whole.table[~whole.table["source"].isin(rejects.index)]
     pd.testing.assert_frame_equal(pack.table, left.reset_index(drop=True))
     np.testing.assert_array_equal(pack.images(pack.rows()), whole.images(left.index.to_numpy()))

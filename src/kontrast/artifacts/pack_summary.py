@@ -69,7 +69,8 @@ def say_pack(facts: Mapping[str, Any]) -> None:
         console.say(f"Moved to train: {counted(facts['moved'], 'image')} of patients in two splits, see moved.csv.")
     say_copies(facts["copies"])
     if facts["rejects"]:
-        console.say(f"Left out: {counted(facts['rejects'], 'file')}, see rejects.csv: {top_reasons(facts['reasons'])}.")
+        # Rows, not files: one that a table lists twice is there, and in the Pack too.
+        console.say(f"rejects.csv: {counted(facts['rejects'], 'row')}: {top_reasons(facts['reasons'])}.")
     console.say(f"pixels of train, padding left out: mean {facts['mean']:.3f}, standard deviation {facts['std']:.3f}")
 
 

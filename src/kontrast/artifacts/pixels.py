@@ -8,9 +8,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from kontrast.data.decode import histogram
-from kontrast.types import SPLITS
+from kontrast.data.resize import placement
+from kontrast.types import CROP, SPLITS
+
+
+def contents(table: pd.DataFrame, size: int) -> np.ndarray:
+    """Where in its square each picture of a Pack's table lies: (n, 4) first row, end row, first column, end column."""
+    crops = table[CROP].fillna("") if CROP in table else [""] * len(table)
+    places = np.empty((len(table), 4), dtype=np.int64)
+    for at, (height, width, crop) in enumerate(zip(table["height"], table["width"], crops, strict=True)):
+        if crop:
+            height, width = (int(end) - int(first) for first, end in (part.split(":") for part in crop.split(",")))
+        rows, columns, top, left = placement(height, width, size)
+        places[at] = top, top + rows, left, left + columns
+    return places
 
 
 def pixel_sums(images: np.ndarray, splits: Sequence[str], content: np.ndarray | None) -> dict[str, list[int]]:

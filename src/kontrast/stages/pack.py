@@ -109,44 +109,59 @@ def _refuse_unused(action: str, config: PackConfig) -> None:
 
 
 def _merge(paths: list[Path], out: Path, config: PackConfig, dry_run: bool) -> Outcome:
-    from kontrast.artifacts.joining import together, without_copies
+    from kontrast.artifacts.joining import together
     from kontrast.artifacts.pack import Pack
 
     require(len({path.resolve() for path in paths}) == len(paths), "A Pack is named twice.", "Name each Pack once.")
-    chosen = together([Pack.open(path) for path in paths], repair=config.repair_splits)
-    if chosen.left_out:
-        console.say(f"Left out: {counted(len(chosen.left_out), 'copy')} of images in another Pack, see rejects.csv.")
+    chosen = together([Pack.open(path) for path in paths], repair=config.repair_splits, once=config.drop_copies)
     asked: dict[str, Any] = {"action": "merge", "repair_splits": config.repair_splits}
     if config.drop_copies:
         asked["drop_copies"] = True
-        chosen = _say_dropped(without_copies(chosen), chosen)
-    elif inside := int(chosen.table["sha256"].duplicated().sum()):
+    elif inside := int(chosen.table[chosen.table["sha256"] != ""].duplicated(["pack", "sha256"]).sum()):
         console.say(f"Kept: {counted(inside, 'copy')} of images in the same Pack; --drop-copies leaves them out.")
     if chosen.moved:
         console.say(f"Moved to train: {counted(chosen.moved, 'image')} of patients in two splits.")
     return _written(chosen, out, asked, "merge", dry_run)
 
 
-def _say_dropped(chosen: "Chosen", before: "Chosen") -> "Chosen":
-    dropped = counted(len(before.table) - len(chosen.table), "copy")
-    console.say(f"Left out: {dropped} of images in the same Pack, see rejects.csv.")
-    return chosen
+def _say_copies(chosen: "Chosen") -> None:
+    """What is left out, what of it stays with the images that are kept, and where the two contradict each other."""
+    found, dropped = chosen.settled, len(chosen.settled.left_out)
+    if dropped:
+        console.say(f"Left out: {counted(dropped, 'copy')} of images that are kept, see rejects.csv.")
+    if found.filled:
+        console.say(f"Filled from these copies, where the images kept had blanks: {_columns(found.filled)}.")
+    if found.contradictions:
+        console.warn(
+            f"Copies of one image contradict each other: {_columns(found.contradicted)}. These labels are uncertain "
+            "(-1) now; the new Pack's contradictions.csv lists them."
+        )
+    if found.differ:
+        console.warn(f"Copies differ from the images that are kept, whose values stay: {_columns(found.differ)}.")
+    if found.strangers:
+        apart = f", of whom {found.apart:,} in another split than that image" if found.apart else ""
+        console.warn(
+            f"{counted(found.strangers, 'copy')} left out stood under other patients than the image that is "
+            f"kept{apart}: one person under two ids, or a slip of an export."
+        )
+
+
+def _columns(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} of {counted(count, 'image')}" for name, count in counts.items())
 
 
 def _subset(paths: list[Path], out: Path, config: PackConfig, dry_run: bool) -> Outcome:
-    from kontrast.artifacts.joining import Chosen, without_copies
+    from kontrast.artifacts.joining import part, rows_of
     from kontrast.artifacts.pack import Pack
 
     pack = Pack.open(paths[0])
     rows, findings = _kept(pack, config)
-    table = pack.table.assign(pack=0, row=range(len(pack))).iloc[rows].reset_index(drop=True)
     asked = {name: value for name, value in to_dict(config).items() if name in ("split", "views", "only", "findings")}
     asked |= {"action": "subset", "ids": config.ids and config.ids.name, "rows": len(rows)}
-    chosen = Chosen(packs=(pack,), table=table, findings=findings)
     if config.drop_copies:
         asked["drop_copies"] = True
-        chosen = _say_dropped(without_copies(chosen), chosen)
-    return _written(chosen, out, asked, "subset", dry_run)
+    table = rows_of(pack).iloc[rows].reset_index(drop=True)
+    return _written(part(pack, table, findings, once=config.drop_copies), out, asked, "subset", dry_run)
 
 
 def _kept(pack: "Pack", config: PackConfig) -> tuple["np.ndarray", tuple[str, ...]]:
@@ -189,6 +204,7 @@ def _written(chosen: "Chosen", out: Path, asked: dict[str, Any], layout: str, dr
     from kontrast.artifacts.pack import Pack
     from kontrast.artifacts.pack_summary import say_pack, summary
 
+    _say_copies(chosen)
     parents = [parent("pack", pack.path) for pack in chosen.packs]
     taken = claim(out, "pack", config=asked, parents=parents, dry_run=dry_run)
     if taken.state == "done":
@@ -199,7 +215,12 @@ def _written(chosen: "Chosen", out: Path, asked: dict[str, Any], layout: str, dr
         return Outcome("pack", out, "planned", {"rows": len(chosen.table)})
     with locked(out):
         write(chosen, out, config=asked, layout=layout)
-    facts = summary(Pack.open(out, verify=False))
+    pack = Pack.open(out, verify=False)
+    facts = summary(pack) | {"from_copies": pack.card.content["from_copies"]}
+    added = facts["from_copies"]
+    if added["masks"] or added["boxes"]:
+        what = f"{counted(added['masks'], 'mask')} and {added['boxes']:,} {'box' if added['boxes'] == 1 else 'boxes'}"
+        console.say(f"Added from copies to images that had none: {what}.")
     say_pack(facts)
     return Outcome("pack", out, "done", facts)
 
