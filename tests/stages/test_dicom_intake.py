@@ -11,6 +11,7 @@ from kontrast.artifacts.pack import Pack
 from kontrast.data.decode.dicom_writer import encode_radiograph
 from kontrast.data.identity import load_key
 from kontrast.types import EXTRA_COLUMNS, TABLE_COLUMNS
+from miniatures import dicom
 
 pytestmark = pytest.mark.usefixtures("key", "small_shards")
 
@@ -75,3 +76,18 @@ def test_scan_tells_contradictory_polarity_and_marked_text(tmp_path, capsys):
     found = {p["reason"]: p["count"] for p in kontrast.scan(tmp_path / "scans").summary["problems"]}
     assert any("contradict" in reason and count == 1 for reason, count in found.items())
     assert any("burned-in" in reason and count == 1 for reason, count in found.items())
+
+
+def test_no_person_stands_in_two_splits_where_a_patient_column_is_half_filled(tmp_path, capsys):
+    lines = ["file,PatientID,Edema"]
+    for i in range(48):  # 24 people of two studies, one file each; the table knows the first
+        dicom(tmp_path / "src" / f"{i:02d}.dcm", PatientID=f"CANARY{i // 2}", StudyInstanceUID=f"1.2.{i}")
+        lines.append(f"{i:02d}.dcm,{'' if i % 2 else f'CANARY{i // 2}'},{i % 3 % 2}")
+    (tmp_path / "src" / "labels.csv").write_text("\n".join(lines))
+    split = {"size": 16, "val_fraction": 0.3, "test_fraction": 0.3, "workers": 1}
+    table = Pack.open(kontrast.prepare(tmp_path / "src", out=tmp_path / "p", **split)).table
+    person = table["source"].str[:2].astype(int) // 2
+    assert (table["split"].groupby(person).nunique() == 1).all() and table["split"].nunique() == 3
+    assert (table["patient_id"].groupby(person).nunique() == 1).all() and table["patient_id"].nunique() == 24
+    said = capsys.readouterr()
+    assert "patient (24 images)" in said.out + said.err and "CANARY" not in said.out + said.err

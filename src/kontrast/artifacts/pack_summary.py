@@ -13,7 +13,7 @@ from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.pack_writer import REJECTS
 from kontrast.artifacts.plan import Plan
 from kontrast.data.counts import label_counts, positives_by_split, repeated, unscorable
-from kontrast.data.layouts.records import spread
+from kontrast.data.layouts.headers import spread
 from kontrast.data.polarity import INVERTED_BELOW, likeness
 from kontrast.types import CROP, SPLITS, counted
 

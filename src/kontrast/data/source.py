@@ -139,5 +139,5 @@ def _recognised(src: Path, labels: Sequence[Path], layout: str, overrides: Mappi
     records = found.records(src, labels, overrides)
     for note in records.notes:
         # Whose images are whose decides what every later figure means: that note must not be missed.
-        (console.warn if "patient id" in note else console.note)(note)
+        (console.warn if note in records.warnings else console.note)(note)
     return records

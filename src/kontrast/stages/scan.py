@@ -93,7 +93,7 @@ def _scan(src: Path, labels: Sequence[Path], config: ScanConfig, named: Sequence
     from kontrast.data.columns import parse_overrides
     from kontrast.data.decode import listed_once
     from kontrast.data.layouts import detect
-    from kontrast.data.layouts.records import spread
+    from kontrast.data.layouts.headers import spread
 
     html = None if config.html is None else Path(config.html)
     with listed_once():

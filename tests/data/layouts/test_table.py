@@ -58,12 +58,57 @@ def test_a_bare_name_used_twice_needs_its_folder(tmp_path):
     assert records.problems == (("p2/a.png", "no such file"),)
 
 
-def test_doubles_are_taken_once_and_contradictions_said(tmp_path):
-    make(tmp_path, "file,Mass\n1.png,1\n1.png,1\n2.png,0\n2.png,1\n", "1.png", "2.png")
+def test_doubles_are_taken_once_and_no_row_goes_before_another(tmp_path):
+    rows = ["1.png,1,", "1.png,1,", "2.png,0,1", "2.png,1,1", "3.png,,0", "3.png,1,"]
+    for name, lines in (("a", rows), ("b", rows[::-1])):
+        folder = tmp_path / name
+        folder.mkdir()
+        make(folder, "\n".join(["file,Mass,Nodule", *lines]), "1.png", "2.png", "3.png")
+        records = read(folder)
+        np.testing.assert_array_equal(records.table[["Mass", "Nodule"]], [[1, np.nan], [np.nan, 1], [1, 0]])
+        again = ("1.png", "listed again"), ("2.png", "listed with more than one label: left blank")
+        assert records.problems == again
+        assert any("the cell is left blank (no row goes before another): Mass 1" in line for line in records.warnings)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_file_of_two_patients_studies_or_splits_is_left_out(tmp_path, order):
+    rows = [
+        "1.png,A,s1,train,1", "1.png,B,s1,train,1", "2.png,C,s2,train,0", "2.png,C,s3,train,0",
+        "3.png,D,s4,train,1", "3.png,D,s4,test,1", "4.png,E,s5,train,0", "4.png,,s5,,0", "5.png,F,s6,test,1",
+    ][::order]  # fmt: skip
+    make(tmp_path, "\n".join(["file,patient,study,split,Mass", *rows]), *(f"{i}.png" for i in range(1, 6)))
     records = read(tmp_path)
-    assert records.table["Mass"].tolist() == [1, 0]
-    reasons = ("listed again", "listed again with other labels; the first row is used")
-    assert records.problems == (("1.png", reasons[0]), ("2.png", reasons[1]))
+    assert records.table["source"].tolist() == ["4.png", "5.png"] and records.table["patient"].tolist() == ["E", "F"]
+    assert sorted(records.problems) == [
+        (f"{i}.png", f"listed with more than one {what}: left out")
+        for i, what in ((1, "patient"), (2, "study"), (3, "split"))
+    ]
+    said = "listed with more than one patient or study or split, and so left out: 3 files"
+    assert said in records.warnings and not any(word in said for word in ("A,", "1.png"))
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        (["ANONYMOUS"] * 6 + [f"p{i // 2}" for i in range(18)], "1 patient id holds 6 of 24 images"),
+        (["u7"] * 30 + [f"p{i // 2}" for i in range(18)], "1 patient id holds 30 of 48 images"),
+        (["one"] * 25, "1 patient id holds 25 of 25 images"),
+        ([f"p{i // 12}" for i in range(48)], ""),
+        (["0", "0", "1", "1", "2", "2"], ""),
+    ],
+)
+def test_an_id_that_holds_an_outsize_share_is_warned_of(tmp_path, ids, said):
+    lines = [f"{i:02d}.png,{who},{i % 2}" for i, who in enumerate(ids)]
+    make(tmp_path, "\n".join(["file,patient,Mass", *lines]), *(f"{i:02d}.png" for i in range(len(ids))))
+    warned = "\n".join(read(tmp_path).warnings)
+    assert (said in warned) if said else not warned
+    assert "ANONYMOUS" not in warned and "u7" not in warned
+
+
+def test_an_id_of_both_sexes_is_warned_of(tmp_path):
+    make(tmp_path, "file,patient,sex,Mass\n1.png,a,F,1\n2.png,a,M,0\n3.png,b,F,0\n", *(f"{i}.png" for i in (1, 2, 3)))
+    assert any("1 patient id with images of both sexes" in line for line in read(tmp_path).warnings)
 
 
 def test_labels_stay_with_their_images_whatever_is_missing(tmp_path):

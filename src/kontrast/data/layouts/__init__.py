@@ -37,8 +37,9 @@ from kontrast.data.layouts import (
     vindr,
 )  # fmt: skip
 from kontrast.data.layouts.files import matching
+from kontrast.data.layouts.headers import HEADERS_READ
 from kontrast.data.layouts.names import are_classes, masked
-from kontrast.data.layouts.records import BASE, HEADERS_READ, Records
+from kontrast.data.layouts.records import BASE, Records
 from kontrast.data.words import read_table
 from kontrast.errors import DataError, UsageError
 from kontrast.types import counted

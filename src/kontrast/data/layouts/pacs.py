@@ -11,8 +11,9 @@ import pandas as pd
 
 from kontrast.data.decode import DICOM, find_images, read_headers
 from kontrast.data.layouts.folder import class_folders, images_of
+from kontrast.data.layouts.headers import HEADERS_READ, spread
 from kontrast.data.layouts.names import are_classes
-from kontrast.data.layouts.records import HEADERS_READ, Records, spread
+from kontrast.data.layouts.records import Records
 from kontrast.data.layouts.sets import assemble
 
 RADIOGRAPHS = ("CR", "DX", "RG")

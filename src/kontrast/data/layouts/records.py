@@ -1,7 +1,7 @@
 """What every layout gives: one table of images with their patients, parts and labels, and what was wrong."""
 
-from collections.abc import Callable, Iterable, Sequence
-from contextvars import ContextVar
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,12 @@ import pandas as pd
 
 from kontrast.data import words
 from kontrast.data.columns import ROLES, Roles
-from kontrast.data.decode import DICOM, read_headers
+from kontrast.data.layouts.doubles import as_one
+from kontrast.data.layouts.headers import HEADERS, from_headers
 from kontrast.errors import DataError
 from kontrast.types import EXTRA_COLUMNS, counted
 
 BASE = ("source", "patient", "study", "split", "view", "sex", "age")
-HEADERS = ("patient", "study", "view", "sex", "age")
-"""What DICOM headers may fill where no table does."""
-HEADERS_READ: ContextVar[int | None] = ContextVar("headers_read", default=None)
-"""At most so many headers are read, evenly spread; None for all. A scan sets it: 200,000 headers take many minutes."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,7 @@ class Records:
         findings: their names, in column order.
         layout: its name.
         notes: lines to print: what was recognised, assumed or left out.
+        warnings: those of the notes that must not be missed.
         official_split: "" (no part is given), `test` (the test part is given, the rest is to be divided into train
             and val) or `all`.
         patients_known: False where each image counts as its own patient.
@@ -48,6 +46,7 @@ class Records:
     findings: tuple[str, ...] = ()
     layout: str = ""
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     official_split: str = ""
     patients_known: bool = True
     problems: tuple[tuple[str, str], ...] = ()
@@ -89,66 +88,40 @@ def from_roles(
     return pd.concat([frame, labels], axis=1), tuple(labels.columns)
 
 
-def _without_doubles(frame: pd.DataFrame, findings: Sequence[str]) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    again = frame.duplicated("source")
-    if not again.any():
-        return frame, []
-    labels = ["source", *findings]
-    # A row that repeats an earlier one wholly says nothing new; one with other labels is a contradiction.
-    same = frame.duplicated(labels)
-    reasons = same[again].map({True: "listed again", False: "listed again with other labels; the first row is used"})
-    problems = list(zip(frame["source"][again].astype(str), reasons, strict=True))
-    return frame[~again], problems
+PLACEHOLDERS = re.compile(
+    r"anon\w*|unknown|deidentified|de-identified|removed|redacted|hidden|masked|dummy|test\w*|x{2,}|0{4,}|-+|\?+|9{4,}",
+    re.I,
+)
+"""What exports write where an id was taken out."""
+MANY = 20
+"""Images of one patient id beyond which it is compared with the others."""
 
 
-_PARSE: dict[str, Callable[[Iterable[str]], list[Any]]] = {
-    "view": words.view_values,
-    "sex": words.sex_values,
-    "age": words.age_values,
-}
-
-
-def spread(count: int, limit: int) -> np.ndarray:
-    """`limit` of `count` row numbers, evenly spread, or all where there are not more."""
-    return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(np.int64))
-
-
-def _from_headers(
-    src: Path, frame: pd.DataFrame, known: bool, may: Sequence[str]
-) -> tuple[pd.DataFrame, bool, list[str]]:
-    """Fill what no table gave, of what `may` come from DICOM headers."""
-    rows = [source for source in frame["source"] if _may_be_dicom(source)]
-    empty = [c for c in HEADERS if (frame[c].isna() if c == "age" else frame[c] == "").all()]
-    wanted = [name for name in empty if name in may] + [name for name in EXTRA_COLUMNS if name not in frame]
-    if not rows or not wanted:
-        return frame, known, []
-    limit, total = HEADERS_READ.get(), len(rows)
-    rows = [rows[i] for i in spread(total, limit)] if limit is not None else rows
-    headers = dict(zip(rows, read_headers(src, rows), strict=True))
-    frame = frame.copy()
-    notes = []
-    for name in wanted:
-        raw = pd.Series([str(headers.get(source, {}).get(name) or "") for source in frame["source"]], index=frame.index)
-        if (raw == "").all():
-            continue
-        frame[name] = _PARSE[name](raw) if name in _PARSE else raw
-        notes.append(name)
-    of = f" ({len(rows):,} of {total:,} read)" if len(rows) < total else ""
-    text = [f"{', '.join(notes)} from DICOM headers{of}"] if notes else []
-    # Images of one study are of one person, even where the person's id was taken out.
-    same = (frame["patient"] == "") & (frame["study"] != "")
-    if "study" in notes and same.any():
-        frame["patient"] = frame["patient"].where(~same, frame["study"])
-        text.append(f"{counted(int(same.sum()), 'image')} without a patient id: the study counts as the patient")
-        known = True
-    return frame, known or "patient" in notes, text
-
-
-def _may_be_dicom(source: str) -> bool:
-    if ".npz/" in source:  # an image in an archive
-        return False
-    suffix = Path(source).suffix.lower()
-    return suffix in DICOM or not suffix or suffix[1:].isdigit()  # `1.2.840.10008` has no suffix either
+def outsize(frame: pd.DataFrame) -> list[str]:
+    """What to warn of where one patient id may stand for many people, in counts: nobody is named."""
+    ids = frame["patient"][frame["patient"] != ""]
+    counts = ids.value_counts()
+    if counts.empty or counts.iloc[0] < 2:
+        return []
+    few = counts.median() if len(counts) > 1 else 0
+    named = np.array([bool(PLACEHOLDERS.fullmatch(str(name))) for name in counts.index])
+    odd = counts[named & (counts > max(1, few)).to_numpy()]
+    most = counts[(counts > MANY) & (counts > 5 * few) & (counts > len(frame) / 20)]
+    found = pd.concat([odd, most[~most.index.isin(odd.index)]])
+    said = []
+    if len(found):
+        rows = frame[frame["patient"].isin(found.index)]
+        studies = rows["study"][rows["study"] != ""].nunique()
+        of = f" ({counted(studies, 'study')})" if studies else ""
+        said.append(
+            f"{counted(len(found), 'patient id')} {'holds' if len(found) == 1 else 'hold'} {len(rows):,} of "
+            f"{counted(len(frame), 'image')}{of}: a placeholder? Its images count as one person's and stand in one "
+            "split, and people behind it may stand in others too. Give each person an id, or leave these images out"
+        )
+    sexes = frame["sex"][(frame["sex"] != "") & (frame["patient"] != "")].groupby(frame["patient"]).nunique()
+    if (sexes > 1).any():
+        said.append(f"{counted(int((sexes > 1).sum()), 'patient id')} with images of both sexes: of several people?")
+    return said
 
 
 def _label_notes(frame: pd.DataFrame, findings: Sequence[str]) -> list[str]:
@@ -168,21 +141,22 @@ def finish(
     official_split: str = "",
     patients_known: bool,
     problems: Sequence[tuple[str, str]] = (),
+    warnings: Sequence[str] = (),
     roles: Roles | None = None,
     headers: Sequence[str] = HEADERS,
     boxes: pd.DataFrame | None = None,
 ) -> Records:
-    """Drop doubles, sort by source, give images without a patient their own, and say what is to be said."""
-    frame, doubles = _without_doubles(frame, findings)
-    frame, patients_known, header_notes = _from_headers(src, frame, patients_known, headers)
-    lines = [*notes, *header_notes]
+    """One row for each file, sorted by source; images without a patient get their own; what is to be said is said."""
+    frame, doubles, contradicting = as_one(frame, findings, blank_is_train=official_split == "test")
+    frame, patients_known, filled, differing = from_headers(src, frame, patients_known, headers)
+    warnings = [*warnings, *contradicting, *differing]
     blank = frame["patient"] == ""
     if not patients_known:
-        lines.append("no patient ids: each image counts as its own patient, so the same person may be on both sides")
+        warnings.append("no patient ids: each image counts as its own patient, so the same person may be on both sides")
     elif blank.any():
-        lines.append(f"{counted(int(blank.sum()), 'image')} without a patient id: each counts as a patient")
-    if patients_known and len(frame) > 20 and frame["patient"].nunique() == 1:
-        lines.append("all images carry the same patient id (a placeholder?), so they cannot be divided by patient")
+        warnings.append(f"{counted(int(blank.sum()), 'image')} without a patient id: each counts as a patient")
+    if patients_known:
+        warnings += outsize(frame)
     frame = frame.assign(patient=frame["patient"].where(~blank, frame["source"]))
     frame = frame.astype(dict.fromkeys(("age", *findings), np.float64))
     frame = frame.sort_values("source", kind="stable").reset_index(drop=True)
@@ -190,7 +164,8 @@ def finish(
         table=frame[[*BASE, *findings, *[n for n in EXTRA_COLUMNS if n in frame and n not in findings]]],
         findings=tuple(findings),
         layout=layout,
-        notes=(*lines, *_label_notes(frame, findings)),
+        notes=(*notes, *filled, *warnings, *_label_notes(frame, findings)),
+        warnings=tuple(warnings),
         official_split=official_split,
         patients_known=patients_known,
         problems=(*problems, *doubles),

@@ -10,7 +10,8 @@ from kontrast.config import choose
 from kontrast.data import words
 from kontrast.data.layouts.files import folders_in, locate, matching
 from kontrast.data.layouts.folder import divide, images_of
-from kontrast.data.layouts.records import BASE, HEADERS, Records, finish
+from kontrast.data.layouts.headers import HEADERS
+from kontrast.data.layouts.records import BASE, Records, finish
 from kontrast.data.vocabulary import mapped, standard
 from kontrast.errors import DataError, UsageError
 from kontrast.types import counted
