@@ -39,3 +39,10 @@ def test_patients_with_a_file_in_common_are_the_parts_of_a_graph(links):
     _, part = connected_components(coo_matrix((np.ones(len(links)), (rows, columns)), shape=(6, 6)), directed=False)
     members = {i: [f"p{j}" for j in range(6) if part[j] == part[i]] for i in range(6)}
     assert kin == {f"p{i}": members[i][0] for i in range(6) if len(members[i]) > 1}
+
+
+def test_files_too_large_to_be_read_are_not_compared(tmp_path, monkeypatch):
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / name).write_bytes(b"1" * (10 if name < "c" else 11))
+    monkeypatch.setattr("kontrast.data.copies.MAX_BYTES", 10)
+    assert byte_copies(tmp_path, ["a", "b", "c", "d"]) == ([("b", "a")], 2)

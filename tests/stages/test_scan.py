@@ -11,6 +11,7 @@ import pytest
 from pydicom.data import get_testdata_file
 
 import kontrast
+from kontrast.artifacts.pack import Pack
 from kontrast.errors import DataError, OutputError, UsageError
 from miniatures import dicom
 
@@ -211,3 +212,21 @@ def test_real_radiographs(capsys):
         and any("Hernia" in n and "one class" in n for n in found["notes"])
     )
     assert all(len(line) <= 80 for line in capsys.readouterr().out.splitlines() if "kontrast prepare" not in line)
+
+
+def test_dicom_of_any_name_is_opened_and_what_is_passed_over_is_said(tmp_path, capsys, monkeypatch):
+    """Also by `prepare`, whose Pack keeps the note; patients come from the headers as of any DICOM file."""
+    src = tmp_path / "src"
+    for folder, name in (("p1", "scan.IMA"), ("p2", "plain.img")):
+        dicom(src / folder / name, PatientID=folder)
+    for name in ("a.bmp", "b.bmp", "c.jp2", "d.mueller"):
+        (src / name).write_bytes(b"no image that is read")
+    found = kontrast.scan(src).summary
+    assert (found["layout"], found["images"], found["patients"], found["formats"]) == ("pacs", 2, 2, {"DICOM": 2})
+    assert found["passed_over"] == {".bmp": 2, ".jp2": 1, "another suffix": 1}
+    said = " ".join(capsys.readouterr().out.split())
+    assert "4 files passed over" in said and "2 .bmp, 1 .jp2, 1 another suffix" in said and "mueller" not in said
+    (tmp_path / "key").write_text("5a" * 32)
+    monkeypatch.setenv("KONTRAST_KEY", str(tmp_path / "key"))
+    pack = Pack.open(kontrast.prepare(src, out=tmp_path / "p", size=32))
+    assert len(pack) == 2 and any("4 files passed over" in note for note in pack.card.content["notes"])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kontrast.data.decode import sha256_of
+from kontrast.data.decode import MAX_BYTES, sha256_of
 from kontrast.data.decode.arrays import parted
 
 END = 4096
@@ -33,7 +33,8 @@ def byte_copies(
         tell: called with the number of files, after some.
 
     Returns:
-        (file, the earlier one) of each copy, and how many files were compared. Images in archives are not.
+        (file, the earlier one) of each copy, and how many files were compared. Images in archives are not, and files
+        too large to be read.
     """
     until = float("inf") if seconds is None else time.monotonic() + seconds
     by_size = defaultdict[int, list[str]](list)
@@ -41,11 +42,13 @@ def byte_copies(
     for source in sources:
         if time.monotonic() > until or (".npz/" in source and parted(Path(source))):
             continue
-        compared += 1
         try:
-            by_size[os.stat(f"{src}/{source}").st_size].append(source)  # noqa: PTH116 a Path each takes thrice as long
+            size = os.stat(f"{src}/{source}").st_size  # noqa: PTH116 a Path each takes thrice as long
         except OSError:
-            continue
+            size = 0
+        if size <= MAX_BYTES:  # a larger one is no image that is read: it is rejected
+            compared += 1
+            by_size[size].append(source)
     groups = [group for size, group in by_size.items() if size and len(group) > 1]
     tell(len(sources) - sum(map(len, groups)))
     pairs: list[tuple[str, str]] = []

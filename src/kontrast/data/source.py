@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,13 +11,13 @@ import pandas as pd
 from kontrast import console
 from kontrast.data.columns import parse_overrides
 from kontrast.data.copies import byte_copies, shared_files
-from kontrast.data.decode import listed_once
+from kontrast.data.decode import listed_once, passed_over
 from kontrast.data.decode.arrays import parted
 from kontrast.data.identity import Key
 from kontrast.data.layouts import detect
 from kontrast.data.layouts.records import Records
 from kontrast.errors import UsageError
-from kontrast.types import EXTRA_COLUMNS
+from kontrast.types import EXTRA_COLUMNS, counted
 
 MANY = 0.05
 """Share of all patients above which those with files in common are not drawn as one: splits would be far off."""
@@ -127,6 +127,20 @@ def recognised(src: Path, labels: Sequence[Path], layout: str, column: Sequence[
         return _recognised(src, labels, layout, overrides)
 
 
+def with_passed_over(src: Path, records: Records) -> Records:
+    """Records with a note of the files that are no images by name or content, and so are in no table and no reject."""
+    passed = passed_over(src)
+    if records.layout == "medmnist":
+        del passed[".npz"]
+    if not passed:
+        return records
+    kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in passed.most_common())
+    note = (
+        f"{counted(passed.total(), 'file')} passed over, no images by name or content (see docs/own-images.md): {kinds}"
+    )
+    return replace(records, notes=(*records.notes, note), passed_over=dict(passed.most_common()))
+
+
 def _recognised(src: Path, labels: Sequence[Path], layout: str, overrides: Mapping[str, str]) -> Records:
     found = detect(src, labels, layout)
     if found.doubt:
@@ -136,7 +150,7 @@ def _recognised(src: Path, labels: Sequence[Path], layout: str, overrides: Mappi
             "unless --labels names a table.",
         )
     console.decided("--layout", found.name, found.reason)
-    records = found.records(src, labels, overrides)
+    records = with_passed_over(src, found.records(src, labels, overrides))
     for note in records.notes:
         # Whose images are whose decides what every later figure means: that note must not be missed.
         (console.warn if note in records.warnings else console.note)(note)

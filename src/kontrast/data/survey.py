@@ -263,6 +263,7 @@ def facts(records: Records, pixels: Pixels, twice: Copies) -> dict[str, Any]:
     ages = table["age"].dropna()
     return {
         "images": len(table),
+        "passed_over": dict(records.passed_over),
         "looked_at": pixels.looked,
         "formats": dict(pixels.formats.most_common()),
         "bits": {str(bits): count for bits, count in sorted(pixels.bits.items())},

@@ -94,11 +94,13 @@ def _scan(src: Path, labels: Sequence[Path], config: ScanConfig, named: Sequence
     from kontrast.data.decode import listed_once
     from kontrast.data.layouts import detect
     from kontrast.data.layouts.headers import spread
+    from kontrast.data.source import with_passed_over
 
     html = None if config.html is None else Path(config.html)
     with listed_once():
         layout = detect(src, labels, config.layout)
         records = layout.records(src, labels, parse_overrides(config.column), headers=config.limit or HEADERS)
+        records = with_passed_over(src, records)
     sources = list(records.table["source"])
     chosen = [sources[row] for row in spread(len(sources), config.limit or LOOK)]
     if dry_run:

@@ -2,13 +2,25 @@
 
 import hashlib
 import os
+import tracemalloc
 
 import cv2
 import numpy as np
 import pytest
 
 from kontrast.data import decode as package
-from kontrast.data.decode import DecodeError, decode, decode_and_hash, histogram, image, sha256_of
+from kontrast.data.decode import (
+    DecodeError,
+    decode,
+    decode_and_hash,
+    find_images,
+    histogram,
+    image,
+    listed_once,
+    measure,
+    passed_over,
+    sha256_of,
+)  # fmt: skip
 
 GREY = np.random.default_rng(0).integers(0, 256, (30, 20), dtype=np.uint8)
 
@@ -51,3 +63,40 @@ def test_values_are_counted_in_parts_as_numpy_counts_them(dtype, at_a_time, monk
     top = np.iinfo(dtype).max
     pixels = np.random.default_rng(1).integers(0, top + 1, (40, 30)).astype(dtype)[3:, 2:-5]
     assert np.array_equal(histogram(pixels), np.bincount(pixels.ravel(), minlength=top + 1))
+
+
+def test_a_large_file_is_hashed_in_blocks_and_not_read_as_an_image(tmp_path, monkeypatch):
+    """Of 64 MiB without a byte on the disk; memory as Python counts it."""
+    path = tmp_path / "sparse.png"
+    with path.open("wb") as stream:
+        stream.truncate(64 * 2**20)
+    tracemalloc.start()
+    found = sha256_of(path)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == hashlib.sha256(bytes(64 * 2**20)).hexdigest() and most < 2 * 2**20
+    monkeypatch.setattr(package, "MAX_BYTES", 2**20)
+    for read in (decode, decode_and_hash, measure):
+        with pytest.raises(DecodeError, match=r"file of more than 0\.000977 GiB"):
+            read(path)
+
+
+def test_dicom_of_any_name_is_found_and_what_is_passed_over_is_counted(tmp_path):
+    """By suffix; what stands behind the last point of a name may be a person's, and is not shown."""
+    marked, bare = bytes(128) + b"DICM", b"\x08\x00\x05\x00\x0a\x00\x00\x00ISO_IR 100"
+    others = ("a.bmp", "b/b.BMP", "b/c.webp", "IM1.mueller", "notes", "z.dcm.gz")
+    contents = {
+        "scan.IMA": marked, "b/plain.img": marked, "old.weird": bare, "IM01": marked, "x.png": b"", "DICOMDIR": marked,
+        ".hid.bmp": b"", "t.csv": b"", "t.txt": marked, **dict.fromkeys(others, b"BM1234"),
+    }  # fmt: skip
+    for name, content in contents.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    found = ["IM01", "b/plain.img", "old.weird", "scan.IMA", "x.png"]
+    counts = {".bmp": 2, ".webp": 1, "another suffix": 1, "no suffix": 1, ".gz": 1}
+    assert [path.as_posix() for path in find_images(tmp_path)] == found and passed_over(tmp_path) == counts
+    with listed_once():
+        assert [path.as_posix() for path in find_images(tmp_path / "b")] == ["plain.img"]
+        assert passed_over(tmp_path) == {".bmp": 1, ".webp": 1}, "of what was listed: nothing is listed for it alone"
+        find_images(tmp_path)
+        assert passed_over(tmp_path) == counts

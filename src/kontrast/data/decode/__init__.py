@@ -4,52 +4,27 @@
 library, which is loaded only when a DICOM file is met, or written (dicom_writer.py, for phantoms).
 """
 
-import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Sequence
 from pathlib import Path
 
 from kontrast.apart import borrowed
 from kontrast.data.decode.arrays import decode_member, image_shape, parted, read_bytes
+from kontrast.data.decode.formats import DICOM, EXTENSIONS, RASTER, file_format, may_be_dicom
 from kontrast.data.decode.image import MAX_PIXELS, DecodeError, Image, by_table, check_size, histogram
+from kontrast.data.decode.listing import find_images, listed_once, passed_over
 from kontrast.data.decode.raster import decode_jpeg, decode_png, decode_tiff, size_in_header
 from kontrast.types import PathLike
 
 __all__ = [
-    "EXTENSIONS", "MAX_PIXELS", "DecodeError", "Image", "by_table", "decode", "decode_and_hash", "file_format",
-    "find_images", "histogram", "listed_once", "measure", "read_header", "read_headers", "sha256_of",
+    "DICOM", "EXTENSIONS", "MAX_BYTES", "MAX_PIXELS", "RASTER", "DecodeError", "Image", "by_table", "decode",
+    "decode_and_hash", "file_format", "find_images", "histogram", "listed_once", "may_be_dicom", "measure",
+    "passed_over", "read_header", "read_headers", "sha256_of",
 ]  # fmt: skip
 
-RASTER = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff"})
-DICOM = frozenset({".dcm", ".dicom", ".dic"})
-EXTENSIONS = RASTER | DICOM
-"""Suffixes that count as images, lower case. DICOM without a suffix is found by its `DICM` mark."""
-
-SKIPPED_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
-
-
-def file_format(data: bytes) -> str:
-    """`JPEG`, `PNG`, `TIFF`, `DICOM` or `` (none of them), from the first 132 bytes; suffixes often lie."""
-    if data[128:132] == b"DICM":  # first: the preamble may be made to look like TIFF (dual-personality files)
-        return "DICOM"
-    if data[:3] == b"\xff\xd8\xff":
-        return "JPEG"
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return "PNG"
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "TIFF"
-    return "DICOM" if _is_bare_dataset(data) else ""
-
-
-def _is_bare_dataset(head: bytes) -> bool:
-    """Whether DICOM begins without its preamble, as old exports do: an element of group 0002 or 0008 (PS3.5 7.1)."""
-    explicit = head[4:6] in (b"UL", b"OB", b"CS", b"UI", b"DA", b"TM", b"LO", b"SH", b"AE", b"PN", b"ST", b"LT")
-    if head[:2] in (b"\x00\x02", b"\x00\x08"):
-        return head[2:3] == b"\x00" and explicit
-    short = 0 < int.from_bytes(head[4:8], "little") <= 64 and len(head) > 8
-    return head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\x00" and (explicit or short)
+MAX_BYTES = 2 * 2**30
+"""Files larger than this are not read: the largest image that is allowed takes 0.8 GiB without compression."""
 
 
 def decode(path: PathLike) -> Image:
@@ -84,6 +59,8 @@ def _contents(path: Path) -> bytes:
         file = os.open(path, os.O_RDONLY)  # `read_bytes` asks the system twice as often: 4 % of a small image's time
         try:
             size = os.fstat(file).st_size
+            if size > MAX_BYTES:
+                raise DecodeError(f"file of more than {MAX_BYTES / 2**30:.3g} GiB")
             data = os.read(file, size + 1)
         finally:
             os.close(file)
@@ -127,7 +104,8 @@ def sha256_of(path: PathLike) -> str:
     path = Path(path)
     if inside := parted(path):
         return hashlib.sha256(read_bytes(*inside)[0]).hexdigest()
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as stream:  # a block at a time: it may be as large as a disk
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def measure(path: PathLike) -> tuple[int, int]:
@@ -139,10 +117,7 @@ def measure(path: PathLike) -> tuple[int, int]:
     path = Path(path)
     if inside := parted(path):
         return image_shape(*inside[:2])
-    try:
-        data = path.read_bytes()
-    except OSError:
-        raise DecodeError("cannot be read") from None
+    data = _contents(path)
     kind = file_format(data[:132])
     if kind in ("JPEG", "PNG", "TIFF"):
         height, width = size_in_header(data, kind)
@@ -176,75 +151,3 @@ def read_headers(root: PathLike, sources: Sequence[str]) -> list[dict[str, str |
     jobs = [(Path(root) / source,) for source in sources]
     with borrowed() as apart:
         return [found if isinstance(found, dict) else {} for found in apart.map(read_header, jobs)]
-
-
-def _walk(folder: str, below: str, seen: set[tuple[int, int]], found: list[str]) -> None:
-    """Add the image files below a folder, as words that begin with `below`: a Path of each would take seconds."""
-    # Linked folders are followed (people link data disks), but no folder twice: links can form loops.
-    try:
-        state = os.stat(folder)  # noqa: PTH116
-        with os.scandir(folder) as listing:
-            entries = list(listing)
-    except OSError:
-        return
-    if (state.st_dev, state.st_ino) in seen:
-        return
-    seen.add((state.st_dev, state.st_ino))
-    folders: list[str] = []
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name in SKIPPED_FOLDERS:
-            continue
-        try:
-            if entry.is_dir():
-                folders.append(entry.name)
-            elif entry.is_file() and _is_image(entry):
-                found.append(below + entry.name)
-        except OSError:  # a link to itself
-            continue
-    for name in sorted(folders):
-        _walk(f"{folder}/{name}", f"{below}{name}/", seen, found)
-
-
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    if entry.name.upper() == "DICOMDIR":  # a list of files, with the mark of one
-        return False
-    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 a Path for each of 223,000 entries is slow
-    if suffix in EXTENSIONS:
-        return True
-    if suffix and not suffix[1:].isdigit():
-        return False
-    # Archives name DICOM files `IM000001` or by a UID (`1.2.840.10008…`): look inside.
-    try:
-        with open(entry.path, "rb") as stream:  # noqa: PTH123 the same
-            return file_format(stream.read(132)) == "DICOM"
-    except OSError:
-        return False
-
-
-_listed: ContextVar[dict[str, list[Path]] | None] = ContextVar("listed", default=None)
-
-
-@contextlib.contextmanager
-def listed_once() -> Iterator[None]:
-    """For this block a folder is walked when it is first asked for, and not again: 200,000 files take seconds."""
-    before = _listed.set({})
-    try:
-        yield
-    finally:
-        _listed.reset(before)
-
-
-def find_images(root: PathLike) -> list[Path]:
-    """Every image file below `root`, relative to it, sorted by its posix path; hidden files are left out."""
-    known, folder = _listed.get(), os.fspath(root)
-    if known is None:
-        return _found(folder)
-    if folder not in known:
-        known[folder] = _found(folder)
-    return list(known[folder])
-
-
-def _found(folder: str) -> list[Path]:
-    found: list[str] = []
-    _walk(folder, "", set(), found)
-    return [Path(name) for name in sorted(found)]

@@ -19,7 +19,7 @@ from statistics import median
 
 from kontrast.config import choose
 from kontrast.data.columns import by_files, stem
-from kontrast.data.decode import find_images
+from kontrast.data.decode import find_images, may_be_dicom
 from kontrast.data.layouts import (
     brax,
     chexpert,
@@ -202,7 +202,7 @@ def _from_folder(src: Path) -> Layout:
     images = find_images(src)
     folders = folder.class_folders(images)
     if not folders:
-        kind = "DICOM files without folders" if images and all(map(pacs.may_be_dicom, images)) else "no class folders"
+        kind = "DICOM files without folders" if images and all(map(may_be_dicom, images)) else "no class folders"
         return Layout("plain", f"{kind}, {reason}")
     if not are_classes(folders):
         return Layout("plain", reason, doubtful=tuple(sorted(folders.values())))

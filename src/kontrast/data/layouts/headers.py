@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kontrast.data import words
-from kontrast.data.decode import DICOM, read_headers
+from kontrast.data.decode import may_be_dicom, read_headers
 from kontrast.types import EXTRA_COLUMNS, counted
 
 HEADERS = ("patient", "study", "view", "sex", "age")
@@ -27,14 +27,6 @@ _PARSE: dict[str, Callable[[Iterable[str]], list[Any]]] = {
 def spread(count: int, limit: int) -> np.ndarray:
     """`limit` of `count` row numbers, evenly spread, or all where there are not more."""
     return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(np.int64))
-
-
-def may_be_dicom(source: str) -> bool:
-    """Whether a file that was found may be DICOM, by its name."""
-    if ".npz/" in source:  # an image in an archive
-        return False
-    suffix = Path(source).suffix.lower()
-    return suffix in DICOM or not suffix or suffix[1:].isdigit()  # `1.2.840.10008` has no suffix either
 
 
 def from_headers(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kontrast.data.decode import DICOM, find_images, read_headers
+from kontrast.data.decode import find_images, may_be_dicom, read_headers
 from kontrast.data.layouts.folder import class_folders, images_of
 from kontrast.data.layouts.headers import HEADERS_READ, spread
 from kontrast.data.layouts.names import are_classes
@@ -26,11 +26,6 @@ def is_export(src: Path) -> bool:
     nested = any(len(path.parts) > 1 for path in images)
     folders = class_folders(images)
     return nested and all(map(may_be_dicom, images)) and not (folders and are_classes(folders))
-
-
-def may_be_dicom(path: Path) -> bool:
-    """Whether an image is DICOM by its name; one without a suffix was found by its content."""
-    return path.suffix.lower() in DICOM or not path.suffix or path.suffix[1:].isdigit()
 
 
 def records(src: Path, labels: Sequence[Path], overrides: Mapping[str, str]) -> Records:

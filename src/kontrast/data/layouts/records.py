@@ -1,7 +1,7 @@
 """What every layout gives: one table of images with their patients, parts and labels, and what was wrong."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Records:
         boxes: boxes around findings, or None: `file` (its name in a table), `finding, x, y, width, height`, and
             `square`: the side in pixels of the square copies on which they were drawn, 0 for the images as they are.
         flow: how many images and patients were listed, and left by each choice of rows (`selection.choose_rows`).
+        passed_over: how many files of each suffix are no images (`source.with_passed_over`).
     """
 
     table: pd.DataFrame
@@ -53,6 +54,7 @@ class Records:
     roles: dict[str, str] = field(default_factory=dict)
     boxes: pd.DataFrame | None = None
     flow: tuple[dict[str, Any], ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
 
 def from_roles(
