@@ -1,7 +1,10 @@
 """What of a changed source is new to a Pack, and into which splits it goes."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from kontrast import console
 from kontrast.artifacts.card import card_hash
@@ -10,6 +13,7 @@ from kontrast.artifacts.lock import locked
 from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.pack_writer import PARTS
 from kontrast.data.identity import KEY_VARIABLE, Key
+from kontrast.data.replaced import date, replaced
 from kontrast.data.source import Source
 from kontrast.errors import LeakageError, OutputError
 from kontrast.types import counted
@@ -66,6 +70,35 @@ def with_kept_splits(pack: Pack, source: Source, *, repair: bool) -> Source:
     of_kin = dict(zip(kin[kept.notna()], kept[kept.notna()], strict=True))
     follow = kin.map(of_kin).where(asked == "")
     return replace(source, table=table.assign(split=kept.fillna(follow).fillna(table["split"])))
+
+
+def refuse_replaced(pack: Pack, source: Source, *, dry_run: bool) -> None:
+    """Packed images whose files hold other bytes now, under the same name and of the same size, are no addition.
+
+    Files that were touched since their shard was made are compared with their checksums in the Pack's table; where all
+    are the same, the shards say that this needs not be done again.
+
+    Raises:
+        OutputError: with how many there are.
+    """
+    started, files = time.time_ns(), list[tuple[str, str, int]]()
+    row_of = {image_id: row for row, image_id in enumerate(pack.table["image_id"])}
+    shards = [(shard["first"], pack.path / shard["file"]) for shard in pack.card.content["shards"]]
+    times = np.array([path.stat().st_mtime_ns for _, path in shards], dtype=np.int64)
+    of_shard = np.searchsorted([first for first, _ in shards], np.arange(len(pack)), side="right") - 1
+    for name in source.table["source"].astype(str):
+        if (row := row_of.get(source.key.hash(name))) is not None:
+            files.append((name, pack.table["sha256"][row], int(times[of_shard[row]])))
+    others, compared = replaced(source.src, files)
+    if others:
+        raise OutputError(
+            f"{counted(len(others), 'file')} of {source.src} {'holds' if len(others) == 1 else 'hold'} other bytes now "
+            f"than when {pack.path} was made, under the same names.",
+            fix="Name another --out, or put back the files that were there.",
+        )
+    if compared and not dry_run:
+        for _, path in shards:
+            date(path, started)
 
 
 def additions(pack: Pack, source: Source) -> Source:

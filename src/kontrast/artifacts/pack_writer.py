@@ -92,9 +92,18 @@ class PackWriter:
         """The file whose presence says that shard `index` is whole."""
         return self.folder / PARTS / f"part-{index:05d}.json"
 
+    def images(self, index: int) -> Path:
+        """The file of the images of shard `index`."""
+        return self.folder / f"images-{index:05d}.npy"
+
     def written(self, index: int) -> bool:
         """Whether shard `index` is on disk, whole."""
         return self.part(index).is_file()
+
+    def rows_of(self, index: int) -> list[dict[str, str]]:
+        """The rows of a shard on disk, as they will stand in table.csv."""
+        part = json.loads(self.part(index).read_text("utf-8", "surrogateescape"))
+        return [dict(zip(self.columns, row, strict=True)) for row in part["rows"]]
 
     def rejected(self) -> dict[int, list[tuple[str, str]]]:
         """The rejects of each shard on disk: (file, reason)."""
@@ -134,7 +143,7 @@ class PackWriter:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if len(images):
-            write_npy(self.folder / f"images-{index:05d}.npy", images)
+            write_npy(self.images(index), images)
         for name, planes in masks.items():
             if planes:
                 write_planes(self.folder / f"masks-{slug(name)}-{index:05d}.npy", planes, len(images), self.size)

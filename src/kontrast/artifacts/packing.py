@@ -1,5 +1,6 @@
 """From planned rows to a Pack: shard after shard, in as many processes as wanted, always to the same bytes."""
 
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,9 @@ from kontrast.artifacts.plan import PLAN, Plan, interrupted_plan
 from kontrast.cluster import Cluster
 from kontrast.data.masks import Masks
 from kontrast.data.preparation import Prepared, Treatment, prepare_images
+from kontrast.data.replaced import date, replaced
 from kontrast.errors import OutputError, UsageError
+from kontrast.types import counted
 from kontrast.workers import WorkerDied, run
 
 CHUNK = 32
@@ -33,6 +36,8 @@ def fill(plan: Plan, writer: PackWriter, *, workers: int, cluster: Cluster | Non
     sources = plan.table["source"].astype(str).tolist()
     per_shard = shard_rows(writer.size, writer.dtype)
     _settle(plan, writer, per_shard)
+    _forget_replaced(plan, writer)
+    started = time.time_ns()
     bounds = [(first, min(first + per_shard, len(sources))) for first in range(0, len(sources), per_shard)]
     todo = [(index, span) for index, span in enumerate(bounds, writer.first) if not writer.written(index)]
     done = len(sources) - sum(end - first for _, (first, end) in todo)
@@ -43,6 +48,7 @@ def fill(plan: Plan, writer: PackWriter, *, workers: int, cluster: Cluster | Non
         if cluster is not None:
             for (index, _), shard in zip(todo, _on_cluster(plan, writer, sources, todo, cluster), strict=True):
                 writer.vouch(index, shard)
+                date(writer.images(index), started)
                 line.update(len(shard.rows) + len(shard.rejects))
             return
         results = _run(plan, [sources[a:b] for a, b in chunks], workers)
@@ -53,6 +59,7 @@ def fill(plan: Plan, writer: PackWriter, *, workers: int, cluster: Cluster | Non
                     images += (chunk := next(results))
                     line.update(len(chunk))
                 writer.write(index, _shard(plan, sources, first, images))
+                date(writer.images(index), started)
         finally:
             results.close()
 
@@ -77,6 +84,18 @@ def _settle(plan: Plan, writer: PackWriter, per_shard: int) -> None:
         for index in writer.rejected():
             writer.forget(index)
     write_json(folder / PLAN, settled)
+
+
+def _forget_replaced(plan: Plan, writer: PackWriter) -> None:
+    """Have shards written anew of whose files some hold other bytes than those that an interrupted run read."""
+    of_id = {plan.key.hash(source): source for source in plan.table["source"].astype(str)}
+    for index in writer.rejected():
+        if (rows := writer.rows_of(index)) and writer.images(index).is_file():
+            since = writer.images(index).stat().st_mtime_ns
+            others, _ = replaced(plan.src, [(of_id[row["image_id"]], row["sha256"], since) for row in rows])
+            if others:
+                console.say(f"  {counted(len(others), 'file')} changed since that run: shard {index} is made anew")
+                writer.forget(index)
 
 
 def _other(earlier: dict[str, Any], now: dict[str, Any]) -> str:

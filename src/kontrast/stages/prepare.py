@@ -224,7 +224,7 @@ def _plan(source: "Source", out: Path, config: PrepareConfig, size: int | None =
 
 def _again(source: "Source", out: Path, config: PrepareConfig, *, dry_run: bool) -> Outcome:
     """A finished Pack: nothing to do, or images to add; any other change of the source needs another Pack."""
-    from kontrast.artifacts.adding import additions, opened, with_kept_splits
+    from kontrast.artifacts.adding import additions, opened, refuse_replaced, with_kept_splits
     from kontrast.artifacts.growth import Before
     from kontrast.artifacts.lock import locked
     from kontrast.artifacts.making import make
@@ -234,12 +234,14 @@ def _again(source: "Source", out: Path, config: PrepareConfig, *, dry_run: bool)
 
     pack_hash, pack = opened(out, source.key, dry_run=dry_run)
     source = with_kept_splits(pack, source, repair=config.repair_splits)
-    if pack.card.content["fingerprint"] == source.fingerprint:
+    same = pack.card.content["fingerprint"] == source.fingerprint
+    new = source if same else additions(pack, source)
+    refuse_replaced(pack, source, dry_run=dry_run)
+    if same:
         if not dry_run:
             tidy(out)
         console.say(f"{out} is already done.")
         return Outcome("prepare", out, "already done", summary(pack))
-    new = additions(pack, source)
     if dry_run:
         console.say(f"Would add {counted(len(new.table), 'image')} to the {len(pack):,} of {out}.")
         return Outcome("prepare", out, "planned", {"rows": len(pack) + len(new.table), "added": len(new.table)})
