@@ -14,5 +14,7 @@ def world(tmp_path_factory):
     torch.set_num_threads(1)  # sums in another order would not agree bit for bit
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KONTRAST_KEY", str(root / "patient.key"))
+        (root / "patient.key").write_text("5a" * 32)
+        (root / "patient.key").chmod(0o600)
         yield World(root)
     torch.set_num_threads(before)

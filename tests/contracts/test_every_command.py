@@ -185,7 +185,7 @@ def test_a_missing_argument_is_named(name):
 def test_a_dry_run_writes_nothing_and_says_what_would_be_done(name, world, tmp_path, monkeypatch):
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("KONTRAST_KEY", str(tmp_path / "home/key"))
+    monkeypatch.delenv("KONTRAST_KEY")
     monkeypatch.chdir(tmp_path)
     before = tree(tmp_path, world.root)
     out = tmp_path / ("out" + CASES[name].suffix)

@@ -13,9 +13,9 @@ from kontrast.errors import OutputError, UsageError
 
 @pytest.fixture
 def default_file(tmp_path, monkeypatch):
-    file = tmp_path / "secret" / "patient.key"
-    monkeypatch.setenv("KONTRAST_KEY", str(file))
-    return file
+    monkeypatch.delenv("KONTRAST_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path / ".config" / "kontrast" / "patient.key"
 
 
 def test_hash_is_hmac_sha256():
@@ -81,6 +81,22 @@ def test_a_named_file_must_exist(tmp_path):
     assert not (tmp_path / "typo.key").exists()
 
 
+@pytest.mark.parametrize("make", [True, False])
+def test_so_must_one_that_the_variable_names(tmp_path, monkeypatch, make):
+    monkeypatch.setenv("KONTRAST_KEY", str(tmp_path / "typo" / "site.key"))
+    with pytest.raises(UsageError, match=r"\$KONTRAST_KEY names .*site\.key: there is no such file") as error:
+        load_key(make=make)
+    assert "openssl rand" in error.value.fix and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("mode", "others"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True)])
+def test_others_who_can_read_it_are_warned_of(tmp_path, capsys, mode, others):
+    (tmp_path / "k").write_text("ab" * 32)
+    (tmp_path / "k").chmod(mode)
+    load_key(tmp_path / "k")
+    assert (f"mode {mode:o}" in capsys.readouterr().err) == others
+
+
 @pytest.mark.parametrize("content", [b"", b"short", b"zz" * 32, b"ab" * 31, b"\xff\xfe\x00", b"ab" * 33])
 def test_a_file_that_is_no_key_is_refused(tmp_path, content):
     (tmp_path / "k").write_bytes(content)
@@ -94,7 +110,8 @@ def test_a_named_key_is_read(tmp_path):
 
 
 def test_a_place_that_cannot_be_written(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("KONTRAST_KEY", str(tmp_path / "file" / "patient.key"))
+    (tmp_path / ".config").write_text("")
+    monkeypatch.delenv("KONTRAST_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(OutputError, match="cannot be used"):
         load_key()

@@ -30,6 +30,7 @@ SEED_SPLITS = ROOT.parent / "shared" / "data" / "chexpert_labels" / "seed"
 @pytest.fixture(autouse=True)
 def own_key(tmp_path, monkeypatch):
     monkeypatch.setenv("KONTRAST_KEY", str(tmp_path / "patient.key"))
+    (tmp_path / "patient.key").write_text("5a" * 32)
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

@@ -13,6 +13,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 @pytest.fixture(autouse=True)
 def own_key(tmp_path, monkeypatch):
     monkeypatch.setenv("KONTRAST_KEY", str(tmp_path / "patient.key"))
+    (tmp_path / "patient.key").write_text("5a" * 32)
 
 
 def test_the_notebook_is_saved_without_outputs():

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,6 +132,6 @@ def test_a_crash_with_debug_quotes_no_header_either(scans, tmp_path):
     path = ":".join([str(site), *sys.path])
     words = [sys.executable, "-m", "kontrast", "prepare", str(scans), "--out", str(tmp_path / "p"), "--debug"]
     done = subprocess.run(words, capture_output=True, check=False, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": path,
-                          "KONTRAST_KEY": str(Path(tmp_path / "key")), "HOME": str(tmp_path)})  # fmt: skip
+                          "HOME": str(tmp_path)})  # fmt: skip
     assert done.returncode == 3, done.stderr
     assert found(done.stdout, done.stderr, *files(tmp_path).values()) == []

@@ -11,8 +11,10 @@ from kontrast.stages import doctor as stage
 
 @pytest.fixture
 def key(tmp_path, monkeypatch):
-    file = tmp_path / "patient.key"
-    monkeypatch.setenv("KONTRAST_KEY", str(file))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KONTRAST_KEY", raising=False)
+    file = tmp_path / ".config" / "kontrast" / "patient.key"
+    file.parent.mkdir(parents=True)
     return file
 
 
@@ -87,6 +89,12 @@ def test_a_key_that_others_can_read(key):
     key.chmod(0o600)
     assert stage._check_patient_key().state == "PASS"
     assert "ab" * 32 not in stage._check_patient_key().found
+
+
+def test_a_key_that_is_named_must_be_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("KONTRAST_KEY", str(tmp_path / "typo.key"))
+    check = stage._check_patient_key()
+    assert check.state == "FAIL" and "$KONTRAST_KEY names" in check.found and not (tmp_path / "typo.key").exists()
 
 
 def test_a_full_disk_fails(monkeypatch):

@@ -46,11 +46,17 @@ def key_path() -> Path:
     return Path(named) if named else Path("~/.config/kontrast/patient.key").expanduser()
 
 
+def made_on_first_use(path: PathLike | None = None) -> bool:
+    """Whether a key that is missing is made: only where nobody named the file."""
+    return path is None and not os.environ.get(KEY_VARIABLE)
+
+
 def load_key(path: PathLike | None = None, *, make: bool = True) -> Key:
     """Read a key file: 64 hexadecimal digits.
 
-    The default file is made on first use, readable by its owner alone. A file named here must exist: a mistyped
-    name would otherwise silently make every overlap with earlier Packs unknown.
+    The default file is made on first use, readable by its owner alone. A file named here or by $KONTRAST_KEY must
+    exist: a mistyped name would otherwise make every overlap with earlier Packs unknown. Others who can read the file
+    are warned of.
 
     Args:
         path: the file; None for the default one.
@@ -62,15 +68,19 @@ def load_key(path: PathLike | None = None, *, make: bool = True) -> Key:
     """
     file = key_path() if path is None else Path(path)
     try:
-        if path is None and not file.exists():
+        if made_on_first_use(path) and not file.exists():
             if not make:
                 console.say(f"Would make a patient key, {file}.")
                 return Key(secrets.token_bytes(32))
             _make(file)
-        return Key(_parse(file))
+        key = Key(_parse(file))
+        if mode := readable_by_others(file):
+            console.warn(f"The patient key {file} can be read by others (mode {mode:o}): chmod 600 {file}")
+        return key
     except FileNotFoundError:
+        named = f"--key {file}" if path is not None else f"${KEY_VARIABLE} names {file}"
         raise UsageError(
-            f"--key {file}: there is no such file.",
+            f"{named}: there is no such file.",
             fix=f"Check the name, or make a key: (umask 077; openssl rand -hex 32 > {file}).",
         ) from None
     except OSError as error:
@@ -78,6 +88,12 @@ def load_key(path: PathLike | None = None, *, make: bool = True) -> Key:
             f"The patient key {file} cannot be used: {error.strerror}.",
             fix=f"Name another file with --key FILE or ${KEY_VARIABLE}.",
         ) from error
+
+
+def readable_by_others(file: Path) -> int:
+    """The mode of a key file that its group or others may use, 0 where nobody but its owner may."""
+    mode = file.stat().st_mode & 0o777
+    return mode if mode & 0o077 else 0
 
 
 def _parse(file: Path) -> bytes:

@@ -224,17 +224,17 @@ def _check_dicom() -> Check:
 
 
 def _check_patient_key() -> Check:
-    from kontrast.data.identity import key_path, load_key
+    from kontrast.data.identity import key_path, load_key, made_on_first_use, readable_by_others
 
     path = key_path()
-    if not path.exists():
+    if made_on_first_use() and not path.exists():
         return Check("patient key", "PASS", f"none yet; the first kontrast prepare makes {path}")
     try:
-        key = load_key()
+        with console.silent(warnings=True):
+            key = load_key()
     except KontrastError as error:
         return Check("patient key", "FAIL", error.problem, error.fix)
-    mode = path.stat().st_mode & 0o777
-    if mode & 0o077:
+    if mode := readable_by_others(path):
         return Check("patient key", "WARN", f"{path} can be read by others (mode {mode:o})", f"chmod 600 {path}")
     return Check("patient key", "PASS", f"{path} ({key.id}), readable by you alone")
 
