@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kontrast.data.words import age_values, finding_values, one_hot, read_table, sex_values, split_values, view_values
+from kontrast.data.label_words import finding_values, one_hot
+from kontrast.data.words import age_values, read_table, sex_values, split_values, view_values
 from kontrast.errors import DataError
 
 

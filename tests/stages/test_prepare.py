@@ -120,6 +120,21 @@ def test_folders_that_may_be_people_are_refused_without_their_names(tmp_path, ca
     assert "findings = the names of the 2 class folders: Anna, Hans" in capfd.readouterr().out
 
 
+def test_free_text_in_a_table_is_refused_without_its_words(tmp_path, capfd):
+    src = make_source(tmp_path / "src", 6)
+    table = pd.read_csv(src / "labels.csv").drop(columns=["Edema", "Pneumonia"])
+    table["diagnosis"] = ["Anna Muster: Pneumonia", "normal", "normal"] * 2
+    table.to_csv(src / "labels.csv", index=False)
+    with pytest.raises(UsageError, match="1 of which may be free text or people's names") as error:
+        kontrast.prepare(src, out=tmp_path / "p")
+    kontrast.scan(src)
+    said = capfd.readouterr()
+    assert "may be free text" in " ".join(said.out.split()) and not (tmp_path / "p").exists()
+    assert "Muster" not in str(error.value) + said.out + said.err
+    asked = kontrast.prepare(src, out=tmp_path / "p", column="classes=diagnosis", dry_run=True)
+    assert asked.summary["findings"] == ["Anna Muster: Pneumonia", "normal"]
+
+
 def test_dry_run_writes_nothing(src, tmp_path, capsys):
     outcome = kontrast.prepare(src, out=tmp_path / "p", dry_run=True)
     assert outcome.status == "planned" and not (tmp_path / "p").exists()

@@ -5,7 +5,7 @@ guessed silently: `Roles.notes` says what was taken for what, and `--column role
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,19 @@ import numpy as np
 import pandas as pd
 
 from kontrast.config import choose, nearest
-from kontrast.data.words import LABELS, MAX_CLASSES, age_values, finding_values, sex_values, split_values, view_values
+from kontrast.data.label_words import (
+    LABELS,
+    SAID,
+    YES_NO,
+    asked_words,
+    bare_numbers,
+    finding_values,
+    is_binary,
+    is_classes,
+    may_be_finding,
+    read_as,
+)  # fmt: skip
+from kontrast.data.words import age_values, sex_values, split_values, view_values
 from kontrast.errors import UsageError
 from kontrast.types import FINDINGS
 
@@ -55,8 +67,9 @@ _PEOPLE = (
 )
 """Columns that may tell people apart but are not taken unasked: names may be shared, cases may be visits."""
 _NOT_FINDINGS = ("index", "unnamed", "fold", "followup", "row", "rownumber", "icu", "death", "dead")
-ROLES = (*_NAMES, "finding", "rename")
-"""What `--column ROLE=NAME` may say. `finding` and `rename` may come several times; `rename=OLD:NEW`."""
+MANY = ("finding", "rename", "value")
+ROLES = (*_NAMES, *MANY)
+"""What `--column ROLE=NAME` may say. MANY may come several times; `rename=OLD:NEW`, `value=WORD:1`."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ class Roles:
         patient, study, view, sex, age, split: as in a Pack's table.
         classes: a text column of one class per image, or of several parted by `|` (used where no finding column is).
         findings: columns of 1, 0, -1 and blank.
+        words: (word, 1, 0 or -1): what the cells of findings may hold.
         rename: (column, finding name) where they differ.
         notes: what was taken for what, and what was left out; to be printed.
     """
@@ -81,6 +95,7 @@ class Roles:
     split: str | None = None
     classes: str | None = None
     findings: tuple[str, ...] = ()
+    words: tuple[tuple[str, float], ...] = tuple(LABELS.items())
     rename: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = field(default=())
 
@@ -97,7 +112,7 @@ def parse_overrides(words: Sequence[str]) -> dict[str, str]:
         if not equals or not name:
             raise UsageError(f"--column {word} is not ROLE=NAME.", fix=f"Roles: {', '.join(ROLES)}.")
         choose(role, ROLES, "--column role")
-        many = role in ("finding", "rename") and role in overrides
+        many = role in MANY and role in overrides
         overrides[role] = f"{overrides[role]},{name}" if many else name
     return overrides
 
@@ -115,15 +130,6 @@ def stem(value: str) -> str:
     return _SUFFIX.sub("", value.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1].lower())
 
 
-def _is_binary(values: pd.Series, name: str) -> bool:
-    present = set(values.str.lower()) - {""}
-    if not present or not present <= set(LABELS):
-        return False
-    known = {plain(finding) for finding in (*FINDINGS, *NIH_FINDINGS)}
-    # A column of zeros is a finding without positives if its name is one; else it is just a constant.
-    return plain(name) in known or (bool({"1", "1.0", "true"} & present) and values.nunique() > 1)
-
-
 def _mostly(parse: Callable[[Iterable[str]], list[Any]]) -> Callable[[pd.Series], bool]:
     def check(values: pd.Series) -> bool:
         present = [value for value in values if value]
@@ -133,9 +139,7 @@ def _mostly(parse: Callable[[Iterable[str]], list[Any]]) -> Callable[[pd.Series]
     return check
 
 
-def _is_classes(values: pd.Series) -> bool:
-    names = {part for value in set(values) for part in value.split("|") if part}
-    return 2 <= len(names) <= MAX_CLASSES and len(names) < len(values)
+_KNOWN = frozenset(plain(finding) for finding in (*FINDINGS, *NIH_FINDINGS))
 
 
 _CONTENT: dict[str, Callable[[pd.Series], bool]] = {
@@ -146,7 +150,7 @@ _CONTENT: dict[str, Callable[[pd.Series], bool]] = {
     "sex": _mostly(sex_values),
     "age": _mostly(age_values),
     "split": _mostly(split_values),
-    "classes": _is_classes,
+    "classes": is_classes,
 }
 
 
@@ -167,13 +171,13 @@ def by_files(table: pd.DataFrame, stems: Collection[str]) -> str | None:
         name: _share(table[name], stems)
         for name in table.columns
         # Labels and ages are numbers too, and files may be called 0.png and 1.png: numbers that repeat name no files.
-        if not (_bare_numbers(table[name]) and table[name].duplicated().any())
+        if not (bare_numbers(table[name]) and table[name].duplicated().any())
     }
     best = max(shares, key=lambda name: shares[name], default=None)
     if not stems or best is None or shares[best] <= 0.05:
         return None
     # A running number beside a column that is called a path is no path, even where files bear numbers.
-    named = _find("path", table, (), []) if _bare_numbers(table[best]) else None
+    named = _find("path", table, (), []) if bare_numbers(table[best]) else None
     return named or best
 
 
@@ -181,10 +185,6 @@ def _share(column: pd.Series, stems: Collection[str]) -> float:
     """The share of cells that name a file; each word is looked at once."""
     codes, words = pd.factorize(column)
     return float(np.array([stem(word) in stems for word in words], dtype=bool)[codes].mean()) if len(codes) else 0.0
-
-
-def _bare_numbers(column: pd.Series) -> bool:
-    return bool(column.str.fullmatch(r"-?\d*\.?\d*").all())
 
 
 def _find(role: str, table: pd.DataFrame, taken: Collection[str], notes: list[str]) -> str | None:
@@ -205,7 +205,7 @@ def recognise(table: pd.DataFrame, overrides: dict[str, str], stems: Collection[
 
     Args:
         table: as `read_table` gives it.
-        overrides: role → column name, `none` to leave a role empty; `finding` and `rename` parted by commas.
+        overrides: role → column name, `none` to leave a role empty; those of MANY parted by commas.
         stems: names of the image files that exist (see `stem`): the column that holds them is the path.
 
     Raises:
@@ -226,7 +226,8 @@ def recognise(table: pd.DataFrame, overrides: dict[str, str], stems: Collection[
         found[role] = column or _find(role, table, taken, notes)
     shown = ", ".join(f"{role} = {name}" for role, name in found.items() if name and role != "classes")
     notes = [f"columns: {shown}"] * bool(shown) + notes
-    findings = _findings(table, overrides, {name for role, name in found.items() if name and role != "classes"})
+    words = SAID | asked_words(overrides)
+    findings = _findings(table, overrides, words, {name for role, name in found.items() if name and role != "classes"})
     classes = found.pop("classes")
     if findings and classes and "classes" not in overrides:
         if classes not in findings:
@@ -238,12 +239,21 @@ def recognise(table: pd.DataFrame, overrides: dict[str, str], stems: Collection[
         notes.append(f"findings = one for each class of {classes}")
     elif findings:
         notes.append(f"findings = {', '.join(findings)}")
+        notes += read_as(table, findings, words)
     used = {*findings, classes, *found.values()}
     left = [
         name for name in table.columns if name not in used and not any(n.startswith(f"{name} is not") for n in notes)
     ]
     if left:
         notes.append(f"left out: {', '.join(left)}")
+    unread = [
+        name for name in left if (plain(name) in _KNOWN or not (findings or classes)) and may_be_finding(table[name])
+    ]
+    if unread:
+        notes.append(
+            f"{', '.join(unread)} may be labels in words of their own: say what each means, as in "
+            "--column value=WORD:1 value=WORD:0"
+        )
     people = [name for name in left if plain(name) in _PEOPLE and table[name].ne("").any()]
     if found["patient"] is None and people:
         notes.append(
@@ -251,27 +261,34 @@ def recognise(table: pd.DataFrame, overrides: dict[str, str], stems: Collection[
             "it is hashed with the patient key, and two people of one name would then be one"
         )
     rename = _renames(overrides, findings, notes, closed=classes is None)
-    return replace(Roles(), **found, classes=classes, findings=findings, rename=rename, notes=tuple(notes))
+    return replace(
+        Roles(), **found, classes=classes, findings=findings, words=tuple(words.items()), rename=rename,
+        notes=tuple(notes),
+    )  # fmt: skip
 
 
-def _findings(table: pd.DataFrame, overrides: dict[str, str], taken: set[str]) -> tuple[str, ...]:
+def _findings(
+    table: pd.DataFrame, overrides: dict[str, str], words: Mapping[str, float], taken: set[str]
+) -> tuple[str, ...]:
     if "finding" in overrides:
         if overrides["finding"] == "none":
             return ()
         names = [_column(name.strip(), table) for name in overrides["finding"].split(",")]
         for name in names:
-            finding_values(table[name])
+            finding_values(table[name], words)
         return tuple(dict.fromkeys(names))
     if "classes" in overrides and overrides["classes"] != "none":
         return ()
-    roles = {word for role, words in _NAMES.items() if role not in ("classes", "path", "view") for word in words}
+    roles = {word for role, named in _NAMES.items() if role not in ("classes", "path", "view") for word in named}
+    # In a column of classes `positive` and `negative` are two of them.
+    of_classes = YES_NO | asked_words(overrides)
     return tuple(
         name
         for name in table.columns
         if name not in taken
         and plain(name) not in roles
         and not plain(name).startswith(_NOT_FINDINGS)
-        and _is_binary(table[name], name)
+        and is_binary(table[name], plain(name) in _KNOWN, of_classes if plain(name) in _NAMES["classes"] else words)
     )
 
 

@@ -151,6 +151,9 @@ def _recognised(src: Path, labels: Sequence[Path], layout: str, overrides: Mappi
         )
     console.decided("--layout", found.name, found.reason)
     records = with_passed_over(src, found.records(src, labels, overrides))
+    if records.doubt:
+        what, say = records.doubt
+        raise UsageError(f"{what}.", fix=say)
     for note in records.notes:
         # Whose images are whose decides what every later figure means: that note must not be missed.
         (console.warn if note in records.warnings else console.note)(note)

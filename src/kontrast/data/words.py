@@ -1,21 +1,22 @@
-"""Tables as text, and what the words in their cells mean: views, sexes, ages, parts, labels, classes.
+"""Tables as text, and what the words in their cells mean: views, sexes, ages, parts (labels: see `label_words`).
 
-What is not understood becomes blank, never a guess; a column given as a finding must be understood wholly.
+What is not understood becomes blank, never a guess.
 """
 
+import codecs
 import csv
 import gzip
 import re
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from kontrast.errors import DataError
 
-MAX_CLASSES = 50
 BLANKS = frozenset({"", "nan", "na", "n/a", "none", "null"})
 
 _VIEWS = (
@@ -29,9 +30,35 @@ _SPLITS |= dict.fromkeys(("val", "valid", "validate", "validation", "dev"), "val
     ("test", "testing"), "test"
 )
 _SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "w": "F"}
-LABELS = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0, "-1": -1.0, "-1.0": -1.0}
 _AGE = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*([ymwd]?)")
 _AGE_UNIT = {"": 1.0, "y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
+
+
+def encoding_of(path: Path) -> str:
+    """How a table is written: `utf-8-sig` where that fits, `utf-16` by its mark, else Windows' `cp1252`.
+
+    Raises:
+        UnicodeError, OSError, EOFError, zlib.error: none of them, or the file cannot be read.
+    """
+    with _opened(path, "rb") as raw:
+        if raw.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return "utf-16"
+    for encoding in ("utf-8-sig", "cp1252"):
+        try:
+            with _opened(path, "rt", encoding=encoding) as stream:
+                # Nearly any bytes are Windows-1252, a picture's too.
+                text = encoding != "cp1252" or any(sign in stream.readline() for sign in ",;\t")
+                while text and (block := stream.read(1 << 20)):
+                    text = encoding != "cp1252" or "\0" not in block
+            if text:
+                return encoding
+        except UnicodeDecodeError:
+            pass
+    raise UnicodeError("neither UTF-8, UTF-16 nor Windows-1252")
+
+
+def _opened(path: Path, mode: str, **how: Any) -> Any:
+    return gzip.open(path, mode, **how) if path.suffix.lower() == ".gz" else path.open(mode, **how)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -42,24 +69,16 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise DataError(f"--labels {path} is not a file.", fix="Name an existing CSV file.")
-    opened = gzip.open if path.suffix.lower() == ".gz" else open
     try:
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as stream:
+        encoding = encoding_of(path)
+        with _opened(path, "rt", encoding=encoding, newline="") as stream:
             head = stream.readline()
             separator = max(",;\t", key=head.count)
             columns = [name.strip() for name in next(csv.reader([head], delimiter=separator), [])]
         table = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
+            path, sep=separator, dtype=str, keep_default_na=False, encoding=encoding, skipinitialspace=True
         )
-    except (
-        UnicodeDecodeError,
-        pd.errors.ParserError,
-        pd.errors.EmptyDataError,
-        csv.Error,
-        EOFError,
-        OSError,
-        zlib.error,
-    ):
+    except (UnicodeError, pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error, EOFError, OSError, zlib.error):
         raise DataError(
             f"{path.name} is not a table that can be read (CSV in UTF-8, its first line naming the columns).",
             fix="Save it as CSV in UTF-8.",
@@ -103,30 +122,3 @@ def age_values(values: Iterable[str]) -> list[float]:
         age = float(match[1]) * _AGE_UNIT[match[2]] if match else np.nan
         ages.append(age if 0 <= age <= 120 else np.nan)
     return ages
-
-
-def finding_values(values: pd.Series) -> np.ndarray:
-    """1, 0, -1 and NaN (blank) for each word of a finding's column, (N,) float64.
-
-    Raises:
-        DataError: other content, by how many cells.
-    """
-    lower = values.str.lower()
-    numbers = lower.map(LABELS)
-    others = numbers.isna() & (lower != "")
-    if others.any():
-        raise DataError(
-            f"Column {values.name!r} is to be a finding, but {int(others.sum()):,} of its {len(values):,} cells hold "
-            "something other than 1, 0, -1 or blank.",
-            fix="Leave it out of --column finding=…, or code it as 1, 0, -1 and blank.",
-        )
-    return numbers.to_numpy(dtype=np.float64)
-
-
-def one_hot(values: pd.Series) -> pd.DataFrame:
-    """A column of classes as one column of 1 and 0 each; `|` parts several; blank gives NaN everywhere."""
-    sets = [frozenset(part.strip() for part in value.split("|") if part.strip()) for value in values]
-    names = sorted(frozenset[str]().union(*sets))
-    if all(name.isdigit() for name in names):  # bare numbers would make poor names of findings
-        return pd.DataFrame({f"{values.name} {n}": [np.nan if not s else float(n in s) for s in sets] for n in names})
-    return pd.DataFrame({name: [np.nan if not s else float(name in s) for s in sets] for name in names})

@@ -21,10 +21,10 @@ def make(root, text, *names):
     return root
 
 
-def read(src, **overrides):
-    layout = detect(src)
+def read(src, *labels, **overrides):
+    layout = detect(src, labels)
     assert layout.name == "table"
-    return layout.records(src, (), overrides)
+    return layout.records(src, labels, overrides)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +158,122 @@ def test_dicom_headers_give_what_no_table_gives(tmp_path):
     records = read(tmp_path)
     assert records.patients_known and records.table["patient"].tolist() == ["idF", "idM"]
     assert records.table[["sex", "view", "age"]].to_numpy().tolist() == [["F", "AP", 44.0], ["M", "AP", 44.0]]
+
+
+def tables(folder, **texts):
+    for name, text in texts.items():
+        (folder / f"{name}.csv").write_text(text)
+    return [folder / f"{name}.csv" for name in texts]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_tables_with_other_columns_are_joined_by_file(tmp_path, order):
+    src = make(tmp_path / "src", "", *(f"deep/{i}.png" for i in range(1, 6)))
+    (src / "labels.csv").unlink()
+    given = tables(
+        tmp_path,
+        meta="file,Patient ID,sex\n1.png,a,F\n2.png,a,F\n3.png,b,M\n4.png,c,F\n",
+        edema="image,Edema,patient_id\n2,1,a\n1,0,\n5,1,d\n3,1,b\n",
+        mass="file;Mass\n1.png;1\n3.png;0\n",
+    )[::order]
+    records = read(src, *given)
+    table = records.table
+    assert table["source"].tolist() == [f"deep/{i}.png" for i in range(1, 6)] and records.problems == ()
+    assert table["patient"].tolist() == ["a", "a", "b", "c", "d"] and table["sex"].tolist() == ["F", "F", "M", "F", ""]
+    np.testing.assert_array_equal(table["Edema"], [0, 1, 1, np.nan, 1])
+    np.testing.assert_array_equal(table["Mass"], [1, np.nan, 0, np.nan, np.nan])
+    assert any("2 files in all of them" in note and "edema.csv (4 files)" in note for note in records.notes)
+
+
+def test_tables_that_contradict_each_other_are_not_settled_by_their_order(tmp_path):
+    src = make(tmp_path / "src", "", "1.png", "2.png", "3.png")
+    (src / "labels.csv").unlink()
+    given = tables(
+        tmp_path,
+        one="file,patient,Mass\n1.png,a,1\n2.png,b,1\n3.png,b,0\n",
+        two="file,pid,Mass,Edema\n1,a,0,1\n2,c,1,0\n",
+    )
+    records = read(src, *given)
+    assert records.table["source"].tolist() == ["1.png", "3.png"]
+    np.testing.assert_array_equal(records.table[["Mass", "Edema"]], [[np.nan, 1], [0, np.nan]])
+    assert ("2.png", "listed with more than one patient: left out") in records.problems
+
+
+def test_tables_that_cannot_be_joined_are_refused_naming_columns(tmp_path):
+    src = make(tmp_path / "src", "", "1.png", "2.png")
+    (src / "labels.csv").unlink()
+    files, people, clash, elsewhere = tables(
+        tmp_path, files="id,Mass\n1.png,1\n2.png,0\n", people="patient,sex\na,F\nb,M\n",
+        clash="file,id,Edema\n1.png,x,1\n2.png,x,0\n", elsewhere="file,Edema\n8.png,1\n9.png,0\n",
+    )  # fmt: skip
+    with pytest.raises(DataError, match=r"people.csv cannot be joined[\s\S]*Its columns: patient, sex"):
+        read(src, files, people)
+    with pytest.raises(DataError, match=r"clash.csv cannot be joined[\s\S]*'file' they have in 'id'"):
+        read(src, files, clash)
+    with pytest.raises(DataError, match=r"None of the 2 files that elsewhere.csv lists"):
+        read(src, files, elsewhere)
+    with pytest.raises(UsageError, match="'Patient'"):
+        read(src, files, clash.with_name("elsewhere.csv"), patient="Patient")
+
+
+def test_free_text_becomes_no_finding_unasked(tmp_path):
+    rows = ["1.png,Herr Mueller: Pneumonia", "2.png,Normal", "3.png,normal", "4.png,Normal"]
+    make(tmp_path, "\n".join(["file,diagnosis", *rows]), *(f"{i}.png" for i in range(1, 5)))
+    records = read(tmp_path)
+    assert records.findings == () and "classes" not in records.roles and not list(records.table.filter(like="Mueller"))
+    what, say = records.doubt
+    assert "diagnosis holds 2 different texts, 1 of which may be free text" in what and "classes=diagnosis" in say
+    assert not any("Mueller" in line for line in (*records.notes, what, say))
+    asked = read(tmp_path, classes="diagnosis")
+    assert asked.findings == ("Herr Mueller: Pneumonia", "Normal") and asked.doubt == ()
+    assert read(tmp_path, classes="none").doubt == ()
+
+
+def test_classes_that_differ_by_case_or_blanks_are_one(tmp_path):
+    words = ["Pneumonia", "pneumonia", "Normal ", "Normal", "normal", " viral  pneumonia", "Viral pneumonia", "3.png"]
+    rows = [f"{i}.png,{word}" for i, word in enumerate(words[:-1])]
+    make(tmp_path, "\n".join(["file,label", *rows]), *(f"{i}.png" for i in range(7)))
+    records = read(tmp_path)
+    assert records.findings == ("Normal", "Pneumonia", "Viral pneumonia") and records.doubt == ()
+    assert records.table["Normal"].tolist() == [0, 0, 1, 1, 1, 0, 0]
+    assert any("3 spellings of classes in label" in note for note in records.notes)
+
+
+@pytest.mark.parametrize(
+    ("pair", "overrides"),
+    [
+        (("yes", "no"), {}), (("TRUE", "FALSE"), {}), (("positive", "negative"), {}), (("Present", "absent"), {}),
+        (("ja", "nein"), {"value": "ja:1,Nein:0"}), (("+", "(-)"), {"value": "+:1,(-):0"}),
+    ],
+)  # fmt: skip
+def test_words_that_are_labels_are_read_and_said(tmp_path, pair, overrides):
+    rows = [f"{i}.png,{'' if i == 4 else pair[i % 2]},x" for i in range(5)]
+    make(tmp_path, "\n".join(["file,Erguss,note", *rows]), *(f"{i}.png" for i in range(5)))
+    records = read(tmp_path, **overrides)
+    np.testing.assert_array_equal(records.table["Erguss"], [1, 0, 1, 0, np.nan])
+    said = f"words read as labels: {pair[0].lower()} = 1, {pair[1].lower()} = 0 in Erguss"
+    assert said in records.notes and not any("no column" in line for line in records.warnings)
+
+
+def test_words_that_are_not_understood_are_named_by_their_column_and_a_table_without_labels_is_warned_of(tmp_path):
+    rows = [f"{i}.png,{('ja', 'nein')[i % 2]},{i}" for i in range(6)]
+    make(tmp_path, "\n".join(["file,Erguss,dose", *rows]), *(f"{i}.png" for i in range(6)))
+    records = read(tmp_path)
+    assert records.findings == () and any("no column of labels.csv is a label" in line for line in records.warnings)
+    assert any(line.startswith("Erguss may be labels in words of their own") for line in records.notes)
+    assert not any("no column" in line for line in read(tmp_path, finding="none").warnings)
+    for wrong, error in (({"finding": "Erguss"}, DataError), ({"value": "ja:2"}, UsageError)):
+        with pytest.raises(error, match="value="):
+            read(tmp_path, **wrong)
+
+
+@pytest.mark.parametrize(("encoding", "told"), [("cp1252", "Windows-1252"), ("utf-16", "UTF-16"), ("utf-8", "")])
+def test_a_table_from_excel_is_read_and_its_encoding_said(tmp_path, encoding, told):
+    make(tmp_path, "", "1.png", "2.png")
+    (tmp_path / "labels.csv").write_bytes("file;Bef\u00fcnd\n1.png;1\n2.png;0\n".encode(encoding))
+    records = read(tmp_path)
+    assert records.findings == ("Bef\u00fcnd",) and records.table["source"].tolist() == ["1.png", "2.png"]
+    assert any(told in line for line in records.warnings if "is read as" in line) == bool(told)
 
 
 def test_no_column_of_files(tmp_path):

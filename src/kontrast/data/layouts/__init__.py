@@ -40,7 +40,7 @@ from kontrast.data.layouts.files import matching
 from kontrast.data.layouts.headers import HEADERS_READ
 from kontrast.data.layouts.names import are_classes, masked
 from kontrast.data.layouts.records import BASE, Records
-from kontrast.data.words import read_table
+from kontrast.data.words import encoding_of, read_table
 from kontrast.errors import DataError, UsageError
 from kontrast.types import counted
 
@@ -119,11 +119,23 @@ class Layout:
         """
         if overrides and self.name in ("folder", "plain", "pacs"):
             raise UsageError(f"--column has no table to apply to (layout {self.name}).", fix="Name one with --labels.")
+        tables = tuple(labels) or self.labels
         before = HEADERS_READ.set(headers)
         try:
-            return LAYOUTS[self.name](src, tuple(labels) or self.labels, overrides or {})
+            found = LAYOUTS[self.name](src, tables, overrides or {})
         finally:
             HEADERS_READ.reset(before)
+        odd = tuple(line for line in map(_odd_encoding, tables) if line)
+        return replace(found, notes=(*found.notes, *odd), warnings=(*found.warnings, *odd)) if odd else found
+
+
+def _odd_encoding(path: Path) -> str:
+    """What to say of a table that is not UTF-8, as Excel writes them; "" where there is nothing to say."""
+    encoding = "utf-8-sig" if path.suffix.lower() == ".npz" else encoding_of(path)
+    if encoding == "utf-8-sig":
+        return ""
+    told = "UTF-16, as its mark says" if encoding == "utf-16" else "Windows-1252, since it is no UTF-8"
+    return f"{path.name} is read as {told}: where names of columns or classes look wrong, save it as CSV in UTF-8"
 
 
 TABLES: tuple[tuple[str, str, Callable[[Path], list[Path]]], ...] = (

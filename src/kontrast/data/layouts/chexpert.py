@@ -164,7 +164,7 @@ def records(src: Path, labels: Sequence[Path], overrides: Mapping[str, str]) -> 
     frame["split"], official, note = parts(table["part"])
     missing = frame["source"].isna()
     notes = [f"tables: {', '.join(path.name for path in tables)}", note]
-    notes += [line for line in roles.notes if "as asked" in line or "not used" in line]
+    notes += [line for line in roles.notes if any(word in line for word in ("as asked", "not used", "words read"))]
     if not (frame[list(findings)] == -1).any().any():
         notes.append("no cell is -1 (uncertain), which CheXpert's own tables have: --uncertain changes nothing here")
     return finish(

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from kontrast.data.decode import find_images
+from kontrast.data.label_words import MAX_CLASSES
 from kontrast.data.layouts.records import Records, finish
-from kontrast.data.words import MAX_CLASSES, split_values
+from kontrast.data.words import split_values
 from kontrast.errors import DataError
 
 _NOT_CLASSES = re.compile(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from kontrast.data import words
 from kontrast.data.columns import ROLES, Roles
+from kontrast.data.label_words import finding_values, one_hot
 from kontrast.data.layouts.doubles import as_one
 from kontrast.data.layouts.headers import HEADERS, from_headers
 from kontrast.errors import DataError
@@ -39,6 +40,7 @@ class Records:
         roles: role → column of the source's table, for the card.
         boxes: boxes around findings, or None: `file` (its name in a table), `finding, x, y, width, height`, and
             `square`: the side in pixels of the square copies on which they were drawn, 0 for the images as they are.
+        doubt: (what is not known, what to say) where labels may be people's names or free text; () where all is clear.
         flow: how many images and patients were listed, and left by each choice of rows (`selection.choose_rows`).
         passed_over: how many files of each suffix are no images (`source.with_passed_over`).
     """
@@ -53,6 +55,7 @@ class Records:
     problems: tuple[tuple[str, str], ...] = ()
     roles: dict[str, str] = field(default_factory=dict)
     boxes: pd.DataFrame | None = None
+    doubt: tuple[str, ...] = ()
     flow: tuple[dict[str, Any], ...] = ()
     passed_over: Mapping[str, int] = field(default_factory=dict)
 
@@ -77,9 +80,11 @@ def from_roles(
         }
     )
     if roles.classes:
-        labels = words.one_hot(table[roles.classes]).set_index(table.index)
+        labels = one_hot(table[roles.classes]).set_index(table.index)
     else:
-        labels = pd.DataFrame({name: words.finding_values(table[name]) for name in roles.findings}, index=table.index)
+        labels = pd.DataFrame(
+            {name: finding_values(table[name], dict(roles.words)) for name in roles.findings}, index=table.index
+        )
     labels = labels.rename(columns=dict(roles.rename))
     clash = [name for name in labels.columns if name in BASE or list(labels.columns).count(name) > 1]
     if clash:
@@ -147,6 +152,7 @@ def finish(
     roles: Roles | None = None,
     headers: Sequence[str] = HEADERS,
     boxes: pd.DataFrame | None = None,
+    doubt: tuple[str, ...] = (),
 ) -> Records:
     """One row for each file, sorted by source; images without a patient get their own; what is to be said is said."""
     frame, doubles, contradicting = as_one(frame, findings, blank_is_train=official_split == "test")
@@ -173,4 +179,5 @@ def finish(
         problems=(*problems, *doubles),
         roles={role: name for role in ROLES if isinstance(name := getattr(roles, role, None), str)},
         boxes=boxes,
+        doubt=doubt,
     )

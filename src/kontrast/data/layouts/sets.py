@@ -8,6 +8,7 @@ import pandas as pd
 
 from kontrast.config import choose
 from kontrast.data import words
+from kontrast.data.label_words import finding_values
 from kontrast.data.layouts.files import folders_in, locate, matching
 from kontrast.data.layouts.folder import divide, images_of
 from kontrast.data.layouts.headers import HEADERS
@@ -57,7 +58,7 @@ def values(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     Raises:
         DataError: other content.
     """
-    return pd.DataFrame({name: words.finding_values(table[name]) for name in names}, index=table.index)
+    return pd.DataFrame({name: finding_values(table[name]) for name in names}, index=table.index)
 
 
 def assemble(
@@ -103,7 +104,7 @@ def assemble(
         problems += found.problems
     blank = pd.Series("", index=rows.index)
     frame = pd.DataFrame({name: rows.get(name, blank) for name in ("source", "patient", "study")})
-    frame["split"], official, note = _split(rows.get("split", blank))
+    frame["split"], official, note = _split(rows.get("split", blank), labelled=len(labels.columns) > 0)
     frame["view"] = words.view_values(rows.get("view", blank))
     frame["sex"] = words.sex_values(rows.get("sex", blank))
     frame["age"] = _ages(rows.get("age", blank), lines)
@@ -160,10 +161,11 @@ def _joined(columns: pd.DataFrame) -> np.ndarray:
     return np.select([(cells == value).any(axis=1) for value in (1, -1, 0)], [1.0, -1.0, 0.0], np.nan)
 
 
-def _split(given: pd.Series) -> tuple[list[str], str, str]:
+def _split(given: pd.Series, *, labelled: bool) -> tuple[list[str], str, str]:
     parts = words.split_values(given)
     if not any(parts):
-        return parts, "", "split: the dataset gives none; train, val and test will be drawn by patient"
+        drawn = "train, val and test will be drawn by patient" if labelled else "without labels all images are train"
+        return parts, "", f"split: none is given; {drawn}"
     parts, official, note = divide(parts)
     return parts, official, f"split: the dataset's own; {note}"
 
