@@ -27,7 +27,7 @@ def with_files(
         table: as `read_table` gives it.
         images: all image files below `src`, relative.
     """
-    columns = [column for column in table if table[column].str.fullmatch(_UID).mean() > 0.5]
+    columns = [column for column in table.columns if table[column].str.fullmatch(_UID).mean() > 0.5]
     files = [path.as_posix() for path in images if may_be_dicom(path.as_posix())]
     if not columns or not files:
         return None, []
@@ -54,7 +54,7 @@ def with_files(
 
 def hint(table: pd.DataFrame) -> str:
     """What to do about a table that names images by what only their headers say; "" where it does not."""
-    names = [column for column in table if plain(column) in _OTHERS]
+    names = [column for column in table.columns if plain(column) in _OTHERS]
     if not names:
         return ""
     return (

@@ -83,7 +83,8 @@ def _with_files(
     src: Path, labels: Sequence[Path], overrides: Mapping[str, str], images: Sequence[Path], stems: set[str]
 ) -> tuple[list[tuple[str, pd.DataFrame]], list[str]]:
     """The tables with their names, those of studies with their files; and what to say."""
-    tables, notes = [], []
+    tables: list[tuple[str, pd.DataFrame]] = []
+    notes: list[str] = []
     for path in labels:
         table = read_table(path)
         if "path" not in overrides and by_files(table, stems) is None:
