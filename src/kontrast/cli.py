@@ -108,7 +108,7 @@ def _fail(error: KontrastError, words: list[str], *, as_json: bool) -> NoReturn:
     if as_json and _speaks():
         verb = words[0] if words and words[0] in COMMANDS else None
         said = {"verb": verb, "status": "failed", "error": error.problem, "fix": error.fix}
-        print(json.dumps(said | {"exit_code": error.exit_code}))
+        print(json.dumps(said | error.facts | {"exit_code": error.exit_code}))
     sys.exit(error.exit_code)
 
 

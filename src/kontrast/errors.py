@@ -22,14 +22,16 @@ class KontrastError(Exception):
     Args:
         problem: what was expected and what came, in the words the user typed.
         fix: what to do about it; one imperative sentence or two.
+        facts: more of it for machines, ready for JSON (`--json` prints it).
     """
 
     exit_code = 1
 
-    def __init__(self, problem: str, *, fix: str) -> None:
+    def __init__(self, problem: str, *, fix: str, facts: dict[str, Any] | None = None) -> None:
         super().__init__(problem)
         self.problem = problem
         self.fix = fix
+        self.facts = facts or {}
 
     def __str__(self) -> str:
         return f"{self.problem}\n{self.fix}"

@@ -10,6 +10,7 @@ import pytest
 
 import kontrast
 from helpers import make_pack
+from kontrast import cli, console
 from kontrast.artifacts import joining
 from kontrast.artifacts.card import card_hash
 from kontrast.artifacts.pack import Pack, damages
@@ -34,6 +35,42 @@ def test_damage_names_the_file_and_its_images(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "images-00001.npy is damaged" in said and "images 40 to 63" in said
     assert "masks-disc-00001.npy is missing" in said
+
+
+def test_damage_for_machines(tmp_path, capsys):
+    path = make_pack(tmp_path / "p", n=50, size=8)
+    ids = Pack.open(path).table["image_id"].tolist()
+    (path / "images-00001.npy").unlink()
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["pack", "verify", str(path), "--json"])
+    console.configure(stream=None)
+    found = capsys.readouterr()
+    said = json.loads(found.out)
+    (damage,) = said["damaged"]
+    assert ended.value.code == said["exit_code"] == 4 and damage["file"] == "images-00001.npy"
+    assert (damage["first"], damage["last"], damage["image_ids"]) == (40, 49, ids[40:])
+    assert f"image_id {ids[40]} to {ids[49]}" in " ".join(found.err.split())
+    (path / "table.csv").write_text("")
+    with pytest.raises(ArtifactError) as error:
+        kontrast.pack("verify", path)
+    assert [one["image_ids"] for one in error.value.facts["damaged"]] == [None, None]
+
+
+@pytest.mark.parametrize("what", ["mean", "std", "statistics", "splits", "pixels"])
+def test_an_altered_card_is_found(tmp_path, what):
+    path = make_pack(tmp_path / "p", n=12, size=8)
+    card = json.loads((path / "card.json").read_text())
+    content = card["content"]
+    other = {
+        "mean": 1.000001 * content["mean"], "std": 0.2, "statistics": "all", "pixels": {**content["pixels"], "val": []},
+        "splits": {**content["splits"], "val": {"images": 0, "patients": 0}},
+    }  # fmt: skip
+    assert kontrast.pack("verify", path).summary["damaged"] == []
+    (path / "card.json").write_text(json.dumps(card | {"content": content | {what: other[what]}}))
+    with pytest.raises(ArtifactError, match=r"card\.json does not say what the other files hold") as error:
+        kontrast.pack("verify", path)
+    (damage,) = error.value.facts["damaged"]
+    assert damage["file"] == "card.json" and what in damage["problem"]
 
 
 def test_a_wrong_word_names_its_neighbour(tmp_path):

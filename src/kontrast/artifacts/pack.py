@@ -244,6 +244,11 @@ class Damage:
     first: int | None = None
     last: int | None = None
 
+    @property
+    def rows(self) -> range:
+        """The rows that it holds."""
+        return range(0) if self.first is None or self.last is None else range(self.first, self.last + 1)
+
 
 def damages(path: PathLike) -> list[Damage]:
     """Compare every file of a Pack with its card, whatever its size, and go on after the first fault.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from kontrast.artifacts.joining import Chosen
-    from kontrast.artifacts.pack import Pack
+    from kontrast.artifacts.pack import Damage, Pack
 
 ACTIONS = ("verify", "merge", "subset", "export")
 
@@ -260,8 +260,9 @@ def _export(paths: list[Path], out: Path, config: PackConfig, dry_run: bool) -> 
 
 
 def _verify(folder: Path, dry_run: bool) -> Outcome:
-    from kontrast.artifacts.card import read_card
-    from kontrast.artifacts.pack import damages
+    from kontrast.artifacts.card import CARD, read_card
+    from kontrast.artifacts.checking import card_faults
+    from kontrast.artifacts.pack import Damage, Pack, damages
 
     card = read_card(folder, "pack")
     total = sum(file["bytes"] for file in card.files.values())
@@ -271,19 +272,52 @@ def _verify(folder: Path, dry_run: bool) -> Outcome:
         )
         return Outcome("pack", folder, "planned", {"files": len(card.files), "rows": card.content["rows"]})
     found = damages(folder)
+    faults = [] if found else card_faults(Pack.open(folder, verify=False))
+    found += [Damage(CARD, f"{folder / CARD} is altered: {fault}.") for fault in faults]
+    ids = _image_ids(folder, {damage.file for damage in found})
     for damage in found:
-        held = "" if damage.first is None else f" It holds images {damage.first:,} to {damage.last:,} (from 0)."
-        console.say(f"DAMAGED  {damage.problem}{held}")
+        console.say(f"DAMAGED  {damage.problem}{_held(damage, ids)}")
     if found:
-        ranges = [range(d.first, d.last + 1) for d in found if d.first is not None and d.last is not None]
-        rows = len(set().union(*ranges))
+        rows = sorted({row for damage in found for row in damage.rows})
+        files = {damage.file for damage in found}
         raise ArtifactError(
-            f"{counted(len(found), 'file')} of {folder} {'is' if len(found) == 1 else 'are'} not what the card says; "
-            f"this affects at most {counted(rows, 'image')}.",
+            f"{counted(len(files), 'file')} of {folder} {'is' if len(files) == 1 else 'are'} not what the card says; "
+            f"this affects at most {counted(len(rows), 'image')}."
+            if not faults
+            else f"{folder / CARD} does not say what the other files hold.",
             fix="Restore those files from a copy, or prepare the Pack again into another folder.",
+            facts={
+                "damaged": [
+                    {"file": d.file, "problem": d.problem, "first": d.first, "last": d.last}
+                    | {"image_ids": [ids[row] for row in d.rows] if ids else None}
+                    for d in found
+                ]
+            },
         )
     console.say(
         f"{folder} is whole: {counted(card.content['rows'], 'image')}, {counted(len(card.files), 'file')}, "
         f"{total / 2**20:,.1f} MiB."
     )
     return Outcome("pack", folder, summary={"files": len(card.files), "rows": card.content["rows"], "damaged": []})
+
+
+def _image_ids(folder: Path, damaged: set[str]) -> list[str]:
+    """The ids of a Pack's images by their rows; [] where its table is damaged, and nothing where nothing is."""
+    import pandas as pd
+
+    from kontrast.artifacts.pack_writer import TABLE
+
+    if not damaged or TABLE in damaged:
+        return []
+    return pd.read_csv(folder / TABLE, usecols=["image_id"], dtype=str)["image_id"].tolist()
+
+
+def _held(damage: "Damage", ids: list[str]) -> str:
+    """Which images a damaged file holds, in words."""
+    if damage.first is None or damage.last is None:
+        return ""
+    rows = f"images {damage.first:,} to {damage.last:,}" if damage.last > damage.first else f"image {damage.first:,}"
+    named = f": image_id {ids[damage.first]}" if ids else ""
+    if ids and damage.last > damage.first:
+        named += f" to {ids[damage.last]} (--json lists all)"
+    return f" It holds {rows} of table.csv, counted from 0{named}."
