@@ -246,8 +246,11 @@ def recognise(table: pd.DataFrame, overrides: dict[str, str], stems: Collection[
     ]
     if left:
         notes.append(f"left out: {', '.join(left)}")
+    most = 2 if findings or classes else 3
     unread = [
-        name for name in left if (plain(name) in _KNOWN or not (findings or classes)) and may_be_finding(table[name])
+        name
+        for name in left
+        if plain(name) not in _PEOPLE and may_be_finding(table[name], 3 if plain(name) in _KNOWN else most)
     ]
     if unread:
         notes.append(

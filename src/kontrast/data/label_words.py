@@ -60,10 +60,10 @@ def read_as(table: pd.DataFrame, findings: Sequence[str], words: Mapping[str, fl
     return [f"words read as labels: {shown} in {', '.join(names)}" for shown, names in columns.items()]
 
 
-def may_be_finding(values: pd.Series) -> bool:
-    """Whether a column that is left out holds two or three words over and over, as labels in another language do."""
+def may_be_finding(values: pd.Series, most: int) -> bool:
+    """Whether a column that is left out holds two to `most` words over and over, as labels in another language do."""
     present = values[values != ""]
-    return 2 <= present.str.lower().nunique() <= 3 < len(present) and not bare_numbers(present)
+    return 2 <= present.str.lower().nunique() <= most < len(present) and not bare_numbers(present)
 
 
 def finding_values(values: pd.Series, known: Mapping[str, float] = LABELS) -> np.ndarray:

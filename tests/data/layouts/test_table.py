@@ -262,6 +262,9 @@ def test_words_that_are_not_understood_are_named_by_their_column_and_a_table_wit
     assert records.findings == () and any("no column of labels.csv is a label" in line for line in records.warnings)
     assert any(line.startswith("Erguss may be labels in words of their own") for line in records.notes)
     assert not any("no column" in line for line in read(tmp_path, finding="none").warnings)
+    make(tmp_path, "\n".join(["file,Erguss,Mass", *(f"{row[:-1]}{i % 2}" for i, row in enumerate(rows))]))
+    assert any(line.startswith("Erguss may be labels in words of their own") for line in read(tmp_path).notes)
+    make(tmp_path, "\n".join(["file,Erguss,dose", *rows]))
     for wrong, error in (({"finding": "Erguss"}, DataError), ({"value": "ja:2"}, UsageError)):
         with pytest.raises(error, match="value="):
             read(tmp_path, **wrong)
