@@ -4,9 +4,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 import kontrast
+from kontrast.artifacts.pack import Pack, damages
 from kontrast.data.polarity import INVERTED_BELOW, likeness
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -40,7 +42,16 @@ def test_prepare_warns_of_inverted_images(tmp_path, capsys, monkeypatch):
     kontrast.phantom(tmp_path / "src", patients=8, size=64, seed=3)
     kontrast.prepare(tmp_path / "src", out=tmp_path / "p", size=64, views="frontal")
     assert "seem inverted" not in capsys.readouterr().err
-    for file in sorted((tmp_path / "src").rglob("*frontal*.jpg"))[::2]:
+    files = sorted((tmp_path / "src").rglob("*frontal*.jpg"))[::2]
+    for file in files:
         cv2.imwrite(str(file), 255 - cv2.imread(str(file), 0))
-    kontrast.prepare(tmp_path / "src", out=tmp_path / "q", size=64, views="frontal")
-    assert "seem inverted (bone dark)" in capsys.readouterr().err
+    turned = {file.relative_to(tmp_path / "src").as_posix() for file in files}
+    pack = Pack.open(kontrast.prepare(tmp_path / "src", out=tmp_path / "q", size=64, views="frontal"))
+    assert f"{len(turned)} of {len(pack)} images looked at seem inverted (bone dark)" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    listed = pd.read_csv(tmp_path / "q" / "polarity-doubts.csv")
+    assert set(listed["source"]) == turned and (listed["likeness"] < INVERTED_BELOW).all()
+    ids = dict(zip(pack.table["source"], pack.table["image_id"], strict=True))
+    assert listed["image_id"].tolist() == [ids[source] for source in listed["source"]]
+    assert not (tmp_path / "p" / "polarity-doubts.csv").exists() and damages(pack.path) == []

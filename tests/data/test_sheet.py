@@ -1,3 +1,5 @@
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -54,3 +56,16 @@ def test_the_file_holds_pixels_and_nothing_else():
     data = png(picture)
     assert data == png(picture) and (cv2.imdecode(np.frombuffer(data, np.uint8), -1) == picture).all()
     assert not any(chunk in data for chunk in (b"tEXt", b"iTXt", b"zTXt", b"tIME", b"eXIf"))
+
+
+def test_one_that_crashes_its_decoder_costs_its_place_alone(src, monkeypatch, tmp_path):
+    """Decoding is done in a process apart: this one stands for a decoder that takes its process down."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import os\nimport kontrast.data.sheet as s\nreal = s.prepare_image\n"
+        "s.prepare_image = lambda src, name, t: os.abort() if name == '0.png' else real(src, name, t)\n"
+    )
+    monkeypatch.setattr("sys.path", [str(site), *sys.path])
+    monkeypatch.setattr("kontrast.apart._idle", [])
+    assert before_and_after(src, ["0.png", "1.png"], Treatment(size=16)).shape[1] == CELL

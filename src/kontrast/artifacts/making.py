@@ -8,13 +8,14 @@ from kontrast.artifacts.card import read_card
 from kontrast.artifacts.disk import atomic, write_json
 from kontrast.artifacts.files import write_csv
 from kontrast.artifacts.growth import Before
-from kontrast.artifacts.pack_summary import top_reasons
+from kontrast.artifacts.pack_summary import DOUBTS, top_reasons
 from kontrast.artifacts.pack_writer import BOXES, PARTS, REJECTS, PackWriter
 from kontrast.artifacts.packing import fill
 from kontrast.artifacts.plan import PLAN, Plan, interrupted_plan
 from kontrast.cluster import Cluster
 from kontrast.data.boxes import COLUMNS, find_boxes, place_boxes
 from kontrast.data.counts import repeated
+from kontrast.data.polarity import INVERTED_BELOW, likeness
 from kontrast.data.preparation import LUNGS
 from kontrast.data.sheet import before_and_after, png
 from kontrast.data.source import Source
@@ -23,6 +24,8 @@ from kontrast.types import CROP
 from kontrast.workers import processes
 
 MOVED, PREVIEW = "moved.csv", "preview.png"
+LOOKED_AT = 512
+"""Images whose polarity is looked at together."""
 Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
 
 
@@ -75,7 +78,7 @@ def make(
         content=_content(plan, source, rows),
         mask_names=(*(plan.masks.names if plan.masks else ()), *crop),
         rejects=[(plan.name(file), reason) for file, reason in source.records.problems],
-        extra=_tables(plan, source, rows),
+        extra=_tables(plan, source, rows) | _doubts(writer, rows),
         written=write_preview(plan, writer) if before is None else (),
     )
 
@@ -112,6 +115,21 @@ def _tables(plan: Plan, source: Source, rows: Sequence[Mapping[str, str]]) -> di
         moved = source.moved.assign(source=source.moved["source"].map(plan.name))
         tables[MOVED] = (tuple(moved.columns), moved.to_numpy().tolist())
     return tables
+
+
+def _doubts(writer: PackWriter, rows: Sequence[Mapping[str, str]]) -> dict[str, Table]:
+    """Which images seem inverted by their content, all of them looked at but lateral ones; no table where none does."""
+    found: list[tuple[str, str, str]] = []
+    at = 0
+    for images in writer.arrays():
+        frontal = [i for i in range(len(images)) if rows[at + i]["view"] != "lateral"]
+        for first in range(0, len(frontal), LOOKED_AT):
+            some = frontal[first : first + LOOKED_AT]
+            for i, like in zip(some, likeness(images[some]), strict=True):
+                if like < INVERTED_BELOW:
+                    found.append((rows[at + i]["image_id"], rows[at + i]["source"], f"{like:.3f}"))
+        at += len(images)
+    return {DOUBTS: (("image_id", "source", "likeness"), found)} if found else {}
 
 
 def refuse_mostly_unread(plan: Plan, writer: PackWriter) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from kontrast import console
@@ -13,11 +12,10 @@ from kontrast.artifacts.pack import Pack
 from kontrast.artifacts.pack_writer import REJECTS
 from kontrast.artifacts.plan import Plan
 from kontrast.data.counts import label_counts, positives_by_split, repeated, unscorable
-from kontrast.data.layouts.headers import spread
-from kontrast.data.polarity import INVERTED_BELOW, likeness
 from kontrast.types import CROP, SPLITS, counted
 
-POLARITY_IMAGES = 512
+DOUBTS = "polarity-doubts.csv"
+"""Which images of a Pack seem inverted: image_id, source, and their likeness to a chest (below 0: bone dark)."""
 
 
 def summary(pack: Pack) -> dict[str, Any]:
@@ -101,20 +99,24 @@ def say_plan(plan: Plan, out: Path) -> dict[str, Any]:
 
 
 def warn_of_polarity(pack: Pack, first: int = 0) -> int:
-    """Look at up to 512 images that are not lateral; how many seem inverted. Said where it is 1 % or more.
+    """Say how many images seem inverted, and where they are listed; a warning where they are 1 % or more.
 
     Args:
         pack: the Pack.
         first: the row to begin with: that of the first image added, where a Pack grows.
     """
-    rows = first + np.flatnonzero(pack.table["view"].to_numpy()[first:] != "lateral")
-    rows = rows[spread(len(rows), POLARITY_IMAGES)] if len(rows) else rows
-    inverted = int((likeness(pack.images(rows)) < INVERTED_BELOW).sum())
-    if inverted and 100 * inverted >= len(rows):
-        which, look = ("of those added ", "them") if first else ("", "preview.png")
-        console.warn(
-            f"{inverted:,} of {counted(len(rows), 'image')} {which}looked at seem inverted (bone dark): look at "
-            f"{look}. Prepare such files apart, or have what exported them mended."
+    if DOUBTS not in pack.card.files:
+        return 0
+    listed = pd.read_csv(pack.path / DOUBTS, dtype=str)["image_id"]
+    added = pack.table[first:]
+    inverted = int(added["image_id"].isin(set(listed)).sum())
+    looked_at = int((added["view"] != "lateral").sum())
+    if inverted:
+        which = "of those added " if first else ""
+        say = console.warn if 100 * inverted >= looked_at else console.say
+        say(
+            f"{inverted:,} of {counted(looked_at, 'image')} {which}looked at seem inverted (bone dark): "
+            f"{pack.path / DOUBTS} lists them. Look at them; prepare such files apart, or have their export mended."
         )
     return inverted
 

@@ -8,7 +8,7 @@ each. A part is written after its shards, so a part means that its shard is whol
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,11 @@ class PackWriter:
 
     def _lines(self, parts: Mapping[int, Any]) -> list[list[str]]:
         return [*(self.before.rows if self.before else ()), *(row for part in parts.values() for row in part["rows"])]
+
+    def arrays(self) -> Iterator[np.ndarray]:
+        """The images on disk, in the order of `rows`: (n, size, size) of each shard, mapped."""
+        for shard in self._shards(self._parts())[0]:
+            yield np.load(self.folder / shard["file"], mmap_mode="r", allow_pickle=False)
 
     def forget(self, index: int) -> None:
         """Have shard `index` written anew."""

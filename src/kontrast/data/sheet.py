@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from kontrast.apart import borrowed
 from kontrast.data.decode import DecodeError, decode
 from kontrast.data.intensity import to_uint8
 from kontrast.data.preparation import Treatment, prepare_image
@@ -55,13 +56,17 @@ def before_and_after(src: Path, sources: Sequence[str], treatment: Treatment) ->
         (H, W) uint8, or None when there are none to show.
     """
     places = np.unique(np.linspace(0, len(sources) - 1, SHOWN).round().astype(int)).tolist() if sources else []
-    before, after = [], []
-    for place in places:
-        try:
-            image = to_uint8(decode(src / sources[place]))
-            packed = prepare_image(src, sources[place], treatment).pixels
-        except DecodeError:  # it could be read a moment ago; a picture is not worth a night's work
-            continue
-        before.append(image)
-        after.append(packed if packed.dtype == np.uint8 else (packed >> 8).astype(np.uint8))
-    return sheet([before, after]) if before else None
+    jobs = [(src, sources[place], treatment) for place in places]
+    with borrowed() as apart:  # files from anywhere are never decoded in this process
+        pairs = [pair for pair in apart.map(_pair, jobs) if isinstance(pair, tuple)]
+    return sheet([[before for before, _ in pairs], [after for _, after in pairs]]) if pairs else None
+
+
+def _pair(src: Path, source: str, treatment: Treatment) -> tuple[np.ndarray, np.ndarray] | None:
+    """An image as decoded and as packed, or None: it could be read a moment ago, and a picture is not worth the run."""
+    try:
+        image = to_uint8(decode(src / source))
+        packed = prepare_image(src, source, treatment).pixels
+    except DecodeError:
+        return None
+    return image, packed if packed.dtype == np.uint8 else (packed >> 8).astype(np.uint8)

@@ -196,7 +196,10 @@ def _print(layout: "Layout", facts: dict[str, Any], found: Sequence["Problem"]) 
     row("images", f"{facts['images']:,}, {facts['looked_at']:,} of them opened")
     row("formats", _listed(facts["formats"]) + "; " + _listed({f"{n} bits:": c for n, c in facts["bits"].items()}))
     if set(facts["polarities"]) - {"not said"}:
-        row("polarity", f"{_listed(facts['polarities'])} (bone is bright in every Pack)")
+        row(
+            "polarity",
+            f"{_listed(facts['polarities'])} (as headers say; prepare looks)",
+        )
     if facts["modalities"]:
         row("modality", f"{_listed(facts['modalities'])} (DICOM)")
     if sizes:
