@@ -100,3 +100,29 @@ def test_dicom_of_any_name_is_found_and_what_is_passed_over_is_counted(tmp_path)
         assert passed_over(tmp_path) == {".bmp": 1, ".webp": 1}, "of what was listed: nothing is listed for it alone"
         find_images(tmp_path)
         assert passed_over(tmp_path) == counts
+
+
+def test_a_file_that_vanishes_or_shrinks_while_it_is_read_is_told(files, monkeypatch):
+    """Half of it has come when it goes (a network drive), or is cut to nothing, or cannot be read on."""
+    whole, path = os.read, files[0]
+    data = path.read_bytes()
+
+    def go(act):
+        def read(file, count):
+            half = whole(file, count)[: len(data) // 2]
+            act()
+            return half
+
+        path.write_bytes(data)
+        monkeypatch.setattr(package.os, "read", read)
+
+    def broken():
+        raise OSError(5, "Input/output error")
+
+    for act, reason in (
+        (path.unlink, "file not found"), (lambda: path.write_bytes(b""), "empty file"), (broken, "Input/output error"),
+        (lambda: path.write_bytes(data[: len(data) // 2]), "PNG|damaged|truncated|cut"),
+    ):  # fmt: skip
+        go(act)
+        with pytest.raises(DecodeError, match=reason):
+            decode_and_hash(path)
