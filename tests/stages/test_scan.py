@@ -107,8 +107,10 @@ def test_copies_are_counted_and_named(tmp_path, capsys):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((5, 5), 7, np.uint8))
     (found,) = kontrast.scan(tmp_path).summary["problems"]
     assert (found["count"], found["examples"]) == (2, ["imageN.png of X.png"])
-    assert "2 × byte-for-byte copy of another file: imageN.png of X.png" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 × byte-for-byte copy of another file: imageN.png of X.png" in said and "--show-names shows them" in said
     (found,) = kontrast.scan(tmp_path, show_names=True).summary["problems"]
+    assert "--show-names" not in capsys.readouterr().out
     assert found["examples"] == ["image1.png of Mueller.png", "image22.png of Mueller.png"]
 
 

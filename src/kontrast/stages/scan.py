@@ -114,7 +114,7 @@ def _scan(src: Path, labels: Sequence[Path], config: ScanConfig, named: Sequence
     if layout.doubt:
         found.insert(0, survey.Problem(f"{layout.doubt}: --layout folder takes them", len(layout.doubtful), ()))
     summary = _summary(named, config, layout, records, pixels, twice, found)
-    _print(layout, summary, found)
+    _print(layout, summary, found, show_names=config.show_names)
     if html is not None:
         _write_page(html, named[0], summary, found, pixels, twice, config.show_names)
     return Outcome("scan", html, "done", summary)
@@ -187,7 +187,7 @@ def _wrapped(text: str, indent: str = "  ") -> None:
         console.say(line)
 
 
-def _print(layout: "Layout", facts: dict[str, Any], found: Sequence["Problem"]) -> None:
+def _print(layout: "Layout", facts: dict[str, Any], found: Sequence["Problem"], *, show_names: bool) -> None:
     def row(name: str, text: str) -> None:
         _wrapped(f"{name:<10} {text}", "")
 
@@ -236,6 +236,8 @@ def _print(layout: "Layout", facts: dict[str, Any], found: Sequence["Problem"]) 
         times = f"{problem.count:,} × " if problem.examples else ""
         examples = f": {', '.join(problem.examples)}" if problem.examples else ""
         _wrapped(f"{times}{problem.reason}{examples}")
+    if not show_names and any(problem.examples for problem in found):
+        _wrapped("In names N is a number and X a word, for names may say who is shown: --show-names shows them.")
     console.say()
     console.say("Next:")
     console.say(f"  {facts['command']}", whole=True)
