@@ -141,7 +141,7 @@ def search_section(study: str) -> list[str]:
     rows = [
         [row["protocol"], row["arm"], f"{100 * float(row['fraction']):g} %", *(row[name] for name in tried)]
         for row in found
-        if row["chosen"] == "True"
+        if row["chosen"] == "1"
     ]
     return table(["protocol", "start", "labels", *tried], rows)
 
@@ -169,6 +169,17 @@ def rates_section() -> list[str]:
     return table(["features", "NIH", "bacteria or virus", "effective rank: first, after an eighth, last"], rows)
 
 
+def before_section(arm: str) -> list[str]:
+    """An arm in folds by an earlier rule (results/before, with the random weights of that run), and as it is."""
+    rows = []
+    for study, name in (("short", "NIH"), ("short-kermany", "bacteria or virus")):
+        for when, path in (("before", HERE / "before" / f"{study}.json"), ("now", HERE / study / "folds.json")):
+            found = read_json(path)
+            if arm in found["arms"]:
+                rows.append([name, when, interval(found["arms"][arm]["macro"]), difference(found["differences"][arm])])
+    return table(["images", "", "macro AUROC [95 %]", "less random [95 %]"], rows)
+
+
 def chexpert_section() -> list[str]:
     rows, five = [], []
     for path in sorted((HERE / "chexpert_test").glob("*.json")):
@@ -183,6 +194,7 @@ def page() -> str:
     """The text of docs/results.md."""
     intro = (HERE / "intro.md").read_text(encoding="utf-8")
     parts = {"CHEXPERT": chexpert_section(), "RATES": rates_section()}
+    parts |= {f"BEFORE_{arm.upper()}": before_section(arm) for arm in ("moco", "byol")}
     for study in STUDIES:
         sections = {
             "encoders/*/card.json": ("ENCODERS", encoders_section), "folds.json": ("FOLDS", folds_section),

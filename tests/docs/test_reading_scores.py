@@ -29,6 +29,13 @@ def test_calibration_on_other_cases() -> None:
         assert f"| {one['positives']} | {' | '.join(cells)} |" in PAGE
 
 
+def test_means_over_rare_findings() -> None:
+    for one in results("macro_coverage.json"):
+        ways = [one[way] for way in ("defined", "complete", "held", "steady")]
+        covered = " | ".join(f"{way['coverage']:.3f} ({way['width']:.3f})".replace("0.", ".") for way in ways)
+        assert f" | {100 * one['incomplete']:.0f} % | {covered} |" in PAGE
+
+
 def test_bca_covers_as_the_page_says() -> None:
     for one in results("interval_coverage.json"):
         fewest = min(one["positive_patients"], one["patients"] - one["positive_patients"])
