@@ -21,7 +21,6 @@ STUDIES = {
     "kermany": "Bacterial against viral pneumonia in children (Kermany)",
     "short": "NIH ChestX-ray14 again, after two passes",
     "short-kermany": "Kermany again, after two passes",
-    "phantom": "generated radiographs",
 }
 TABLES = ("cells.csv", "differences.csv", "labels_saved.csv", "search.csv")
 
