@@ -181,13 +181,13 @@ def test_a_table_with_double_missing_and_contradictory_rows(tmp_path):
     write_table(src, [*rows, rows[2], other, row("0/nowhere.png", 40)])
     pack = Pack.open(kontrast.prepare(src, out=tmp_path / "p", size=24))
     expected = clean.table.copy()
-    expected.loc[expected["source"] == rows[3]["path"], "Edema"] = np.nan
+    expected.loc[expected["source"] == rows[3]["path"], "Edema"] = -1
     pd.testing.assert_frame_equal(pack.table, expected)
     rejects = pd.read_csv(tmp_path / "p" / "rejects.csv")
     assert sorted(zip(rejects["file"], rejects["reason"], strict=True)) == sorted(
         [
             (rows[2]["path"], "listed again"),
-            (rows[3]["path"], "listed with more than one label: left blank"),
+            (rows[3]["path"], "listed with contradicting labels: uncertain"),
             ("0/nowhere.png", "no such file"),
         ]
     )

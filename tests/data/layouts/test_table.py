@@ -65,10 +65,12 @@ def test_doubles_are_taken_once_and_no_row_goes_before_another(tmp_path):
         folder.mkdir()
         make(folder, "\n".join(["file,Mass,Nodule", *lines]), "1.png", "2.png", "3.png")
         records = read(folder)
-        np.testing.assert_array_equal(records.table[["Mass", "Nodule"]], [[1, np.nan], [np.nan, 1], [1, 0]])
-        again = ("1.png", "listed again"), ("2.png", "listed with more than one label: left blank")
+        np.testing.assert_array_equal(records.table[["Mass", "Nodule"]], [[1, np.nan], [-1, 1], [1, 0]])
+        again = ("1.png", "listed again"), ("2.png", "listed with contradicting labels: uncertain")
         assert records.problems == again
-        assert any("the cell is left blank (no row goes before another): Mass 1" in line for line in records.warnings)
+        assert any(
+            "the cell is uncertain (-1) (no row goes before another): Mass 1" in line for line in records.warnings
+        )
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -195,7 +197,7 @@ def test_tables_that_contradict_each_other_are_not_settled_by_their_order(tmp_pa
     )
     records = read(src, *given)
     assert records.table["source"].tolist() == ["1.png", "3.png"]
-    np.testing.assert_array_equal(records.table[["Mass", "Edema"]], [[np.nan, 1], [0, np.nan]])
+    np.testing.assert_array_equal(records.table[["Mass", "Edema"]], [[-1, 1], [0, np.nan]])
     assert ("2.png", "listed with more than one patient: left out") in records.problems
 
 

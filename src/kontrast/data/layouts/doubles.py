@@ -14,9 +14,11 @@ _WHAT = ("view", "sex", "age")
 def as_one(
     frame: pd.DataFrame, findings: Sequence[str], *, blank_is_train: bool = False
 ) -> tuple[pd.DataFrame, list[tuple[str, str]], list[str]]:
-    """One row for each file: what one row leaves blank another fills, and what contradicts another becomes blank.
+    """One row for each file: what one row leaves blank another fills.
 
-    A file under several patients, studies or splits is left out.
+    Labels that contradict each other become uncertain (-1), as where Packs are merged: a blank one would count as
+    negative by default, which neither row says. A view, sex or age becomes blank. A file under several patients,
+    studies or splits is left out.
 
     Args:
         frame: rows with the columns of `records.BASE` and the findings.
@@ -37,6 +39,8 @@ def as_one(
     groups = rows.groupby("source", sort=False)[columns]
     differ, values = groups.nunique() > 1, groups.first()
     values = values.mask(differ)
+    for name in findings:
+        values.loc[differ[name], name] = -1.0
     if blank_is_train:
         values["split"] = values["split"].replace("train", "")
     out = differ[list(_WHOSE)].any(axis=1)
@@ -55,8 +59,10 @@ def _reason(row: pd.Series, findings: Sequence[str]) -> str:
     whose = [name for name in _WHOSE if row[name]]
     if whose:
         return f"listed with more than one {' and '.join(whose)}: left out"
-    what = ["label"] * bool(row[list(findings)].any()) + [name for name in _WHAT if row[name]]
-    return f"listed with more than one {' and '.join(what)}: left blank"
+    blank = [name for name in _WHAT if row[name]]
+    parts = ["listed with contradicting labels: uncertain"] * bool(row[list(findings)].any())
+    parts += [f"listed with more than one {' and '.join(blank)}: left blank"] * bool(blank)
+    return "; ".join(parts)
 
 
 def _warnings(differ: pd.DataFrame, out: pd.Series, findings: Sequence[str]) -> list[str]:
@@ -64,11 +70,12 @@ def _warnings(differ: pd.DataFrame, out: pd.Series, findings: Sequence[str]) -> 
     if out.any():
         whose = " or ".join(name for name in _WHOSE if differ[name].any())
         said.append(f"listed with more than one {whose}, and so left out: {counted(int(out.sum()), 'file')}")
-    cells = differ.loc[~out, [*findings, *_WHAT]].sum()
-    cells = cells[cells > 0]
-    if len(cells):
-        each = ", ".join(f"{name} {count:,}" for name, count in cells.items())
-        said.append(
-            f"rows of one file contradict each other, so the cell is left blank (no row goes before another): {each}"
-        )
+    for names, what in ((findings, "uncertain (-1)"), (_WHAT, "left blank")):
+        cells = differ.loc[~out, list(names)].sum()
+        cells = cells[cells > 0]
+        if len(cells):
+            each = ", ".join(f"{name} {count:,}" for name, count in cells.items())
+            said.append(
+                f"rows of one file contradict each other, so the cell is {what} (no row goes before another): {each}"
+            )
     return said
