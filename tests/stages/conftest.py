@@ -10,6 +10,7 @@ from stages.sources import make_source
 def key(tmp_path_factory, monkeypatch):
     file = tmp_path_factory.getbasetemp() / "patient.key"
     file.write_text("5a" * 32)
+    file.chmod(0o600)  # else each command warns that others can read it
     monkeypatch.setenv("KONTRAST_KEY", str(file))
     return file
 
