@@ -47,10 +47,14 @@ def test_they_are_those_of_the_direct_way_and_computed_once(pack, network, tmp_p
         assert sorted(looked_at) == list(range(24))
         again = features.embed(*network, pack, rows[::-1])
     assert len(looked_at) == 24 and len(list(tmp_path.iterdir())) == 1
+    with kept_in(tmp_path, add=False):
+        assert np.array_equal(features.embed(*network, pack, rows), got) and len(looked_at) == 24
+        features.embed(build_encoder(network[1], seed=1), network[1], pack, rows)
+        assert len(looked_at) == 29 and len(list(tmp_path.iterdir())) == 1, "what is asked once is not kept"
     np.testing.assert_allclose(got, direct, rtol=1e-4, atol=1e-5)
     assert np.array_equal(again, got[::-1]) and got.dtype == direct.dtype
     features.embed(*network, pack, rows)
-    assert len(looked_at) == 29, "outside of the block they are computed"
+    assert len(looked_at) == 34, "outside of the block they are computed"
 
 
 @pytest.mark.parametrize("near", [False, True])

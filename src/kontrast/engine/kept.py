@@ -21,17 +21,22 @@ from kontrast.nn.encoders import Encoder, EncoderSpec
 
 FEATURES = "features.npy"
 
-_folder: ContextVar[Path | None] = ContextVar("folder of kept features", default=None)
+_place: ContextVar[tuple[Path, bool] | None] = ContextVar("folder of kept features, may it grow", default=None)
 
 
 @contextlib.contextmanager
-def kept_in(folder: Path) -> Iterator[None]:
-    """While the block runs, `features.embed` keeps the features of whole Packs under `folder`, and takes them there."""
-    token = _folder.set(folder)
+def kept_in(folder: Path, *, add: bool = True) -> Iterator[None]:
+    """While the block runs, `features.embed` keeps the features of whole Packs under `folder`, and takes them there.
+
+    Args:
+        folder: made when it is first needed.
+        add: False: take what is there and keep nothing more, where an encoder is asked once and for a part of a Pack.
+    """
+    token = _place.set((folder, add))
     try:
         yield
     finally:
-        _folder.reset(token)
+        _place.reset(token)
 
 
 def kept(
@@ -45,11 +50,12 @@ def kept(
         pack: of whose images.
         make: writes FEATURES into a folder, where there is none yet; None: then there are none.
     """
-    parent = _folder.get()
-    if parent is None:
+    place = _place.get()
+    if place is None:
         return None
+    parent, add = place
     folder = parent / key(encoder, spec, pack)
-    if not (folder / FEATURES).is_file() and (make is None or not _made(folder, make)):
+    if not (folder / FEATURES).is_file() and (make is None or not add or not _made(folder, make)):
         return None
     found: np.ndarray = np.load(folder / FEATURES, mmap_mode="r")
     return found

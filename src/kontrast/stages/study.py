@@ -288,7 +288,7 @@ def _finish(
     from kontrast.engine.kept import kept_in
     from kontrast.engine.results import write_results
 
-    with kept_in(out / FEATURES):
+    with kept_in(out / FEATURES, add=False):  # folds look at what no encoder has met, and once
         files, means = write_results(plan, cells, packs[plan.pack], encoders, out)
     shutil.rmtree(out / FEATURES, ignore_errors=True)
     summary = {"cells": len(cells), "arms": list(encoders), "left_out": [a for a in plan.arms if a not in encoders]}
