@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from kontrast import console, distributed
 from kontrast.config import choose, flag, from_dict
@@ -15,6 +14,7 @@ from kontrast.engine.batches import Batches
 from kontrast.errors import UsageError
 from kontrast.methods import METHODS
 from kontrast.methods.method import Chunkable
+from kontrast.nn.batchnorm import batchnorms
 from kontrast.nn.encoders import Encoder, EncoderSpec
 from kontrast.views.recipes import local_size
 
@@ -225,8 +225,7 @@ def check_crops(options: Any, spec: EncoderSpec) -> None:
 
 def warn_of_leak(options: Mapping[str, Any], encoder: Encoder) -> None:
     """Say where a query and its key have batch statistics in common, by which they can be told apart from others."""
-    norms = any(isinstance(module, _BatchNorm) for module in encoder.modules())
-    if options.get("bn_groups") == 1 and norms and distributed.world_size() == 1:
+    if options.get("bn_groups") == 1 and batchnorms(encoder) and distributed.world_size() == 1:
         console.warn(
             "queries and keys of one process with one batch-norm group share its statistics, from which a network can "
             "learn which belong together in place of what they show (MoCo, section 3.3). "

@@ -6,7 +6,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from kontrast import distributed
 from kontrast.artifacts.classifier import Classifier
@@ -17,6 +16,7 @@ from kontrast.engine.losses import balanced_pos_weight, counted
 from kontrast.engine.supervision import Labelled, validate
 from kontrast.engine.threeclass import cross_entropy
 from kontrast.methods.method import Step
+from kontrast.nn.batchnorm import batchnorms
 from kontrast.nn.encoders import normalise
 from kontrast.views.params import ViewSpec
 from kontrast.views.recipes import Recipe, make_views
@@ -188,7 +188,7 @@ def settle_statistics(classifier: Classifier, task: Labelled, device: torch.devi
         device: where to compute.
         batch_size: images a step of the run to come, over all processes.
     """
-    norms = [module for module in classifier.encoder.modules() if isinstance(module, _BatchNorm)]
+    norms = batchnorms(classifier.encoder)
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]

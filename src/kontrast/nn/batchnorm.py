@@ -17,6 +17,11 @@ from kontrast.distributed import all_reduce_mean, gather, rank, world_size
 from kontrast.errors import UsageError
 
 
+def batchnorms(module: nn.Module) -> list[_BatchNorm]:
+    """The batch-norm layers in a network, of any kind."""
+    return [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+
+
 class SplitBatchNorm(_BatchNorm):
     """Batch-norm whose training statistics are taken over `groups` equal, consecutive parts of the batch.
 
@@ -106,7 +111,7 @@ class RunningStatistics:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        layers = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+        layers = batchnorms(module)
         self._buffers = [b for layer in layers for b in layer.buffers(recurse=False)]
         self._kept = [b.clone() for b in self._buffers]
         self._sums = [torch.zeros_like(b) for b in self._buffers]
