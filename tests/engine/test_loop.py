@@ -154,6 +154,13 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_images(tmp_path, bad):
         assert all(torch.isfinite(v).all() for v in torch.load(path, weights_only=True)["model"].values())
 
 
+def test_a_loss_that_is_not_finite_on_another_process_stops_this_one(tmp_path, monkeypatch):
+    """Else this one would wait for the other's next message for ever."""
+    monkeypatch.setattr("kontrast.engine.run.distributed.all_reduce_mean", lambda x: x * np.nan)
+    with pytest.raises(TrainingError, match="finite"):
+        _fit(tmp_path)
+
+
 def test_a_gradient_that_is_not_finite_stops_too(tmp_path):
     class Root(Tiny):
         def step(self, batch, progress, generator):
