@@ -26,7 +26,7 @@ def as_one(
         blank_is_train: a blank split stands for what is still to be divided beside a given test part.
 
     Returns:
-        The frame, (file, reason) of what was repeated, left blank or left out, and what to warn of, in counts.
+        The frame, (file, reason) of what was repeated, contradicted or left out, and what to warn of, in counts.
     """
     doubled = frame.duplicated("source", keep=False)
     if not doubled.any():
