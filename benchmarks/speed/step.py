@@ -1,7 +1,8 @@
 """Case 1: the loop of `kontrast pretrain` against the same forward, backward and update on one ready batch.
 
 Both train the same kind of model in this process, turn by turn. The loop takes batches from a Pack's stand-in, makes
-views, takes the gradient's norm, sums its log and checks that all is finite; the bare step has its views in memory. The
+views, takes the gradient's norm, writes its log and checks that all is finite; the bare step has its views in memory. The
+clock runs from the end of the loop's first step, which makes the optimiser's memory, as bare's uncounted turn does. The
 look for a collapse, once in ten steps, is left out. With a GPU, ResNet-50 at 224 px is added.
 """
 
@@ -17,8 +18,7 @@ import torch
 from benchmarks.speed.measure import alternate, cpu, figure, pictures, ratio, wall
 
 from kontrast.engine.batches import Batches
-from kontrast.engine.loop import LoopConfig, fit
-from kontrast.engine.monitor import Collapse
+from kontrast.engine.loop import Hook, LoopConfig, fit
 from kontrast.engine.optim import build_optimizer
 from kontrast.engine.precision import resolve_precision
 from kontrast.engine.selfsupervised import SelfSupervised
@@ -28,8 +28,11 @@ from kontrast.nn.encoders import EncoderSpec, build_encoder, normalise
 from kontrast.views.recipes import make_views
 
 FOUR = ("moco", "simclr", "byol", "swav")
-SETTINGS = {64: (16, 2), 224: (4, 1)}
+SETTINGS = {64: (16, 4), 224: (4, 2)}
 """Batch size and steps a turn, by image size."""
+
+TURNS = 9
+"""More than other cases have: the goal is nearer to 1 than two turns of the same work are to each other."""
 
 
 class Memory:
@@ -82,45 +85,37 @@ def bare(method: str, size: int, batch: int, steps: int, encoder: str, device: t
 
 
 def loop(method: str, size: int, batch: int, steps: int, encoder: str, device: torch.device) -> Callable[[], float]:
-    """As many steps of `fit`, whose own start and last checkpoint are left out: seconds of its steps alone."""
+    """As many steps of `fit`, whose own start, first step and last checkpoint are left out: seconds of its steps alone."""
     model, _ = build(method, size, batch, encoder)
-    memory: Any = Memory(batch * (steps + 1), size)
+    memory: Any = Memory(batch * (steps + 2), size)
     batches = Batches([(memory, np.arange(len(memory)))], batch, 0, device)
     if device.type == "cuda":
         batches.load_whole()
-    config = LoopConfig(steps=steps, lr=1e-3, weight_decay=1e-4)
+    config = LoopConfig(steps=steps + 1, lr=1e-3, weight_decay=1e-4, log_every=1)
 
     def work() -> float:
         with tempfile.TemporaryDirectory() as folder:
             clock = Clock(device)
-            hooks = [clock, Collapse(steps)]
-            fit(
-                model, batches, config, out=Path(folder), device=device, resume=False, hooks=hooks, settled=clock.start
-            )  # fmt: skip
+            fit(model, batches, config, out=Path(folder), device=device, resume=False, hooks=[clock])
         return clock.seconds
 
     return work
 
 
-class Clock(Collapse):
-    """Reads the clock when the last step is done: after it only the last checkpoint follows."""
+class Clock(Hook):
+    """Reads the clock at the end of the first step and of each later one: after the last only a checkpoint follows."""
 
     def __init__(self, device: torch.device) -> None:
-        super().__init__(1)
         self._device, self._start, self.seconds = device, 0.0, 0.0
 
-    def start(self) -> None:
-        """The first step begins."""
-        self._start = self._now()
-
-    def _now(self) -> float:
-        return time.process_time() if not torch.cuda.is_available() else time.perf_counter()
-
     def on_log(self, model: Any, step: int, output: Any, line: dict[str, Any]) -> None:
-        """Keep the time; measuring features is the other hook's."""
+        """Keep the time."""
         if self._device.type == "cuda":
             torch.cuda.synchronize()
-        self.seconds = self._now() - self._start
+        now = time.perf_counter() if torch.cuda.is_available() else time.process_time()
+        if step == 1:
+            self._start = now
+        self.seconds = now - self._start
 
 
 def run() -> list[dict[str, Any]]:
@@ -137,7 +132,8 @@ def run() -> list[dict[str, Any]]:
                 {
                     "bare": timed(bare(method, size, batch, steps, encoder, device)),
                     "loop": loop(method, size, batch, steps, encoder, device),
-                }
+                },
+                TURNS,
             )
             rate = batch * steps / sorted(seconds["loop"])[len(seconds["loop"]) // 2]
             what = f"{method}, {encoder}, {size} px, {name}: loop against the bare step"
