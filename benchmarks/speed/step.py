@@ -1,9 +1,9 @@
 """Case 1: the loop of `kontrast pretrain` against the same forward, backward and update on one ready batch.
 
 Both train the same kind of model in this process, turn by turn. The loop takes batches from a Pack's stand-in, makes
-views, takes the gradient's norm, writes its log and checks that all is finite; the bare step has its views in memory. The
-clock runs from the end of the loop's first step, which makes the optimiser's memory, as bare's uncounted turn does. The
-look for a collapse, once in ten steps, is left out. With a GPU, ResNet-50 at 224 px is added.
+views, takes the gradient's norm, writes its log and checks that all is finite; the bare step has its views in memory.
+The clock runs from the end of the loop's first step, which makes the optimiser's memory, as bare's uncounted turn does.
+The look for a collapse, once in ten steps, is left out. With a GPU, ResNet-50 at 224 px is added.
 """
 
 import tempfile
@@ -85,7 +85,7 @@ def bare(method: str, size: int, batch: int, steps: int, encoder: str, device: t
 
 
 def loop(method: str, size: int, batch: int, steps: int, encoder: str, device: torch.device) -> Callable[[], float]:
-    """As many steps of `fit`, whose own start, first step and last checkpoint are left out: seconds of its steps alone."""
+    """As many steps of `fit`, without its start, its first step and its last checkpoint: their seconds."""
     model, _ = build(method, size, batch, encoder)
     memory: Any = Memory(batch * (steps + 2), size)
     batches = Batches([(memory, np.arange(len(memory)))], batch, 0, device)
