@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kontrast.nn.backbone import Encoder
+from kontrast.nn.convolution import Conv2d
 
 
 class DenseLayer(nn.Module):
@@ -18,9 +19,9 @@ class DenseLayer(nn.Module):
     def __init__(self, inputs: int, growth: int) -> None:
         super().__init__()
         self.norm1, self.relu1 = nn.BatchNorm2d(inputs), nn.ReLU()
-        self.conv1 = nn.Conv2d(inputs, 4 * growth, 1, bias=False)
+        self.conv1 = Conv2d(inputs, 4 * growth, 1)
         self.norm2, self.relu2 = nn.BatchNorm2d(4 * growth), nn.ReLU()
-        self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
+        self.conv2 = Conv2d(4 * growth, growth, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) → (B, inputs + growth, h, w): what it adds comes last."""
@@ -37,7 +38,7 @@ class Transition(nn.Sequential):
             OrderedDict(
                 norm=nn.BatchNorm2d(inputs),
                 relu=nn.ReLU(),
-                conv=nn.Conv2d(inputs, inputs // 2, 1, bias=False),
+                conv=Conv2d(inputs, inputs // 2, 1),
                 pool=nn.AvgPool2d(2),
             )
         )
@@ -56,11 +57,7 @@ class DenseNet(Encoder):
         super().__init__()
         channels = 2 * growth
         features: OrderedDict[str, nn.Module] = OrderedDict()
-        features["conv0"] = (
-            nn.Conv2d(1, channels, 3, padding=1, bias=False)
-            if small
-            else nn.Conv2d(1, channels, 7, stride=2, padding=3, bias=False)
-        )
+        features["conv0"] = Conv2d(1, channels, 3, padding=1) if small else Conv2d(1, channels, 7, stride=2, padding=3)
         features["norm0"] = nn.BatchNorm2d(channels)
         features["relu0"] = nn.ReLU()
         features["pool0"] = nn.Identity() if small else nn.MaxPool2d(3, stride=2, padding=1)

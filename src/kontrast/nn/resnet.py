@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from kontrast.nn.backbone import Encoder
+from kontrast.nn.convolution import Conv2d
 
 
-def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
+def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> Conv2d:
+    return Conv2d(inputs, outputs, size, stride=stride, padding=size // 2)
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
