@@ -24,11 +24,19 @@ def gradients(function, x, weight, toward):
 @pytest.mark.parametrize("few", [0, 10**6], ids=["weights alone", "all three"])
 @pytest.mark.parametrize(
     ("size", "stride", "padding", "side"),
-    [(3, 1, 1, (2, 2)), (3, 2, 1, (4, 4)), (3, 2, 1, (5, 7)), (1, 1, 0, (3, 2)), (1, 2, 0, (5, 4)), (3, 1, 0, (4, 5))],
+    [
+        (3, 1, 1, (2, 2)),
+        (3, 2, 1, (4, 4)),
+        (3, 2, 1, (5, 7)),
+        (1, 1, 0, (3, 2)),
+        (1, 2, 0, (5, 4)),
+        (3, 1, 0, (4, 5)),
+        (3, 1, 1, (1, 1)),
+        (5, 2, 2, (2, 3)),
+    ],
 )
 def test_equals_the_convolution_in_double_precision(monkeypatch, products, layout, few, size, stride, padding, side):
     monkeypatch.setattr(convolution, "FEW", few)
-    monkeypatch.setattr(convolution, "BLOCK", 2_000)  # a few images at a time
     monkeypatch.setattr(convolution, "DEEP", (1, 1))
     rng = torch.Generator().manual_seed(0)
     layer = Conv2d(6, 4, size, stride=stride, padding=padding).to(memory_format=layout)

@@ -20,10 +20,7 @@ SOME = 200
 """Places of the resulting map, up to which the weights' gradient is."""
 
 DEEP = (128, 64)
-"""Channels that come in and go out, from which it is: with fewer, arranging the columns costs more than it saves."""
-
-BLOCK = 2**22
-"""Numbers that are arranged as columns at once (16 MiB), whatever the batch."""
+"""Channels that come in and go out, from which it is: with fewer, the matrices are too small."""
 
 
 class Conv2d(nn.Conv2d):
@@ -63,6 +60,13 @@ class Window:
         """Height and width of the map that comes of (B, C, h, w)."""
         high, wide = ((side + 2 * self.padding - self.size) // self.stride + 1 for side in x.shape[2:])
         return high, wide
+
+    def pairs(self, i: int, there: int, here: int) -> tuple[slice, slice]:
+        """Of a side of the result (`there` places) and of the map (`here`): those that row i of the kernel joins."""
+        first = max(0, -(-(self.padding - i) // self.stride))
+        end = max(first, min(there, (here - 1 + self.padding - i) // self.stride + 1))
+        begin = first * self.stride + i - self.padding
+        return slice(first, end), slice(begin, begin + self.stride * (end - first), self.stride)
 
     def columns(self, x: Tensor) -> Tensor:
         """(B, C, h, w) → (B · places, size · size · C): what each place sees."""
@@ -116,7 +120,7 @@ class Product(torch.autograd.Function):
 def input_gradient(g: Tensor, x: Tensor, weight: Tensor, window: Window) -> Tensor:
     """In the shape of `x`."""
     if g[0, 0].numel() <= FEW:
-        return window.scatter(_rows(g) @ _matrix(weight), x)
+        return window.scatter(g.permute(0, 2, 3, 1).reshape(-1, len(weight)) @ _matrix(weight), x)
     stride, padding, only_input = [window.stride] * 2, [window.padding] * 2, [True, False, False]
     found: Tensor = torch.ops.aten.convolution_backward(
         g, x, weight, None, stride, padding, [1, 1], False, [0, 0], 1, only_input
@@ -125,18 +129,17 @@ def input_gradient(g: Tensor, x: Tensor, weight: Tensor, window: Window) -> Tens
 
 
 def weight_gradient(g: Tensor, x: Tensor, weight: Tensor, window: Window) -> Tensor:
-    """In the shape of `weight`, a block of images after the other."""
+    """In the shape of `weight`: each of the kernel's places by itself, over the pairs of places that it joins."""
     outputs, inputs, size, _ = weight.shape
-    block = max(1, BLOCK // (g[0, 0].numel() * size * size * inputs))
-    total = g.new_zeros(outputs, size * size * inputs)
-    for i in range(0, len(x), block):
-        total.addmm_(_rows(g[i : i + block]).T, window.columns(x[i : i + block]))
-    return total.view(outputs, size, size, inputs).permute(0, 3, 1, 2)
-
-
-def _rows(g: Tensor) -> Tensor:
-    """(B, C, h, w) → (B · h · w, C); no copy where channels come last in memory."""
-    return g.permute(0, 2, 3, 1).reshape(-1, g.shape[1])
+    g, x = g.permute(0, 2, 3, 1), x.permute(0, 2, 3, 1)
+    total = g.new_zeros(outputs, size, size, inputs)
+    for i in range(size):
+        to_row, from_row = window.pairs(i, g.shape[1], x.shape[1])
+        for j in range(size):
+            to_column, from_column = window.pairs(j, g.shape[2], x.shape[2])
+            there, here = g[:, to_row, to_column], x[:, from_row, from_column]
+            torch.mm(there.reshape(-1, outputs).T, here.reshape(-1, inputs), out=total[:, i, j])
+    return total.permute(0, 3, 1, 2)
 
 
 def _matrix(weight: Tensor) -> Tensor:
