@@ -55,6 +55,23 @@ def test_a_name_without_the_content_is_no_role():
     assert any("age is not used as age: it is empty" in note for note in roles.notes)
 
 
+def test_cells_that_are_left_blank_are_counted():
+    mine = table("path,view,age,sex,M\na.png,PA,61,F,1\nb.png,PA,abc,,0\nc.png,AP,70,x,0\nd.png,oblique,50,M,0\n")
+    (said,) = (note for note in recognise(mine, {}).notes if "not understood" in note)
+    assert said.endswith("left blank: 1 of 4 cells of view, 1 of 4 cells of sex, 1 of 4 cells of age")
+    (said,) = (note for note in recognise(mine, {"age": "sex", "sex": "none"}).notes if "not understood" in note)
+    assert said.endswith("1 of 4 cells of view, 3 of 4 cells of sex")
+    assert not any("not understood" in note for note in recognise(MINE, {}).notes)
+
+
+def test_columns_of_one_value_are_named_with_the_way_to_take_them():
+    mine = table("path,Lump,Scar,fold,site,Cyst\na.png,1,0,1,7,yes\nb.png,1,0,1,7,yes\n")
+    (said,) = (note for note in recognise(mine, {}).notes if "--column finding" in note)
+    assert said.startswith("Lump, Scar, Cyst hold one value throughout")
+    assert recognise(mine, {"finding": "Lump,Scar"}).findings == ("Lump", "Scar")
+    assert not any("--column finding" in note for note in recognise(mine, {"finding": "Lump"}).notes)
+
+
 def test_the_column_whose_words_are_files_is_the_path():
     words = table("id,image,scan\n1,x,f1\n2,y,f2\n")
     assert recognise(words, {}, {"f1", "f2"}).path == "scan"

@@ -94,6 +94,31 @@ def test_unreadable_files_are_rejected_and_labels_stay_aligned(src, tmp_path, ca
     np.testing.assert_array_equal(pack.images(pack.rows()), whole.images(left.index.to_numpy()))
 
 
+def test_what_is_out_of_reach_is_said_and_listed(tmp_path, capsys):
+    src = tmp_path / "src"
+    src.mkdir()
+    for name in ("a.png", "b.png"):
+        (src / name).symlink_to("annex/objects")
+    with pytest.raises(DataError, match="holds no image that can be reached; 2 entries below it cannot"):
+        kontrast.prepare(src, out=tmp_path / "p")
+    cv2.imwrite(str(src / "c.png"), np.eye(20, dtype=np.uint8))
+    kontrast.prepare(src, out=tmp_path / "p", size=16, workers=1)
+    assert "2 links out of reach, which may hold images" in capsys.readouterr().err
+    rejects = pd.read_csv(tmp_path / "p/rejects.csv").to_numpy().tolist()
+    assert rejects == [[name, "link to a file that is not there"] for name in ("a.png", "b.png")]
+
+
+def test_a_pack_within_its_source_is_no_part_of_it(tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "c.png"), np.eye(20, dtype=np.uint8))
+    options = {"out": tmp_path / "p", "size": 16, "workers": 1}
+    kontrast.prepare(tmp_path, **options)
+    assert (tmp_path / "p/preview.png").is_file()
+    assert kontrast.prepare(tmp_path, **options).status == "already done"
+    assert "1 folder passed over that kontrast itself wrote" in capsys.readouterr().out
+    with pytest.raises(DataError, match=r"holds no raw images: kontrast wrote it \(pack\)"):
+        kontrast.prepare(tmp_path / "p", out=tmp_path / "q")
+
+
 def test_nothing_is_written_before_the_source_was_understood(src, tmp_path):
     for wrong in ({"labels": tmp_path / "none.csv"}, {"layout": "chexpret"}, {"column": "patient=Patient"}):
         with pytest.raises((DataError, UsageError)):

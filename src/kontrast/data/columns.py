@@ -25,7 +25,7 @@ from kontrast.data.label_words import (
     may_be_finding,
     read_as,
 )  # fmt: skip
-from kontrast.data.words import age_values, sex_values, split_values, view_values
+from kontrast.data.words import READERS, age_values, sex_values, split_values, unknown, view_values
 from kontrast.errors import UsageError
 from kontrast.types import FINDINGS
 
@@ -246,6 +246,7 @@ def recognise(table: pd.DataFrame, overrides: dict[str, str], stems: Collection[
     ]
     if left:
         notes.append(f"left out: {', '.join(left)}")
+    notes += _not_taken(table, found, [] if "finding" in overrides else left, words)
     most = 2 if findings or classes else 3
     unread = [
         name
@@ -270,6 +271,24 @@ def recognise(table: pd.DataFrame, overrides: dict[str, str], stems: Collection[
     )  # fmt: skip
 
 
+def _not_taken(
+    table: pd.DataFrame, found: Mapping[str, str | None], left: Sequence[str], words: Mapping[str, float]
+) -> list[str]:
+    """What cells and columns say that may be meant and is not taken."""
+    notes = []
+    blank = {name: unknown(role, table[name]) for role in READERS if (name := found[role])}
+    if any(blank.values()):
+        each = ", ".join(f"{count:,} of {len(table):,} cells of {name}" for name, count in blank.items() if count)
+        notes.append(f"not understood, and so left blank: {each}")
+    alike = [name for name in left if _one_class(table[name], words)]
+    if alike:
+        notes.append(
+            f"{', '.join(alike)} {'holds' if len(alike) == 1 else 'hold'} one value throughout, and so cannot be told "
+            "from columns of other kinds: --column finding=NAME takes it for a finding (name all findings then)"
+        )
+    return notes
+
+
 def _findings(
     table: pd.DataFrame, overrides: dict[str, str], words: Mapping[str, float], taken: set[str]
 ) -> tuple[str, ...]:
@@ -282,17 +301,28 @@ def _findings(
         return tuple(dict.fromkeys(names))
     if "classes" in overrides and overrides["classes"] != "none":
         return ()
-    roles = {word for role, named in _NAMES.items() if role not in ("classes", "path", "view") for word in named}
     # In a column of classes `positive` and `negative` are two of them.
     of_classes = YES_NO | asked_words(overrides)
     return tuple(
         name
         for name in table.columns
         if name not in taken
-        and plain(name) not in roles
-        and not plain(name).startswith(_NOT_FINDINGS)
+        and _may_be_named(name)
         and is_binary(table[name], plain(name) in _KNOWN, of_classes if plain(name) in _NAMES["classes"] else words)
     )
+
+
+_OTHER_ROLES = {word for role, named in _NAMES.items() if role not in ("classes", "path", "view") for word in named}
+
+
+def _may_be_named(name: str) -> bool:
+    """Whether a finding may be called so."""
+    return plain(name) not in _OTHER_ROLES and not plain(name).startswith(_NOT_FINDINGS)
+
+
+def _one_class(values: pd.Series, words: Mapping[str, float]) -> bool:
+    """Whether a column holds 1 or 0 (or a word for them) in each cell, always the same."""
+    return _may_be_named(str(values.name)) and values.nunique() == 1 and words.get(values.iloc[0].lower()) in (0, 1)
 
 
 def _renames(

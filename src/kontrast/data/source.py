@@ -11,8 +11,9 @@ import pandas as pd
 from kontrast import console
 from kontrast.data.columns import parse_overrides
 from kontrast.data.copies import byte_copies, shared_files
-from kontrast.data.decode import listed_once, passed_over
+from kontrast.data.decode import listed_once, out_of_reach, own_folders, passed_over
 from kontrast.data.decode.arrays import parted
+from kontrast.data.decode.listing import NO_TARGET
 from kontrast.data.identity import Key
 from kontrast.data.layouts import detect
 from kontrast.data.layouts.records import Records
@@ -128,17 +129,34 @@ def recognised(src: Path, labels: Sequence[Path], layout: str, column: Sequence[
 
 
 def with_passed_over(src: Path, records: Records) -> Records:
-    """Records with a note of the files that are no images by name or content, and so are in no table and no reject."""
-    passed = passed_over(src)
+    """Records with what is in none of their rows: files that are no images, what cannot be reached, kontrast's own."""
+    passed, broken, own = passed_over(src), out_of_reach(src), own_folders(src)
     if records.layout == "medmnist":
         del passed[".npz"]
-    if not passed:
-        return records
-    kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in passed.most_common())
-    note = (
-        f"{counted(passed.total(), 'file')} passed over, no images by name or content (see docs/own-images.md): {kinds}"
+    if records.layout not in ("folder", "plain", "pacs"):  # a table names its files, and what it lacks is no loss
+        broken = [(name, why) for name, why in broken if why != NO_TARGET]
+    listed = {name for name, _ in records.problems}
+    broken = [(name, why) for name, why in broken if name not in listed]
+    notes, warnings = [], []
+    if passed:
+        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in passed.most_common())
+        notes.append(
+            f"{counted(passed.total(), 'file')} passed over, no images by name or content (see docs/own-images.md): "
+            f"{kinds}"
+        )
+    if own:
+        notes.append(f"{counted(own, 'folder')} passed over that kontrast itself wrote")
+    if broken:
+        links = sum(why == NO_TARGET for _, why in broken)
+        said = [counted(n, what) for n, what in ((links, "link"), (len(broken) - links, "folder")) if n]
+        warnings.append(f"{' and '.join(said)} out of reach, which may hold images (listed in rejects.csv)")
+    return replace(
+        records,
+        notes=(*records.notes, *notes, *warnings),
+        warnings=(*records.warnings, *warnings),
+        problems=(*records.problems, *broken),
+        passed_over=dict(passed.most_common()),
     )
-    return replace(records, notes=(*records.notes, note), passed_over=dict(passed.most_common()))
 
 
 def _recognised(src: Path, labels: Sequence[Path], layout: str, overrides: Mapping[str, str]) -> Records:

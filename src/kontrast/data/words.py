@@ -8,7 +8,7 @@ import csv
 import gzip
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +122,12 @@ def age_values(values: Iterable[str]) -> list[float]:
         age = float(match[1]) * _AGE_UNIT[match[2]] if match else np.nan
         ages.append(age if 0 <= age <= 120 else np.nan)
     return ages
+
+
+READERS: dict[str, Callable[[Iterable[str]], list[Any]]] = {"view": view_values, "sex": sex_values, "age": age_values}
+
+
+def unknown(role: str, values: pd.Series) -> int:
+    """How many cells of a column are not blank and not understood as what the role says (a key of READERS)."""
+    present = values[values != ""]
+    return sum(1 for value in READERS[role](present) if value == "" or value != value)  # NaN is not itself

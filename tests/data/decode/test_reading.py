@@ -1,8 +1,10 @@
 """A file is read once for its image and its hash, whole however it comes."""
 
 import hashlib
+import json
 import os
 import tracemalloc
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,8 +20,11 @@ from kontrast.data.decode import (
     image,
     listed_once,
     measure,
+    out_of_reach,
+    own_folders,
     passed_over,
     sha256_of,
+    written_by_kontrast,
 )  # fmt: skip
 
 GREY = np.random.default_rng(0).integers(0, 256, (30, 20), dtype=np.uint8)
@@ -100,6 +105,44 @@ def test_dicom_of_any_name_is_found_and_what_is_passed_over_is_counted(tmp_path)
         assert passed_over(tmp_path) == {".bmp": 1, ".webp": 1}, "of what was listed: nothing is listed for it alone"
         find_images(tmp_path)
         assert passed_over(tmp_path) == counts
+
+
+def test_links_to_nothing_and_closed_folders_are_told(tmp_path, monkeypatch):
+    """As `git annex` and `dvc` leave behind what was not fetched; a loop of links is no loss."""
+    for name, target in (("a/x.png", "gone.png"), ("itself.jpg", "itself.jpg"), ("notes.txt", "gone"), ("loop", ".")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "a/real.png").write_bytes(b"")
+    (tmp_path / "shut").mkdir()
+    scandir = os.scandir
+
+    def closed(folder):
+        if folder.endswith("shut"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    missing, shut = "link to a file that is not there", ("shut", "folder that cannot be opened: Permission denied")
+    assert find_images(tmp_path) == [Path("a/real.png")]
+    assert sorted(out_of_reach(tmp_path)) == [("a/x.png", missing), ("itself.jpg", missing), shut]
+    with listed_once():
+        find_images(tmp_path / "a")
+        assert out_of_reach(tmp_path) == [("a/x.png", missing)], "of what was listed"
+
+
+@pytest.mark.parametrize("file", ["card.json", "run.json"])
+def test_folders_that_kontrast_wrote_hold_no_images_but_phantoms_and_exports(tmp_path, file):
+    (tmp_path / "x.png").write_bytes(b"")
+    for kind in ("pack", "explanation", "phantom", "export"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "preview.png").write_bytes(b"")
+        (tmp_path / kind / file).write_text(json.dumps({"kind": kind, "config": {}, "parents": []}))
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/y.png").write_bytes(b"")
+    (tmp_path / "theirs" / file).write_text('{"kind": "pack"}')
+    found = ["export/preview.png", "phantom/preview.png", "theirs/y.png", "x.png"]
+    assert [path.as_posix() for path in find_images(tmp_path)] == found and own_folders(tmp_path) == 2
+    assert written_by_kontrast(tmp_path / "pack") == "pack" and written_by_kontrast(tmp_path / "phantom") is None
 
 
 def test_a_file_that_vanishes_or_shrinks_while_it_is_read_is_told(files, monkeypatch):

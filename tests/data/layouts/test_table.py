@@ -144,6 +144,25 @@ def test_a_split_column(tmp_path):
     assert (records.table["split"].tolist(), records.official_split) == (["train", "val", "test"], "all")
 
 
+@pytest.mark.parametrize(
+    ("rows", "overrides", "said"),
+    [
+        (("train", "valid", "holdout"), {}, "1 of its 3 cells hold something else: 'holdout' (1)."),
+        (("train", "vlaid", "test"), {}, "1 of its 3 cells hold something else: 'vlaid' (1)."),
+        (("", "test", "1"), {"split": "set"}, "1 of its 3 cells hold something else."),
+        (("Doe^Jane", "Doe^Jane", "Roe^Max"), {"split": "set"}, "3 of its 3 cells hold something else."),
+    ],
+)
+def test_a_word_that_is_no_split_is_refused_and_never_drawn(tmp_path, rows, overrides, said):
+    """A held-out part would go into train for the most part; words of a column that is something else stay unsaid."""
+    lines = [f"{i}.png,{word},{i % 2}" for i, word in enumerate(rows)]
+    make(tmp_path, "\n".join(["file,set,Mass", *lines]), "0.png", "1.png", "2.png")
+    with pytest.raises(DataError, match="Column 'set' is to say train, val or test") as refused:
+        read(tmp_path, **overrides)
+    assert refused.value.problem.endswith(said) and "--column split=none" in refused.value.fix
+    assert read(tmp_path, split="none").table["split"].eq("").all()
+
+
 def test_patients_without_ids_count_each(tmp_path):
     make(tmp_path, "file,patient,Mass\n1.png,a,1\n2.png,,0\n3.png,,0\n", "1.png", "2.png", "3.png")
     records = read(tmp_path)

@@ -13,14 +13,21 @@ from kontrast.apart import borrowed
 from kontrast.data.decode.arrays import decode_member, image_shape, parted, read_bytes
 from kontrast.data.decode.formats import DICOM, EXTENSIONS, RASTER, file_format, may_be_dicom
 from kontrast.data.decode.image import MAX_PIXELS, DecodeError, Image, by_table, check_size, histogram
-from kontrast.data.decode.listing import find_images, listed_once, passed_over
+from kontrast.data.decode.listing import (
+    find_images,
+    listed_once,
+    out_of_reach,
+    own_folders,
+    passed_over,
+    written_by_kontrast,
+)  # fmt: skip
 from kontrast.data.decode.raster import decode_jpeg, decode_png, decode_tiff, size_in_header
 from kontrast.types import PathLike
 
 __all__ = [
     "DICOM", "EXTENSIONS", "MAX_BYTES", "MAX_PIXELS", "RASTER", "DecodeError", "Image", "by_table", "decode",
     "decode_and_hash", "file_format", "find_images", "histogram", "listed_once", "may_be_dicom", "measure",
-    "passed_over", "read_header", "read_headers", "sha256_of",
+    "out_of_reach", "own_folders", "passed_over", "read_header", "read_headers", "sha256_of", "written_by_kontrast",
 ]  # fmt: skip
 
 MAX_BYTES = 2 * 2**30

@@ -1,16 +1,21 @@
-"""Which files below a folder are images, and how many are none."""
+"""Which files below a folder are images, how many are none, and what cannot be reached."""
 
 import contextlib
+import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from kontrast.data.decode.formats import EXTENSIONS, file_format
 from kontrast.types import PathLike
 
+CARD, CLAIM = "card.json", "run.json"
+RAW = ("phantom", "export")
+"""Kinds of artifact that hold images to prepare."""
 SKIPPED_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
 BESIDE = frozenset((
     ".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".md", ".rst", ".html", ".htm", ".pdf", ".yaml", ".yml", ".xls",
@@ -27,21 +32,47 @@ WELL_KNOWN = frozenset((
 """Suffixes that are shown."""
 
 
-def _walk(folder: str, below: str, seen: set[tuple[int, int]], found: list[str], passed: Counter[str]) -> None:
-    """Add the image files below a folder, as words that begin with `below`: a Path of each would take seconds.
+NO_TARGET = "link to a file that is not there"
 
-    Files that are none are counted in `passed`, by their suffix.
+
+@dataclass(frozen=True)
+class _Listing:
+    """What is below a folder.
+
+    Attributes:
+        names: of images, relative to it, with `/`: a Path of each takes a while.
+        passed: how many other files there are, by suffix.
+        broken: (file or folder, reason) of what cannot be reached: it may hold images.
+        own: folders that were left out since kontrast wrote them.
     """
+
+    names: list[str] = field(default_factory=list)
+    passed: Counter[str] = field(default_factory=Counter)
+    broken: list[tuple[str, str]] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
+
+    @cached_property
+    def images(self) -> list[Path]:
+        """Sorted by name, when all are found."""
+        return [Path(name) for name in sorted(self.names)]
+
+
+def _walk(folder: str, below: str, seen: set[tuple[int, int]], into: _Listing) -> None:
+    """Add what is below a folder, as words that begin with `below`."""
     # Linked folders are followed (people link data disks), but no folder twice: links can form loops.
     try:
         state = os.stat(folder)  # noqa: PTH116
         with os.scandir(folder) as listing:
             entries = list(listing)
-    except OSError:
+    except OSError as error:
+        into.broken.append((below.rstrip("/") or ".", f"folder that cannot be opened: {error.strerror}"))
         return
     if (state.st_dev, state.st_ino) in seen:
         return
     seen.add((state.st_dev, state.st_ino))
+    if below and written_by_kontrast(folder, {entry.name for entry in entries}):
+        into.own.append(below)
+        return
     folders: list[str] = []
     for entry in entries:
         if entry.name.startswith(".") or entry.name in SKIPPED_FOLDERS:
@@ -49,16 +80,43 @@ def _walk(folder: str, below: str, seen: set[tuple[int, int]], found: list[str],
         try:
             if entry.is_dir():
                 folders.append(entry.name)
-            elif entry.is_file():
-                suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 a Path for each of 223,000 is slow
-                if suffix in EXTENSIONS or (suffix not in BESIDE and _is_dicom(entry)):
-                    found.append(below + entry.name)
-                elif suffix not in BESIDE and entry.name.upper() != "DICOMDIR":
-                    passed[_shown(suffix)] += 1
+            else:
+                _add(entry, below, into, there=entry.is_file())
         except OSError:  # a link to itself
-            continue
+            _add(entry, below, into, there=False)
     for name in sorted(folders):
-        _walk(f"{folder}/{name}", f"{below}{name}/", seen, found, passed)
+        _walk(f"{folder}/{name}", f"{below}{name}/", seen, into)
+
+
+def _add(entry: os.DirEntry[str], below: str, into: _Listing, *, there: bool) -> None:
+    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 a Path for each of 223,000 is slow
+    if not there:
+        if suffix in EXTENSIONS and entry.is_symlink():
+            into.broken.append((below + entry.name, NO_TARGET))
+    elif suffix in EXTENSIONS or (suffix not in BESIDE and _is_dicom(entry)):
+        into.names.append(below + entry.name)
+    elif suffix not in BESIDE and entry.name.upper() != "DICOMDIR":
+        into.passed[_shown(suffix)] += 1
+
+
+def written_by_kontrast(folder: PathLike, names: Collection[str] = (CARD, CLAIM)) -> str | None:
+    """The kind of artifact that a folder holds, finished or not; None for other folders and for generated radiographs.
+
+    A Pack's preview and heat maps are pictures too: `kontrast prepare . --out pack` would read its own the next time.
+
+    Args:
+        folder: it.
+        names: what is in it, where that is known: most folders need no further look.
+    """
+    for name in (CARD, CLAIM):
+        if name in names:
+            try:
+                found = json.loads(Path(folder, name).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            if isinstance(found, dict) and {"kind", "config", "parents"} <= set(found):
+                return None if found["kind"] in RAW else str(found["kind"])
+    return None
 
 
 def _is_dicom(entry: os.DirEntry[str]) -> bool:
@@ -77,14 +135,6 @@ def _shown(suffix: str) -> str:
     return suffix if suffix in WELL_KNOWN else "another suffix" if suffix else "no suffix"
 
 
-@dataclass(frozen=True)
-class _Listing:
-    """The images below a folder, and how many other files of each suffix there are."""
-
-    images: list[Path]
-    passed: Counter[str]
-
-
 _listed: ContextVar[dict[str, _Listing] | None] = ContextVar("listed", default=None)
 
 
@@ -101,7 +151,8 @@ def listed_once() -> Iterator[None]:
 def find_images(root: PathLike) -> list[Path]:
     """Every image file below `root`, relative to it, sorted by its posix path; hidden files are left out.
 
-    By its suffix, or else as DICOM by its content, whatever its name; but files with a suffix of BESIDE are not opened.
+    By its suffix, or else as DICOM by its content, whatever its name; but files with a suffix of BESIDE are not opened,
+    and neither are folders that kontrast wrote.
     """
     return list(_listing(os.fspath(root)).images)
 
@@ -111,22 +162,36 @@ def passed_over(root: PathLike) -> Counter[str]:
 
     Within `listed_once` those of the folders that were listed already, where there are any: listing takes time.
     """
+    return sum((one.passed for _, one in _parts(root)), Counter())
+
+
+def out_of_reach(root: PathLike) -> list[tuple[str, str]]:
+    """(file or folder relative to `root`, reason) of links to nothing and folders that cannot be opened."""
+    return [(os.path.normpath(below + name), why) for below, one in _parts(root) for name, why in one.broken]
+
+
+def own_folders(root: PathLike) -> int:
+    """How many folders below `root` were left out since kontrast wrote them."""
+    return sum(len(one.own) for _, one in _parts(root))
+
+
+def _parts(root: PathLike) -> list[tuple[str, _Listing]]:
+    """What was listed of `root` (by `listed_once`), else all of it; each with its place below `root`."""
     folder, known = os.fspath(root), _listed.get() or {}
     if folder not in known:
         below = [name for name in known if Path(folder) in Path(name).parents]
         tops = [name for name in below if not any(other in map(str, Path(name).parents) for other in below)]
         if tops:
-            return sum((known[name].passed for name in tops), Counter())
-    return Counter(_listing(folder).passed)
+            return [(f"{Path(name).relative_to(folder).as_posix()}/", known[name]) for name in tops]
+    return [("", _listing(folder))]
 
 
 def _listing(folder: str) -> _Listing:
     known = _listed.get()
     if known is not None and folder in known:
         return known[folder]
-    names, passed = list[str](), Counter[str]()
-    _walk(folder, "", set(), names, passed)
-    made = _Listing([Path(name) for name in sorted(names)], passed)
+    made = _Listing()
+    _walk(folder, "", set(), made)
     if known is not None:
         known[folder] = made
     return made

@@ -19,7 +19,7 @@ from statistics import median
 
 from kontrast.config import choose
 from kontrast.data.columns import by_files, stem
-from kontrast.data.decode import find_images, may_be_dicom
+from kontrast.data.decode import find_images, may_be_dicom, written_by_kontrast
 from kontrast.data.layouts import (
     brax,
     chexpert,
@@ -255,6 +255,12 @@ def detect(src: Path, labels: Sequence[Path] = (), layout: str = "auto") -> Layo
     if not src.is_dir():
         what = "is a file, not a folder" if src.exists() else "does not exist"
         raise DataError(f"{src} {what}.", fix="Name the folder that holds the images.")
+    kind = written_by_kontrast(src)
+    if kind is not None:
+        raise DataError(
+            f"{src} holds no raw images: kontrast wrote it ({kind}).",
+            fix="Name the folder with the raw images; Packs are joined and parted with `kontrast pack`.",
+        )
     labels = tuple(labels)
     for path in labels:
         read_table(path)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from kontrast.data.decode import find_images
+from kontrast.data.decode import find_images, out_of_reach
 from kontrast.data.label_words import MAX_CLASSES
+from kontrast.data.layouts.names import masked
 from kontrast.data.layouts.records import Records, finish
 from kontrast.data.words import split_values
 from kontrast.errors import DataError
+from kontrast.types import counted
 
 _NOT_CLASSES = re.compile(
     r"(images?|img|data|masks?|.*_masks?|png|jpe?g|dicom|files|frontal|lateral|unlabell?ed)", re.I
@@ -31,6 +33,15 @@ def images_of(src: Path) -> list[Path]:
     images = find_images(src)
     if images:
         return images
+    broken = out_of_reach(src)
+    if broken:
+        first = "the folder itself" if broken[0][0] == "." else masked(broken[0][0])
+        raise DataError(
+            f"{src} holds no image that can be reached; {counted(len(broken), 'entry')} below it "
+            f"cannot (the first: {first}, a {broken[0][1]}).",
+            fix="Fetch the files that the links mean (`git annex get`, `dvc pull`, the drive they lie on), or mend the "
+            "folder's permissions.",
+        )
     suffixes = Counter(_kind(path) for path in src.rglob("*") if path.is_file())
     shown = ", ".join(f"{count:,} of {suffix}" for suffix, count in suffixes.most_common(4))
     raise DataError(

@@ -63,11 +63,17 @@ class Records:
 def from_roles(
     table: pd.DataFrame, roles: Roles, sources: Sequence[str | None]
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The columns of `Records.table` from a table's roles, and the names of its findings; rows are kept in order."""
+    """The columns of `Records.table` from a table's roles, and the names of its findings; rows are kept in order.
+
+    Raises:
+        DataError: words in the column of splits that name none, or two columns of one name.
+    """
 
     def text(name: str | None) -> pd.Series:
         return table[name] if name else pd.Series("", index=table.index)
 
+    if roles.split:
+        _refuse_unknown_parts(table[roles.split])
     frame = pd.DataFrame(
         {
             "source": pd.Series(list(sources), index=table.index, dtype=object),
@@ -93,6 +99,23 @@ def from_roles(
             fix=f"Name the finding otherwise: --column rename={clash[0]}:…",
         )
     return pd.concat([frame, labels], axis=1), tuple(labels.columns)
+
+
+def _refuse_unknown_parts(column: pd.Series) -> None:
+    """A `holdout` that was taken for a blank would be drawn, into train for the most part."""
+    words_of = column[column != ""]
+    others = words_of[[not part for part in words.split_values(words_of)]]
+    if others.empty:
+        return
+    # Words beside train and test are of their kind and may be shown; a column of something else may hold names.
+    shown = others.value_counts().head(3) if len(others) * 2 < len(words_of) else pd.Series(dtype=int)
+    named = ", ".join(f"{word!r} ({count:,})" for word, count in shown.items())
+    raise DataError(
+        f"Column {column.name!r} is to say train, val or test, but {len(others):,} of its "
+        f"{counted(len(column), 'cell')} hold something else{': ' + named if named else ''}.",
+        fix="Write train, val (or valid, validation, dev) or test there, or nothing where it is to be drawn; or have "
+        "all drawn: --column split=none.",
+    )
 
 
 PLACEHOLDERS = re.compile(
