@@ -71,6 +71,7 @@ def test_a_verb_takes_and_shows_its_options_as_keywords():
         (("a", "b"), {"out": "b"}, "too many positional"),
         (("a",), {"out": "b", "epohcs": 1}, "Did you mean 'epochs'"),
         (("a",), {"out": "b", "epochs": "many"}, "epochs 'many' does not fit"),
+        (("a",), {"out": "b", "epochs": float("inf")}, "epochs inf does not fit: it takes a number that has an end"),
     ],
 )
 def test_a_wrong_call_of_a_verb_is_a_usage_error(arguments, keywords, says):

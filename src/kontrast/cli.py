@@ -240,12 +240,14 @@ def _kinds(hint: Any) -> list[str]:
 
 
 def _exactly(kind: Any, tokens: Any) -> Any:
-    """Refuse `--epochs 2.5` where whole numbers are wanted, which the parser would round in silence."""
+    """Refuse `--epochs 2.5` where whole numbers are wanted, which the parser would round in silence, and `--lr inf`."""
     from cyclopts import CoercionError, convert
 
     kinds = _kinds(kind)
     for token in () if isinstance(tokens, dict) else tokens:
-        if "." in token.value and "a whole number" in kinds and "a number" not in kinds:
+        rounded = "." in token.value and "a whole number" in kinds and "a number" not in kinds
+        endless = token.value.lower().lstrip("+-") in ("inf", "infinity", "nan") and "a number" in kinds
+        if rounded or (endless and "text" not in kinds):
             raise CoercionError(token=token, target_type=kind)
     return convert(kind, tokens)
 

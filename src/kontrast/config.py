@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import math
 import os
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
@@ -96,6 +97,12 @@ def from_dict(cls: type[C], values: Mapping[str, Any], *, where: str = "") -> C:
             )
     # The outcome of a command, or a Path, stands for its path wherever one may be named, also in fields of text.
     values = {n: os.fspath(v) if isinstance(v, os.PathLike) else v for n, v in values.items()}
+    for name, value in values.items():
+        require(
+            not isinstance(value, float) or math.isfinite(value),
+            f"{prefix}{name} {value} does not fit: it takes a number that has an end.",
+            f"Set {flag(name)} to one, or leave it out.",
+        )
     several = {f.name for f in dataclasses.fields(cls) if "tuple[" in str(f.type)}  # type: ignore[arg-type]
     # One value where several may stand: `labels="labels.csv"` is `labels=("labels.csv",)`.
     values = {

@@ -104,12 +104,16 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     from rich import box
     from rich.table import Table
 
-    grid = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    grid, console = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False), _console()
+    # Where all does not fit, names are parted between their words, and not within the longest as rich would.
+    longest = max((len(word) for row in rows for word in row[0].split()), default=0)
+    needed = sum(max(map(len, column)) + 3 for column in zip(columns, *rows, strict=True))
+    part = needed > console.width and longest < console.width // 3
     for index, name in enumerate(columns):
-        grid.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
-    for row in rows:
-        grid.add_row(*row)
-    _console().print(grid)
+        grid.add_column(name, justify="right" if index else "left", overflow="fold", no_wrap=part and not index)
+    for name, *cells in rows:
+        grid.add_row(textwrap.fill(name, max(longest, 1)) if part else name, *cells)
+    console.print(grid)
 
 
 class Progress:

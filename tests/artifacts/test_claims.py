@@ -73,3 +73,9 @@ def test_what_is_no_folder_of_ours_is_left_alone(tmp_path):
     (half / CLAIM).write_text("[]")
     with pytest.raises(OutputError, match=f"damaged {CLAIM}"):
         standing(half)
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere/out", "n" * 300])
+def test_a_place_that_cannot_be_is_said(place, tmp_path):
+    with pytest.raises(OutputError, match=r"cannot be written: (No such file|File name too long)"):
+        claim(tmp_path / place, "audit", config=ONE)

@@ -113,3 +113,34 @@ def test_fp16_on_a_cpu_is_refused_to_finetune_too(world, tmp_path):
     said, fix = problem(refused)
     assert refused.code == 2 and "--precision fp16" in said and "bf16" in fix
     assert not (tmp_path / "out/card.json").exists()
+
+
+TAKE_A_SEED = [
+    "demo", "phantom", "prepare", "pretrain", "probe", "finetune", "evaluate", "score", "explain", "embed", "study",
+    "audit",
+]  # fmt: skip
+INPUTS = {"demo": 0, "prepare": 1, "pretrain": 1, "study": 1, "audit": 1}
+
+
+@pytest.mark.parametrize("name", TAKE_A_SEED)
+def test_a_negative_seed_is_refused_before_anything_is_read(name, tmp_path):
+    gone = [str(tmp_path / "gone")] * INPUTS.get(name, 2)
+    out = [str(tmp_path / "out")] if name == "phantom" else [*gone, "--out", str(tmp_path / "out")]
+    refused = run([name, *out, "--seed", "-1"])
+    assert refused.code == 2 and "--seed" in problem(refused)[0] and "-1" in problem(refused)[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "kinds"),
+    [
+        ("pretrain", "--lr", "inf", "a number or auto"),
+        ("pretrain", "--epochs", "Infinity", "a number or auto"),
+        ("pretrain", "--minutes", "inf", "a number"),
+        ("finetune", "--weight-decay", "nan", "a number"),
+        ("prepare", "--val-fraction", "nan", "a number"),
+    ],
+)
+def test_numbers_without_end_are_refused(name, option, value, kinds, tmp_path):
+    refused = run([name, "gone", *(["gone"] * (name == "finetune")), "--out", tmp_path / "out", option, value])
+    assert refused.code == 2 and problem(refused)[0] == f"{option} {value} does not fit: it takes {kinds}."

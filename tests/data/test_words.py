@@ -67,6 +67,7 @@ def test_tables_keep_ids_as_text(tmp_path):
         (b"a,b\n", "no rows"),
         (b"a,a\n1,2\n", "two columns named 'a'"),
         (b"\x89PNG\xff\xfe", "not a table"),
+        (b"a,b\n1,2\n1,2,3\n", "line 3: it has 3 cells, but the lines before it have 2"),
     ],
 )
 def test_what_is_no_table_is_said(tmp_path, content, words):

@@ -54,8 +54,9 @@ def claim(
     """
     folder = Path(out)
     wanted = {"kind": kind, "config": json.loads(json.dumps(dict(config))), "parents": [asdict(p) for p in parents]}
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"--out {folder} is a file.", fix="Name a folder that does not exist yet.")
+    with disk_errors(folder):  # a name that is too long cannot even be looked for
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"--out {folder} is a file.", fix="Name a folder that does not exist yet.")
     if (held := standing(folder)) is not None:
         state, found = held
         if allow_changes and state == "resume" and found.get("kind") == kind and any(_other(found, wanted)):

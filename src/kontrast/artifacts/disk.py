@@ -11,6 +11,12 @@ from typing import IO, Any
 
 from kontrast.errors import OutputError
 
+UNWRITABLE = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP,
+    errno.EIO, errno.ENXIO, errno.ESTALE,
+)  # fmt: skip
+"""What a place says that cannot be written, or no longer: a folder that was deleted, a drive that went away."""
+
 
 def write_json(path: Path, values: Any) -> None:
     """Write JSON atomically: sorted nowhere, two spaces, no NaN."""
@@ -59,6 +65,6 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"The disk that holds {path} is full ({free / 2**20:,.0f} MiB free).",
                 fix="Free some space and run the same command again: it resumes.",
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in UNWRITABLE:
             raise OutputError(f"{path} cannot be written: {error.strerror}.", fix="Name a writable --out.") from error
         raise

@@ -36,7 +36,7 @@ def _say_scores(results: Mapping[str, Any], scored: Mapping[str, Any]) -> None:
         return [interval(found[score]), _guess(found, score)]
 
     rows = [[name, str(found["n"]), *both(found, "hit"), *both(found, "iou")] for name, found in scored.items()]
-    title = "Do the maps point at the finding? (beside: the centre / its usual place would)"
+    title = "Do the maps point at the finding? (beside: the centre/its usual place would)"
     console.table(title, ["finding", "n", "hit", "guess", "IoU", "guess"], rows)
     seen = [f"{name} {truly}" for name, found in scored.items() if (truly := true_positives(found))]
     if seen:
@@ -66,7 +66,7 @@ def interval(score: Mapping[str, Any]) -> str:
 
 
 def _guess(found: Mapping[str, Any], score: str) -> str:
-    return " / ".join(
+    return "/".join(
         _short(found[f"{prior}_{score}"]["value"]) for prior in ("centre", "usual") if f"{prior}_{score}" in found
     )
 

@@ -209,7 +209,7 @@ def _patients(
 ) -> tuple[pd.Series | None, list[str]]:
     """The patient of each row, or None where nothing tells."""
     if asked is not None and asked not in given and asked not in predicted:
-        choose(asked, [*given, *predicted], "--patient column")
+        choose(asked, dict.fromkeys([*given, *predicted]), "--patient column")
     for table in (given, predicted):
         names = [asked] if asked is not None else [_named(table, word) for word in PATIENTS]
         name = next((n for n in names if n is not None and n in table), None)

@@ -47,6 +47,9 @@ class Chosen:
         return self.settled.table
 
 
+_KNOWN = {True: "names them", False: "does not"}
+
+
 def refuse_unlike(packs: Sequence[Pack]) -> None:
     """Packs to be joined have one size, type and key.
 
@@ -57,11 +60,12 @@ def refuse_unlike(packs: Sequence[Pack]) -> None:
         ("size", "--size", [pack.size for pack in packs]),
         ("dtype", "--dtype", [str(pack.dtype) for pack in packs]),
         ("patient key", "--key", [pack.key_id for pack in packs]),
-        ("knowledge of patients", "--column patient=NAME", [pack.patients_known for pack in packs]),
+        ("knowledge of patients", "--column patient=NAME", [_KNOWN[pack.patients_known] for pack in packs]),
     ):
         if len(set(values)) > 1:
+            each = ", ".join(f"{pack.path.name} {value}" for pack, value in zip(packs, values, strict=True))
             raise UsageError(
-                f"These Packs differ in their {what}: {', '.join(str(value) for value in values)}.",
+                f"These Packs differ in their {what}: {each}.",
                 fix=f"Prepare them alike ({option}); with other keys it would be unknown who is in two of them.",
             )
 

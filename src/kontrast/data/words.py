@@ -78,11 +78,16 @@ def read_table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(
             path, sep=separator, dtype=str, keep_default_na=False, encoding=encoding, skipinitialspace=True
         )
-    except (UnicodeError, pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error, EOFError, OSError, zlib.error):
+    except pd.errors.ParserError as error:
+        wrong = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+        if not wrong:
+            raise _unreadable(path) from None
         raise DataError(
-            f"{path.name} is not a table that can be read (CSV in UTF-8, its first line naming the columns).",
-            fix="Save it as CSV in UTF-8.",
+            f"{path.name}, line {wrong[2]}: it has {wrong[3]} cells, but the lines before it have {wrong[1]}.",
+            fix='Mend the line; a cell that holds the separator stands in quotes ("a, b").',
         ) from None
+    except (UnicodeError, pd.errors.EmptyDataError, csv.Error, EOFError, OSError, zlib.error):
+        raise _unreadable(path) from None
     double = sorted({name for name in columns if columns.count(name) > 1})
     if double:
         raise DataError(f"{path.name} has two columns named {double[0]!r}.", fix="Rename one of them.")
@@ -93,6 +98,13 @@ def read_table(path: Path) -> pd.DataFrame:
         text = table[name].fillna("").str.strip()
         table[name] = text.where(~text.str.lower().isin(BLANKS) | (name in ("Finding Labels",)), "")
     return table
+
+
+def _unreadable(path: Path) -> DataError:
+    return DataError(
+        f"{path.name} is not a table that can be read (CSV in UTF-8, its first line naming the columns).",
+        fix="Save it as CSV in UTF-8.",
+    )
 
 
 def view_values(values: Iterable[str]) -> list[str]:

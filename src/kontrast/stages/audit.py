@@ -38,7 +38,7 @@ class AuditConfig:
     """Seed of the bootstrap."""
 
     def __post_init__(self) -> None:
-        at_least(self, replicates=0, batch_size=1)
+        at_least(self, replicates=0, batch_size=1, seed=0)
 
 
 class _Judged(NamedTuple):

@@ -30,6 +30,7 @@ def demo(*, out: Path = Path("kontrast-demo"), patients: int = 300, seed: int = 
     import kontrast
 
     require(patients >= 40, f"--patients should be at least 40, got {patients}.", "Leave it out for 300.")
+    require(seed >= 0, f"--seed {seed} is negative.", "Give --seed 0 or more.")
     out, begun = Path(out), time.monotonic()
     if dry_run:
         console.say(f"Would write generated radiographs, Pack, Encoder, classifiers and a report into {out}.")

@@ -30,7 +30,7 @@ class EmbedConfig:
     """Seed of the weights, when ENCODER is `random`."""
 
     def __post_init__(self) -> None:
-        at_least(self, batch_size=1)
+        at_least(self, batch_size=1, size=1, seed=0)
 
 
 @verb

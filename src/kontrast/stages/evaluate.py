@@ -54,7 +54,7 @@ class EvaluateConfig:
     """Score even though patients or images were met in training; every figure is then marked."""
 
     def __post_init__(self) -> None:
-        at_least(self, replicates=0, batch_size=1)
+        at_least(self, replicates=0, batch_size=1, seed=0)
 
 
 @verb

@@ -60,7 +60,7 @@ class ExplainConfig:
 
     def __post_init__(self) -> None:
         require(self.permuted is None or self.sanity, "--permuted is for the check of labels.", "Add --sanity.")
-        at_least(self, images=0, limit=1, replicates=0, batch_size=1)
+        at_least(self, images=0, limit=1, replicates=0, batch_size=1, seed=0)
         fits = self.threshold == "auto" or 0 < self.threshold <= 1
         require(fits, f"--threshold should be auto or lie in (0, 1], got {self.threshold}.", "Leave it out.")
 

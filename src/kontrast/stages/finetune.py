@@ -96,7 +96,7 @@ class FinetuneConfig:
         for name in ("batch_size", "lr", "head_lr_scale", "clip"):
             value = getattr(self, name)
             require(value > 0, f"--{name.replace('_', '-')} should be above 0, got {value}.", "Leave it out.")
-        at_least(self, epochs=1, focal_gamma=0, patience=0)
+        at_least(self, epochs=1, focal_gamma=0, patience=0, weight_decay=0, draw=0, size=1, seed=0)
 
 
 @verb

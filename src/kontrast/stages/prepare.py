@@ -82,6 +82,7 @@ class PrepareConfig:
             f"--val-fraction {self.val_fraction} and --test-fraction {self.test_fraction} leave nothing to train on.",
             "Write 0.1 for both.",
         )
+        require(self.seed >= 0, f"--seed {self.seed} is negative.", "Give --seed 0 or more.")
         require(self.limit is None or self.limit >= 1, f"--limit should be at least 1, got {self.limit}.", "Try 1000.")
         require(
             self.workers == "auto" or self.workers >= 1,

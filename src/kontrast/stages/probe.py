@@ -51,7 +51,7 @@ class ProbeConfig:
             f"--label-fraction should be above 0 and at most 1, got {self.label_fraction}.",
             "Write 0.1 for a tenth of the patients.",
         )
-        at_least(self, neighbours=1, batch_size=1)
+        at_least(self, neighbours=1, batch_size=1, draw=0, size=1, seed=0)
 
 
 @verb

@@ -52,7 +52,7 @@ class ScoreConfig:
     """Seed of the bootstrap; the same seed gives two systems the same replicates."""
 
     def __post_init__(self) -> None:
-        at_least(self, replicates=0)
+        at_least(self, replicates=0, seed=0)
 
 
 @verb

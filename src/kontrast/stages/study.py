@@ -57,6 +57,7 @@ def study(
     from kontrast.engine.grid import Study, cells_of, described, with_seed
     from kontrast.engine.sharing import in_turn, sharing
 
+    require(seed is None or seed >= 0, f"--seed {seed} is negative.", "Give --seed 0 or more.")
     require(jobs >= 1, f"--jobs should be at least 1, got {jobs}.", "Leave it out for 1.")
     require(
         cluster is None or jobs == 1,
