@@ -33,7 +33,7 @@ def plant(kind: int, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def make_pack(
     path: Path,
     n: int = 64,
-    size: int = 32,
+    size: int = 16,
     seed: int = 0,
     findings: Sequence[str] = ("Disc", "Bar"),
     patients: int | None = None,

@@ -18,7 +18,7 @@ from kontrast.nn.encoders import EncoderSpec, build_encoder
 
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory):
-    return Pack.open(make_pack(tmp_path_factory.mktemp("packs") / "pack", n=24))
+    return Pack.open(make_pack(tmp_path_factory.mktemp("packs") / "pack", size=32, n=24))
 
 
 @pytest.fixture(scope="module")

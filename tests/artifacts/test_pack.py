@@ -68,7 +68,7 @@ def test_what_goes_in_comes_out(tmp_path):
 def test_rows_come_in_any_order_with_repeats(made, rows):
     pack = Pack.open(made, verify=False)
     everything = np.concatenate([np.load(made / f"images-{i:05d}.npy") for i in range(2)])
-    np.testing.assert_array_equal(pack.images(rows), everything[rows].reshape(-1, 32, 32))
+    np.testing.assert_array_equal(pack.images(rows), everything[rows].reshape(-1, 16, 16))
 
 
 def test_rows_beyond_the_end_are_refused(made):
@@ -120,7 +120,7 @@ def test_masks_are_plain_arrays_and_blank_where_there_is_none(made):
     pack = Pack.open(made)
     assert pack.mask_names == ("Disc", "Bar")
     disc = pack.mask("Disc", pack.rows())
-    assert disc.dtype == bool and disc.shape == (64, 32, 32)
+    assert disc.dtype == bool and disc.shape == (64, 16, 16)
     stored = np.concatenate([np.load(made / f"masks-disc-{i:05d}.npy") for i in range(2)])
     assert stored.dtype == np.uint8 and set(np.unique(stored)) == {0, 1}
     np.testing.assert_array_equal(disc, stored == 1)

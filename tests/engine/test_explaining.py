@@ -28,12 +28,12 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory):
-    return Pack.open(make_pack(tmp_path_factory.mktemp("explain") / "pack", n=60, masks=True))
+    return Pack.open(make_pack(tmp_path_factory.mktemp("explain") / "pack", size=32, n=60, masks=True))
 
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
-    return Pack.open(make_pack(tmp_path_factory.mktemp("explain") / "pack", n=60))
+    return Pack.open(make_pack(tmp_path_factory.mktemp("explain") / "pack", size=32, n=60))
 
 
 def classifier(size=32):

@@ -16,7 +16,7 @@ def pack(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def network(pack):
-    spec = EncoderSpec("resnet18", 32, mean=pack.mean, std=pack.std)
+    spec = EncoderSpec("resnet18", pack.size, mean=pack.mean, std=pack.std)
     return build_encoder(spec, seed=0), spec
 
 
@@ -64,9 +64,9 @@ def test_bf16_is_near(pack, network):
 
 
 def test_another_size_is_resized_and_said(pack, capsys):
-    spec = EncoderSpec("resnet18", 16, mean=0.2, std=0.5)
+    spec = EncoderSpec("resnet18", 24, mean=0.2, std=0.5)
     features.embed(build_encoder(spec, seed=0), spec, pack, pack.rows("val"))
-    assert "32 px are resized to the encoder's 16 px" in capsys.readouterr().out
+    assert "16 px are resized to the encoder's 24 px" in capsys.readouterr().out
 
 
 def test_resizing_averages_what_it_drops():

@@ -26,7 +26,7 @@ def pack(folder):
 
 @pytest.fixture
 def network(pack):
-    spec = EncoderSpec("resnet18", 32, mean=pack.mean, std=pack.std)
+    spec = EncoderSpec("resnet18", pack.size, mean=pack.mean, std=pack.std)
     return build_encoder(spec, seed=0), spec
 
 

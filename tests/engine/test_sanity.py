@@ -25,7 +25,7 @@ def classifier(name="resnet18", seed=0, size=32):
 
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory):
-    return Pack.open(make_pack(tmp_path_factory.mktemp("sanity") / "pack", n=60, masks=True))
+    return Pack.open(make_pack(tmp_path_factory.mktemp("sanity") / "pack", size=32, n=60, masks=True))
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_random_weights_and_permuted_labels_change_the_maps_of_what_was_learnt(c
 def test_why_heads_cannot_be_refitted(pack, tmp_path):
     assert no_heads(classifier(), pack, of_finding=True) is None
     assert "no head" in no_heads(classifier(), pack, of_finding=False)
-    other = Pack.open(make_pack(tmp_path / "p", n=12, findings=("Disc",)))
+    other = Pack.open(make_pack(tmp_path / "p", size=32, n=12, findings=("Disc",)))
     assert "no labels of Bar" in no_heads(classifier(), other, of_finding=True)
 
 

@@ -3,7 +3,18 @@
 import pytest
 
 from kontrast.artifacts import pack_writer
+from kontrast.nn.encoders import ENCODERS
+from stages.run_pretrain import TOYS
 from stages.sources import make_source
+
+
+@pytest.fixture(scope="module")
+def toys():
+    """Encoders of a few hundred weights by name, where a test is not about the network: training takes no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, make in TOYS.items():
+            patch.setitem(ENCODERS, name, make)
+        yield
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_other_keys_and_missing_patients_are_unknown(pack, tmp_path, capsys) -> 
 def test_a_classifier_s_past_and_subgroups(pack, tmp_path) -> None:
     big = make_pack(tmp_path / "big", n=320, seed=2)
     data = Pack.open(pack)
-    spec = EncoderSpec(name="resnet18", size=32, stem="small", mean=data.mean, std=data.std)
+    spec = EncoderSpec(name="resnet18", size=data.size, stem="small", mean=data.mean, std=data.std)
     claim(tmp_path / "c", "classifier", config={})
     limits = {f: {"value": 0.5, "rule": "f1", "reason": None} for f in data.findings}
     save_classifier(

@@ -26,14 +26,14 @@ def test_features_stand_in_the_tables_order(pack, tmp_path):
     assert (features.dtype, features.shape) == (np.float32, (20, 512))
     assert rows["image_id"].astype(str).tolist() == table["image_id"].tolist()
     assert rows["split"].tolist() == table["split"].tolist()
-    assert outcome.summary == {"images": 20, "feature_dim": 512, "encoder": "resnet18", "size": 32}
+    assert outcome.summary == {"images": 20, "feature_dim": 512, "encoder": "resnet18", "size": 16}
     card = read_card(outcome.out, "embedding")
     assert [p.role for p in card.parents] == ["pack"]
     image = np.load(pack / "images-00000.npy")[7].astype(np.float32) / 255
     content = read_card(pack).content
     x = torch.from_numpy((image - content["mean"]) / content["std"])[None, None].float()
     with torch.no_grad():
-        expected = build_encoder(EncoderSpec("resnet18", 32), seed=4).eval()(x)[0]
+        expected = build_encoder(EncoderSpec("resnet18", 16), seed=4).eval()(x)[0]
     np.testing.assert_allclose(features[7], expected, rtol=1e-3, atol=1e-4)
 
 

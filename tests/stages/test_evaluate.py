@@ -26,7 +26,7 @@ QUICK = {"replicates": 40, "device": "cpu"}
 def make_classifier(path: Path, pack: Path, *, findings: tuple[str, ...] = (), met: tuple = ("train", "val")) -> Path:
     """A classifier with random weights that says it has met these splits of the Pack."""
     data = Pack.open(pack)
-    spec = EncoderSpec(name="resnet18", size=32, stem="small", mean=data.mean, std=data.std)
+    spec = EncoderSpec(name="resnet18", size=data.size, stem="small", mean=data.mean, std=data.std)
     torch.manual_seed(0)
     model = Classifier(build_encoder(spec), spec, findings or data.findings)
     seen = Seen.nothing()
@@ -214,9 +214,7 @@ def test_findings_that_could_not_be_learnt_are_named(tmp_path, capsys) -> None:
 def test_probabilities_are_calibrated_as_validation_said_and_calls_stay(tmp_path, capsys) -> None:
     pack = make_pack(tmp_path / "pack", n=200)
     made = {
-        how: kontrast.probe(
-            "random", pack, out=tmp_path / how, encoder="resnet18", size=32, calibrate=how, device="cpu"
-        )
+        how: kontrast.probe("random", pack, out=tmp_path / how, encoder="resnet18", calibrate=how, device="cpu")
         for how in ("none", "platt")
     }
     found = {how: read(kontrast.evaluate(one, pack, out=tmp_path / f"{how}-e", **QUICK)) for how, one in made.items()}

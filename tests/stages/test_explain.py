@@ -21,8 +21,8 @@ from kontrast.metrics.similarity import rank_correlation
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explain")
-    make_pack(folder / "pack", n=80, masks=True)
-    make_pack(folder / "bare", n=80, seed=5)
+    make_pack(folder / "pack", size=32, n=80, masks=True)
+    make_pack(folder / "bare", size=32, n=80, seed=5)
     kontrast.probe("random", folder / "pack", out=folder / "classifier", encoder="resnet18")
     return folder
 
@@ -97,7 +97,7 @@ def test_without_masks_there_are_pictures_and_a_reason(made, tmp_path, capsys):
 
 
 def test_findings_without_a_place_have_one_line_and_no_row(made, tmp_path, capsys):
-    make_pack(tmp_path / "pack", n=40, masks=True)
+    make_pack(tmp_path / "pack", size=32, n=40, masks=True)
     card = read_card(tmp_path / "pack")
     content = card.content | {"masks": ["Disc"]}
     write_card(tmp_path / "pack", "pack", config=card.config, content=content, files=list(card.files))
@@ -177,7 +177,7 @@ def test_a_knn_head_has_no_grad_cam_plus_plus_and_its_empty_maps_are_counted(mad
 
 
 def test_what_repeats_must_know(made, tmp_path):
-    make_pack(tmp_path / "pack", n=40, findings=("Other",))
+    make_pack(tmp_path / "pack", size=32, n=40, findings=("Other",))
     kontrast.probe("random", tmp_path / "pack", out=tmp_path / "other", encoder="resnet18")
     with pytest.raises(UsageError, match="does not know Disc, Bar"):
         kontrast.explain(made / "classifier", made / "pack", out=tmp_path / "e", repeat=(tmp_path / "other",))
@@ -205,7 +205,7 @@ def test_a_dry_run_writes_nothing(made, tmp_path):
 
 
 def test_sixteen_bit_packs_are_drawn_too(made, tmp_path):
-    make_pack(tmp_path / "pack", n=40, masks=True, dtype="uint16")
+    make_pack(tmp_path / "pack", size=32, n=40, masks=True, dtype="uint16")
     kontrast.explain(made / "classifier", tmp_path / "pack", out=tmp_path / "e", images=1, replicates=0)
     path = next((tmp_path / "e" / "overlays").glob("disc-*.png"))
     data = Pack.open(tmp_path / "pack")
@@ -216,7 +216,7 @@ def test_sixteen_bit_packs_are_drawn_too(made, tmp_path):
 
 
 def test_findings_that_the_pack_does_not_label_are_left_out(made, tmp_path):
-    make_pack(tmp_path / "pack", n=40, findings=("Disc",))
+    make_pack(tmp_path / "pack", size=32, n=40, findings=("Disc",))
     outcome = kontrast.explain(made / "classifier", tmp_path / "pack", out=tmp_path / "e", dry_run=True)
     assert outcome.summary["findings"] == ["Disc"]
 
@@ -227,12 +227,12 @@ def test_a_wrong_finding_names_its_neighbour(made, tmp_path):
 
 
 def test_findings_without_a_positive_image_are_refused(made, tmp_path):
-    make_pack(tmp_path / "pack", n=40, findings=("Other",))
+    make_pack(tmp_path / "pack", size=32, n=40, findings=("Other",))
     with pytest.raises(DataError, match="labelled 1"):
         kontrast.explain(made / "classifier", tmp_path / "pack", out=tmp_path / "e")
     with pytest.raises(UsageError, match="no labels of Disc"):
         kontrast.explain(made / "classifier", tmp_path / "pack", out=tmp_path / "e", finding=("Disc",))
-    make_pack(tmp_path / "train_only", n=40, splits=(0.8, 0.2))
+    make_pack(tmp_path / "train_only", size=32, n=40, splits=(0.8, 0.2))
     with pytest.raises(DataError, match="test 0"):
         kontrast.explain(made / "classifier", tmp_path / "train_only", out=tmp_path / "e")
 

@@ -14,13 +14,16 @@ from kontrast.artifacts.pack import Pack
 from kontrast.engine.features import predict
 from kontrast.errors import ArtifactError, UsageError
 
+pytestmark = pytest.mark.usefixtures("toys")
+
 
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory):
     return make_pack(tmp_path_factory.mktemp("finetune") / "pack", n=120)
 
 
-SMALL = {"encoder": "resnet18", "epochs": 2, "batch_size": 24}
+TOY = {"encoder": "toy", "epochs": 2, "batch_size": 24}
+SMALL = TOY | {"encoder": "resnet18"}
 
 
 def test_all_weights_move_and_the_best_epoch_is_kept(pack, tmp_path) -> None:
@@ -47,8 +50,8 @@ def test_the_random_baseline_starts_from_a_head_that_fits(pack, tmp_path) -> Non
 
 def test_two_runs_start_from_the_same_weights_and_end_the_same(pack, tmp_path) -> None:
     # The first version handed the backbone on by reference: the second run began where the first had ended.
-    one = kontrast.finetune("random", pack, out=tmp_path / "a", **SMALL)
-    two = kontrast.finetune("random", pack, out=tmp_path / "b", **SMALL)
+    one = kontrast.finetune("random", pack, out=tmp_path / "a", **TOY)
+    two = kontrast.finetune("random", pack, out=tmp_path / "b", **TOY)
     a, b = (load_classifier(made)[0].state_dict() for made in (one, two))
     assert all(torch.equal(a[name], b[name]) for name in a)
 
@@ -66,14 +69,14 @@ def test_two_runs_start_from_the_same_weights_and_end_the_same(pack, tmp_path) -
     ids=lambda o: ",".join(f"{k}={v}" for k, v in o.items()),
 )
 def test_every_choice_trains(pack, tmp_path, option) -> None:
-    made = kontrast.finetune("random", pack, out=tmp_path / "c", encoder="resnet18", epochs=1, **option)
+    made = kontrast.finetune("random", pack, out=tmp_path / "c", encoder="toy", epochs=1, **option)
     assert 0 <= made.summary["val"]["macro_auroc"] <= 1
 
 
 def test_a_model_that_ignores_uncertain_labels_fills_them(tmp_path, capsys) -> None:
     pack = make_pack(tmp_path / "pack", n=60, size=16, unclear=0.25)
     policy = "selftrained,Bar=multiclass"
-    made = kontrast.finetune("random", pack, out=tmp_path / "c", encoder="resnet18", epochs=1, uncertain=policy)
+    made = kontrast.finetune("random", pack, out=tmp_path / "c", encoder="toy", epochs=1, uncertain=policy)
     classifier, card, _ = load_classifier(made)
     taught, teacher, _ = load_classifier(made.out / "teacher")
     assert card.content["label_policy"]["uncertain"] == policy

@@ -193,7 +193,7 @@ def test_a_merge_that_was_killed_goes_on_to_the_same_bytes(tmp_path, small, monk
 def test_export_to_folders_can_be_prepared_again(tmp_path, monkeypatch):
     (tmp_path / "key").write_text("5a" * 32)
     monkeypatch.setenv("KONTRAST_KEY", str(tmp_path / "key"))
-    pack = Pack.open(make_pack(tmp_path / "p", n=24))
+    pack = Pack.open(make_pack(tmp_path / "p", size=32, n=24))
     out = kontrast.pack("export", pack.path, out=tmp_path / "e").out
     for row, name in enumerate(pack.table["image_id"]):
         path = out / pack.table["split"][row] / f"{name}.png"

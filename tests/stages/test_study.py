@@ -15,6 +15,8 @@ from kontrast.engine.grid import Study, cells_of, say_table
 from kontrast.errors import DataError, KontrastError, LeakageError, OutputError, UsageError
 from stages.sources import make_source
 
+pytestmark = pytest.mark.usefixtures("toys")
+
 
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory) -> Path:
@@ -24,6 +26,7 @@ def pack(tmp_path_factory) -> Path:
 def write(folder: Path, pack: Path, /, **more) -> Path:
     plan = {
         "pack": str(pack),
+        "encoder": "toy",
         "arms": {"random": {}, "moco": {"method": "moco"}},
         "pretrain": {"epochs": 1, "batch_size": 16},
         "protocols": ["probe"],
@@ -73,7 +76,8 @@ def test_the_grid_runs_and_its_tables_are_the_evaluations(pack, tmp_path) -> Non
 
 
 def test_cell_by_cell_it_resumes_and_cells_side_by_side_are_the_same(pack, tmp_path) -> None:
-    plan = {"arms": {"random": {}}, "seeds": [0, 1]}
+    # processes of their own know no toys
+    plan = {"encoder": "resnet18", "arms": {"random": {}}, "fractions": [0.5], "seeds": [0, 1]}
     one = kontrast.study(write(tmp_path, pack, **plan), out=tmp_path / "one")
     # an interrupted study: some cells are there, the card is not
     kontrast.study(write(tmp_path, pack, **plan), out=tmp_path / "two", jobs=2)
@@ -174,7 +178,8 @@ def test_an_optional_arm_without_weights_is_left_out_and_said(pack, tmp_path, ca
     monkeypatch.setenv("KONTRAST_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     arms = {"random": {}, "imagenet": {"start": "imagenet", "optional": True}}
-    made = kontrast.study(write(tmp_path, pack, arms=arms, fractions=[1.0]), out=tmp_path / "s")
+    plan = write(tmp_path, pack, encoder="resnet18", arms=arms, fractions=[1.0])
+    made = kontrast.study(plan, out=tmp_path / "s")
     assert made.summary["left_out"] == ["imagenet"]
     assert "imagenet is left out" in capsys.readouterr().err
 
