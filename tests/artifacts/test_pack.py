@@ -235,7 +235,7 @@ def test_pickled_objects_in_a_shard_are_refused(copy, tmp_path):
 
 
 def test_a_shard_of_another_shape_is_refused(copy):
-    np.save(copy / "images-00001.npy", np.zeros((24, 16, 16), np.uint8))
+    np.save(copy / "images-00001.npy", np.zeros((24, 12, 12), np.uint8))
     with pytest.raises(ArtifactError, match="expected"):
         Pack.open(copy, verify=False)
 

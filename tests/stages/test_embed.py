@@ -51,18 +51,18 @@ def test_again_is_done_and_other_settings_are_refused(pack, tmp_path, capsys):
     again = kontrast.embed("random", pack, **options)
     assert (again.status, again.summary["images"]) == ("already done", 20)
     assert (tmp_path / "e" / "features.npy").stat().st_mtime_ns == before
-    with pytest.raises(OutputError, match="size was left out, is 16; seed was 0, is 1"):
-        kontrast.embed("random", pack, **options, size=16, seed=1)
+    with pytest.raises(OutputError, match="size was left out, is 24; seed was 0, is 1"):
+        kontrast.embed("random", pack, **options, size=24, seed=1)
 
 
 def test_the_command_prints_json(pack, tmp_path, capsys):
     words = ["embed", "random", str(pack), "--out", str(tmp_path / "e"), "--encoder", "resnet18", "--device", "cpu"]
     with pytest.raises(SystemExit) as end:
-        main([*words, "--size", "16", "--json"])
+        main([*words, "--size", "24", "--json"])
     console.configure()  # --json had sent the lines elsewhere
     assert end.value.code == 0
     printed = json.loads(capsys.readouterr().out)
-    assert (printed["status"], printed["size"], printed["feature_dim"]) == ("done", 16, 512)
+    assert (printed["status"], printed["size"], printed["feature_dim"]) == ("done", 24, 512)
 
 
 @pytest.mark.parametrize(
