@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kontrast.engine.scoring import check_request, parse_prevalence, score_rows
+from kontrast.engine.scoring import check_request, compare_rows, parse_prevalence, score_rows
 from kontrast.errors import DataError, UsageError
 from kontrast.metrics.calibration import reliability
 from kontrast.metrics.evaluation import score_table
@@ -13,7 +13,8 @@ from kontrast.metrics.studies import by_study
 
 def data(n: int = 90, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    table = pd.DataFrame({"patient_id": np.arange(n) // 6, "study_id": [f"s{i // 2 % 40}" for i in range(n)]})
+    study = np.arange(n) // 2 % 40  # some twice, apart from each other
+    table = pd.DataFrame({"patient_id": study // 3, "study_id": [f"s{i}" for i in study]})
     table["view"] = np.where(np.arange(n) % 2, "lateral", "frontal")
     truth = rng.choice([0.0, 1.0, np.nan], p=[0.5, 0.3, 0.2], size=(n, 2))
     return table, truth, rng.random((n, 2))
@@ -32,6 +33,17 @@ def test_a_study_is_what_pandas_groups(over: str) -> None:
 def test_an_image_without_a_study_is_one_of_its_own() -> None:
     y, s, first = by_study(np.array([[0.0], [1], [1]]), np.array([[0.2], [0.3], [0.9]]), np.array(["a", "", ""]))
     assert y.ravel().tolist() == [0, 1, 1] and s.ravel().tolist() == [0.2, 0.3, 0.9] and first.tolist() == [0, 1, 2]
+
+
+def test_studies_numbered_anew_for_each_patient_are_not_one_case() -> None:
+    table, truth, scores = data()
+    anew = table.assign(study_id=[f"study{int(name[1:]) % 3 + 1}" for name in table["study_id"]])
+    options = {"patients_known": True, "by": "study", "replicates": 20}
+    found = score_rows(anew, truth, scores, ["A", "B"], **options)
+    assert found == score_rows(table, truth, scores, ["A", "B"], **options) and found["rows"] == 40
+    pairs = [compare_rows(one, truth, scores, scores[::-1], ["A", "B"], **options) for one in (anew, table)]
+    assert pairs[0] == pairs[1]
+    assert score_rows(anew, truth, scores, ["A", "B"], **options | {"patients_known": False})["rows"] == 3
 
 
 def test_scores_by_study_and_by_view_are_those_of_the_rows() -> None:

@@ -154,11 +154,13 @@ def scored_cases(evaluation: Evaluation) -> Cases:
     table, about = evaluation.truth, evaluation.scores
     truth = scored_targets(evaluation, evaluation.findings)
     scores = evaluation.predictions[list(evaluation.findings)].to_numpy(dtype=np.float64)
-    if about.get("by") == "study":
-        truth, scores, first = by_study(truth, scores, table["study_id"].to_numpy(str), about["over_views"])
-        table = table.iloc[first].reset_index(drop=True)
     known = (about.get("interval") or {}).get("resampled") == "patients"
-    return Cases(table, truth, scores, table["patient_id"].to_numpy() if known else None)
+    people = table["patient_id"].to_numpy() if known else None
+    if about.get("by") == "study":
+        studies = table["study_id"].to_numpy(str)
+        truth, scores, first = by_study(truth, scores, studies, about["over_views"], people)
+        table, people = table.iloc[first].reset_index(drop=True), None if people is None else people[first]
+    return Cases(table, truth, scores, people)
 
 
 def summary(scores: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def score_rows(
     people = table["patient_id"].to_numpy() if patients_known else None
     if by == "study":
         images = len(truth)
-        truth, scores, first = by_study(truth, scores, _words(table, by), over_views)
+        truth, scores, first = by_study(truth, scores, _words(table, by), over_views, people)
         people = None if people is None else people[first]
         found = score_table(truth, scores, findings, patients=people, **options)
         found |= {"by": by, "over_views": over_views, "images": images}
@@ -126,8 +126,8 @@ def compare_rows(
     people = table["patient_id"].to_numpy() if patients_known else None
     if by == "study":
         studies = _words(table, by)
-        second = by_study(truth, second, studies, over_views)[1]
-        truth, first, rows = by_study(truth, first, studies, over_views)
+        second = by_study(truth, second, studies, over_views, people)[1]
+        truth, first, rows = by_study(truth, first, studies, over_views, people)
         people = None if people is None else people[rows]
     return paired_table(truth, first, second, findings, patients=people, **options)
 
