@@ -1,6 +1,6 @@
 import pytest
 
-from kontrast.artifacts.explanation import _say_scores, interval
+from kontrast.artifacts.explanation import _say_scores, few_cases, interval
 from kontrast.types import FINDINGS
 
 
@@ -22,3 +22,16 @@ def test_the_table_has_room_for_the_longest_finding_at_80_columns(capsys):
     _say_scores({}, dict.fromkeys(FINDINGS, entry))
     said = capsys.readouterr().out
     assert all(len(line) <= 80 for line in said.splitlines()[:20]) and "Cardiomediastinum" in said
+
+
+def test_intervals_of_few_patients_are_said_to_be_narrow() -> None:
+    results = {
+        "A": {"n": 40, "patients": 29},
+        "B": {"n": 30, "patients": 30},
+        "C": {"n": 4, "patients": None},
+        "D": {"n": 0},
+    }
+    assert few_cases(results) == (
+        "Fewer than 30 patients with a known place, so these intervals cover less than 95 %: A 29, C 4."
+    )
+    assert few_cases({"B": results["B"], "D": results["D"]}) == ""

@@ -5,6 +5,7 @@ from typing import Any
 
 from kontrast import console
 from kontrast.artifacts.wording import decimal
+from kontrast.metrics.finding import FEW
 
 ALIKE = 0.5
 """Rank correlation from which on maps count as alike: half way between nothing in common and the same order."""
@@ -41,11 +42,20 @@ def _say_scores(results: Mapping[str, Any], scored: Mapping[str, Any]) -> None:
     seen = [f"{name} {truly}" for name, found in scored.items() if (truly := true_positives(found))]
     if seen:
         console.say(f"  Of those that the classifier calls positive: {'; '.join(seen)}.")
-    for text in thresholds(scored):
+    for text in filter(None, [few_cases(scored), *thresholds(scored)]):
         console.say(f"  {text}")
     others = [name for name in results if name not in scored]
     if others:
         console.say(f"  No true place is known of {', '.join(others)}: pictures only.")
+
+
+def few_cases(results: Mapping[str, Any]) -> str:
+    """The findings whose place is known in few patients, and in how many; empty where there are enough."""
+    counts = {name: found.get("patients") or found["n"] for name, found in results.items() if found["n"]}
+    few = [f"{name} {n}" for name, n in counts.items() if n < FEW]
+    if not few:
+        return ""
+    return f"Fewer than {FEW} patients with a known place, so these intervals cover less than 95 %: {', '.join(few)}."
 
 
 def empty_maps(results: Mapping[str, Any]) -> str:

@@ -238,7 +238,8 @@ def summarise(
     replicates: int,
     seed: int,
 ) -> dict[str, Any]:
-    """A finding's localisation, ready for JSON: counts, and each score's mean with its interval by patient.
+    """A finding's localisation, ready for JSON: counts (`patients` are those of the `n` images with a known place, None
+    where they are not known), and each score's mean with its interval by patient.
 
     Beside all positive images with a known place stand the true positives, those that the classifier calls positive
     (CheXlocalize's slice): asking where something is only makes sense where it was seen.
@@ -275,4 +276,7 @@ def summarise(
     why = why or "the classifier calls none of these images positive"
     seen = {name: mean(scores[name], called, why) for name in ("hit", "iou")}
     count = int((called & scores["hit"].notna().to_numpy()).sum()) if cutoff is not None else None
-    return {"positives": chosen.positives, "n": chosen.scored, **found, "true_positives": {"n": count, **seen}}
+    placed = scores["hit"].notna().to_numpy(bool)
+    people = None if patients is None else len(set(patients[placed]))
+    counts = {"positives": chosen.positives, "n": chosen.scored, "patients": people}
+    return {**counts, **found, "true_positives": {"n": count, **seen}}

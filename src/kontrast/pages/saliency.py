@@ -8,7 +8,8 @@ from typing import Any
 from markupsafe import Markup
 
 from kontrast.artifacts.card import verify_files
-from kontrast.artifacts.explanation import CHECKS, checks, empty_maps, judged, thresholds
+from kontrast.artifacts.explanation import CHECKS, checks, empty_maps, few_cases, judged, thresholds
+from kontrast.artifacts.pack import slug
 from kontrast.artifacts.wording import decimal
 from kontrast.pages.drawing import COLOURS, FULL, GREY, canvas, clean, styled, svg
 from kontrast.pages.sections import Found, picture, with_interval
@@ -35,7 +36,7 @@ def explanation_section(found: Found, classifiers: Mapping[str, str]) -> dict[st
         truly = one.get("true_positives") or {}
         scores["true_hit"], scores["true_iou"] = (with_interval(truly.get(key)) for key in ("hit", "iou"))
         shown = [
-            {"uri": uri, "words": each.get(PurePosixPath(place).stem.rpartition("-")[2], "")}
+            {"uri": uri, "words": each.get(PurePosixPath(place).stem, "")}
             for place in one.get("pictures", [])[:SHOWN]
             if (uri := picture(found, place, OVERLAY_SIDE))
         ]
@@ -44,7 +45,7 @@ def explanation_section(found: Found, classifiers: Mapping[str, str]) -> dict[st
     scored = {name: one for name, one in content["findings"].items() if one["n"]}
     return {
         "name": found.name, "classifier": whose, "findings": rows, "rules": thresholds(scored),
-        "empty": empty_maps(content["findings"]),
+        "empty": empty_maps(content["findings"]), "few": few_cases(content["findings"]),
         "permuted": _permuted(content.get("permuted") or {}),
         "checks": _checks(content["findings"]), "judged": judged(content["findings"]),
         "cascade": cascade(sanity) if (sanity := _sanity(content)) else None,
@@ -79,13 +80,13 @@ def _sanity(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scores_of_images(found: Found) -> dict[str, str]:
-    """What stands under each picture, by the name of its image, which itself is not shown."""
+    """What stands under each picture, by its file's name: an image may have several findings, each with its own."""
     if TABLE not in found.card.files:
         return {}
     verify_files(found.path, [TABLE])
     with (found.path / TABLE).open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    return {f"{row['image_id']}": _words(row) for row in rows}
+    return {f"{slug(row['finding'])}-{row['image_id']}": _words(row) for row in rows}
 
 
 def _words(row: Mapping[str, str]) -> str:
@@ -93,7 +94,7 @@ def _words(row: Mapping[str, str]) -> str:
     if row["hit"]:
         hit = float(row["hit"])
         said += [
-            "hit" if hit == 1 else "miss" if hit == 0 else f"hit {decimal(hit)}",
+            "hit" if hit == 1 else "miss" if decimal(hit) == ".000" else f"hit {decimal(hit)}",
             f"IoU {decimal(float(row['iou']))}",
         ]
     return ", ".join(said)
