@@ -242,6 +242,17 @@ def test_predictive_values_at_a_stated_prevalence_and_calibration() -> None:
     }
 
 
+@pytest.mark.parametrize(("people", "given"), [(4, False), (5, True)])
+def test_calibration_fitted_on_few_patients_has_no_interval(people: int, given: bool) -> None:
+    patient = np.arange(120) // 3
+    y = (patient < people).astype(float)
+    p = np.clip(0.2 + 0.2 * y + 0.15 * np.random.default_rng(0).normal(size=120), 0.01, 0.99)
+    entry = score_table(y[:, None], p[:, None], ["A"], patients=patient, replicates=0)["findings"]["A"]
+    for name in ("calibration_slope", "calibration_intercept", "calibration_in_the_large"):
+        assert entry[name]["value"] is not None and (entry[name]["low"] is not None) == given
+        assert given or entry[name]["reason"] == "no interval: only 4 positive patients or cases to fit on"
+
+
 def test_bca_intervals_equal_scipy_macro_included() -> None:
     from types import SimpleNamespace
 

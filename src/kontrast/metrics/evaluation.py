@@ -41,7 +41,8 @@ def score_table(
         findings: F names.
         patients: (n,) whose rows are resampled together; None: rows are resampled, which is too sure where
             patients have several.
-        thresholds: {finding: {"value": float | None, "reason": str | None}}, as `thresholds.choose_all` gives.
+        thresholds: {finding: {"value": float | None, "reason": str | None}}, as `thresholds.choose_all` gives; with
+            `positives`, on how many a threshold rests is copied as `threshold_positives`.
         prevalence: {finding: share of positives, in (0, 1), at which PPV and NPV are given besides that of the data}.
         label_policy: how uncertain and blank labels became targets; copied.
         split: what was scored; copied.
@@ -209,6 +210,8 @@ def _finding(
         entry["stated_prevalence"] = scorer.prevalence
     if not isinstance(scorer.threshold, np.ndarray):
         entry["threshold"] = scorer.threshold
+        if scorer.threshold is not None and threshold.get("positives") is not None:
+            entry["threshold_positives"] = int(threshold["positives"])
     if scorer.threshold is None:
         entry["threshold_reason"] = no_threshold
     # The note is about intervals of AUROC: where none is given, the reason says why.

@@ -115,10 +115,17 @@ class FindingScorer:
             found |= calibration.fitted(self.y, self.s, self.rows)
         return {name: self._entry(name, *ends) for name, ends in found.items()}
 
+    def _too_few(self) -> str:
+        """Why fits have no interval: on so few patients of a class their standard errors are far too small."""
+        few = [f"{n} {word}" for word, n in self.units_with.items() if n < SIMULATED]
+        return f"no interval: only {' and '.join(few)} patients or cases to fit on" if few else ""
+
     def _entry(self, name: str, value: float, low: float, high: float) -> dict[str, Any]:
         entry = {k: float(v) if np.isfinite(v) else None for k, v in (("value", value), ("low", low), ("high", high))}
         if entry["value"] is None:
             return entry | {"reason": self.reason(name, "")}
+        if entry["low"] is not None and (why := self._too_few()):
+            return entry | {"low": None, "high": None, "reason": why}
         if entry["low"] is None:
             return entry | {"reason": "no interval: the error of a resample is biased upwards"}
         return entry
