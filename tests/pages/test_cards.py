@@ -214,3 +214,14 @@ def test_a_generated_pack_is_said_first(world, tmp_path):
     assert "Every image behind it is drawn by a program" in made["model-card.md"][:600]
     assert made["model-card.json"].count("Every image behind this model is drawn by a program") == 1
     assert "No evaluation was among the files" in made["model-card.json"]
+
+
+def test_a_card_of_knn_does_not_speak_of_a_linear_output(world, tmp_path):
+    folder = add_classifier(tmp_path / "near", world / "chest", world / "moco")
+    card = read_card(folder)
+    content = card.content | {"protocol": "knn", "neighbours": {"k": 20, "images": 1111}}
+    write_card(folder, "classifier", config=card.config, parents=card.parents, content=content)
+    written = cards(find_artifacts([folder, world / "chest", world / "moco"]))
+    for name in ("model-card.md", "model-card.json", "claim-2024.md"):
+        assert "20 nearest of 1,111 training images" in written[name] and "linear" not in written[name], name
+    assert "- knn, on" not in written["model-card.md"] and "L2 penalty" not in written["model-card.md"]

@@ -117,6 +117,19 @@ def test_table_one_counts_people_once_and_images_each(pack):
     assert heads == ["Age in years, of patients", "Sex, of patients", "View, of images", "Findings, of images"]
 
 
+def test_images_without_a_study_are_not_one_study(pack):
+    data = Pack.open(pack)
+    rows = data.rows("test")
+    for blank, said in (
+        (len(rows), "unknown"),
+        (1, f"{data.table.iloc[rows[1:]]['study_id'].nunique()}, and 1 image without"),
+    ):
+        data.table.loc[data.table.index[rows[:blank]], "study_id"] = ""
+        cells = {row["words"]: row["cells"] for row in cohort.table_one(data)["rows"]}
+        assert cells["Studies"][-1] == said
+        data = Pack.open(pack)
+
+
 def test_without_patients_table_one_says_unknown(tmp_path):
     table = cohort.table_one(Pack.open(make_pack(tmp_path / "p", n=12, size=16, patients_known=False, findings=())))
     cells = {row["words"]: row["cells"] for row in table["rows"]}

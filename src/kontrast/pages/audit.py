@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kontrast.artifacts.wording import MARK
+from kontrast.artifacts.wording import MARK, met
 from kontrast.metrics.evaluation import mixed
 from kontrast.pages.sections import Found, read_json, with_interval
 
@@ -39,14 +39,16 @@ def audit_section(found: Found, classifiers: Mapping[str, str]) -> dict[str, Any
         if pack["repeated_images"]
     ]
     notes += [f"{pack}: no floor ({b['reason']})" for pack, b in audit["metadata"].items() if "reason" in b]
+    warnings: list[str] = []
     groups: list[dict[str, Any]] = []
     rates: list[dict[str, Any]] = []
     altered: list[dict[str, Any]] = []
     for pack, entry in classifier.items():
-        notes += [f"{pack}, {split}: {met['text']} of the Classifier" for split, met in entry["overlap"].items()]
+        notes += [f"{pack}, {split}: {one['text']} of the Classifier" for split, one in entry["overlap"].items()]
         if "reason" in entry["subgroups"]:
             notes.append(f"{pack}: no scores by subgroup ({entry['subgroups']['reason']})")
             continue
+        warnings += [f"{pack}: {flattered}" for flattered in [met_in_training(entry)] if flattered]
         scored, left_out = _subgroups(pack if len(classifier) > 1 else "", entry["subgroups"])
         groups += scored
         notes += [f"{_not_scored(reason)}: {', '.join(names)}" for reason, names in left_out.items()]
@@ -56,8 +58,20 @@ def audit_section(found: Found, classifiers: Mapping[str, str]) -> dict[str, Any
     whose = next((classifiers[p.sha256] for p in found.card.parents if p.sha256 in classifiers), None)
     return {
         "name": found.name, "whose": whose, "shared": shared, "floors": floors, "groups": groups, "notes": notes,
-        "policy": audit["label_policy"], "rates": rates, "altered": altered,
+        "policy": audit["label_policy"], "rates": rates, "altered": altered, "warnings": warnings,
     }  # fmt: skip
+
+
+def met_in_training(entry: Mapping[str, Any]) -> str:
+    """What must stand beside a Classifier's figures on a test split that it has met; empty where none is known to be.
+
+    Args:
+        entry: of a Pack in an audit's `classifier`.
+    """
+    overlap = entry["overlap"].get("test") or {}
+    if not met({"overlap": overlap}):
+        return ""
+    return f"the test images are no test of this Classifier ({overlap['text']}), so its figures on them flatter"
 
 
 def _units(row: Mapping[str, Any]) -> dict[str, int | None]:

@@ -13,6 +13,7 @@ from kontrast.data.counts import label_counts
 from kontrast.pages import figures
 from kontrast.pages.drawing import data_uri
 from kontrast.pages.sections import Found, picture
+from kontrast.types import counted
 
 SAMPLES, SAMPLE_SIDE = 8, 224
 """Images shown of a Pack, and the longest side of each on the page, in pixels."""
@@ -93,6 +94,15 @@ def flow(found: Found, pack: Pack) -> dict[str, Any]:
     return {"steps": steps, "splits": splits, "known": known, "moved": content.get("moved", 0)}
 
 
+def _studies(part: pd.DataFrame) -> str:
+    """How many studies are known, and of how many images none is."""
+    named = part.loc[part["study_id"] != "", "study_id"]
+    if not len(named):
+        return "unknown"
+    blank = len(part) - len(named)
+    return f"{named.nunique():,}" + (f", and {counted(blank, 'image')} without" if blank else "")
+
+
 def _box(words: str, images: int, patients: int | None) -> dict[str, Any]:
     return {"words": words, "images": images, "patients": patients, "out": []}
 
@@ -125,7 +135,7 @@ def table_one(pack: Pack) -> dict[str, Any]:
     who = "patients" if known else "images"
     rows: list[dict[str, Any]] = [
         _row("Patients", [f"{len(one):,}" if known else "unknown" for one in people]),
-        _row("Studies", [f"{part['study_id'].nunique():,}" if known else "unknown" for part in parts]),
+        _row("Studies", [_studies(part) if known else "unknown" for part in parts]),
         _row("Images", [f"{len(part):,}" for part in parts]),
         _row(f"Age in years, of {who}", ["" for _ in parts], head=True),
         _row("mean (standard deviation)", [_mean(one["age"]) for one in people]),

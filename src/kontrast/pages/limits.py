@@ -59,16 +59,20 @@ def _of_testing(of: Mapping[str, Sequence[Found]]) -> list[str]:
             "external testing, the files do not say."
         )
     few = _few(of["evaluation"])
-    if few:
-        said.append(f"Fewer than {FEW} positive or negative images were tested for {', '.join(few)}.")
+    for unit in ("images", "patients"):
+        if names := [name for name, which in few.items() if which == unit]:
+            said.append(f"Fewer than {FEW} positive or negative {unit} were tested for {', '.join(names)}.")
     return said
 
 
-def _few(evaluations: Sequence[Found]) -> list[str]:
-    names: dict[str, None] = {}
+def _few(evaluations: Sequence[Found]) -> dict[str, str]:
+    """The findings with few cases of a class, and of what: `images`, or `patients` where only these are few."""
+    names: dict[str, str] = {}
     for one in evaluations:
         for name, entry in read_json(one.path, SCORES)["findings"].items():
             n, positives = entry.get("n") or 0, entry.get("positives") or 0
             if min(positives, n - positives) < FEW:
-                names[name] = None
-    return list(names)
+                names[name] = "images"
+            elif str(entry.get("note", "")).startswith(("few:", "wide:")):
+                names.setdefault(name, "patients")
+    return names

@@ -10,6 +10,7 @@ from kontrast.artifacts.evaluation import Cases, read_evaluation, scored_cases
 from kontrast.data.groups import FEW_ROWS, UNKNOWN, groups
 from kontrast.errors import UsageError
 from kontrast.metrics.evaluation import repeated_auroc
+from kontrast.pages.audit import met_in_training
 from kontrast.pages.drawing import COLOURS, FULL, GREY, INK, canvas, clean, styled, svg
 from kontrast.pages.sections import Found, read_json
 from kontrast.types import counted
@@ -74,7 +75,7 @@ def _compared(
 
 
 def subgroup_forests(found: Found) -> list[dict[str, Any]]:
-    """A figure for each Pack whose subgroups an audit scored: `pack` and `forest`.
+    """A figure for each Pack whose subgroups an audit scored: `pack`, `forest`, and `met` (why its figures flatter).
 
     Panels are the means of MACRO, after which come scores that the audit has of a whole group (a rate with `value`,
     `low` and `high` beside `macro`); those that no group has are left out.
@@ -91,7 +92,7 @@ def subgroup_forests(found: Found) -> list[dict[str, Any]]:
         scored = {attribute: parts for attribute, parts in scored.items() if parts}
         panels = _panels([scores for parts in scored.values() for scores in parts.values()])
         if scored and panels:
-            drawn.append({"pack": pack, "forest": forest(scored, panels)})
+            drawn.append({"pack": pack, "forest": forest(scored, panels), "met": met_in_training(entry)})
     return drawn
 
 
@@ -130,7 +131,8 @@ def forest(scored: Mapping[str, Mapping[str, Mapping[str, Any]]], panels: Mappin
     rows: list[tuple[str, Mapping[str, Any] | None]] = []
     for attribute, parts in scored.items():
         rows.append((attribute, None))
-        rows += [(f"{word}  ({scores['rows']:,})", scores) for word, scores in parts.items()]
+        unlike = len({tuple(scores["macro"]["auroc"].get("findings", ())) for scores in parts.values()}) > 1
+        rows += [(_group(word, scores, unlike), scores) for word, scores in parts.items()]
     width = FULL if len(panels) > 1 else 0.62 * FULL
     figure, axes = canvas(width, 0.23 * len(rows) + 0.7, len(panels), sharey=True)
     for one, (key, words) in zip(axes, panels.items(), strict=True):
@@ -145,6 +147,12 @@ def forest(scored: Mapping[str, Mapping[str, Mapping[str, Any]]], panels: Mappin
         one.tick_params(axis="y", length=0)
     names = ", ".join(clean(name) for name, scores in rows if scores is not None)
     return svg(figure, f"{', '.join(panels.values())} of {names}")
+
+
+def _group(word: str, scores: Mapping[str, Any], unlike: bool) -> str:
+    """A group with its number of images, and of findings in its mean where other groups have others."""
+    held = len(scores["macro"]["auroc"].get("findings", ()))
+    return f"{word}  ({scores['rows']:,}" + (f"; {counted(held, 'finding')})" if unlike else ")")
 
 
 def _panel(axes: "Axes", rows: Sequence[tuple[str, Mapping[str, Any] | None]], key: str) -> None:

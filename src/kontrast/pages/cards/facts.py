@@ -15,6 +15,7 @@ from kontrast.types import counted
 CHOSEN = {
     "finetune": "The epoch with the highest macro AUROC on the validation split was kept.",
     "probe": "The L2 penalty with the highest macro AUROC on the validation split was taken.",
+    "knn": "Nothing was chosen on the validation split but thresholds and calibration.",
 }
 """How the final weights were chosen, by protocol."""
 
@@ -39,11 +40,21 @@ def _model(about: Subject) -> dict[str, list[str]]:
     card, config = about.classifier.card, about.classifier.card.config
     content, spec = card.content, card.content.get("encoder", {})
     summary, protocol = content.get("summary") or {}, content.get("protocol")
-    how = {"probe": "a linear layer on frozen features", "finetune": "all weights tuned together"}
+    how = {
+        "probe": "a linear layer on frozen features", "finetune": "all weights tuned together",
+        "knn": "no training: the features of the training images are kept and vote",
+    }  # fmt: skip
+    near = content.get("neighbours")
+    head = (
+        f"the share of the {near['k']:,} nearest of {near['images']:,} training images that have it, weighted by "
+        "likeness, for each of"
+        if near
+        else "one linear output with a logistic function for each of"
+    )
     network = [
         f"{spec.get('name')} on images of {spec.get('size')} × {spec.get('size')} pixels, one channel, "
-        f"(x − {spec.get('mean'):.4g}) / {spec.get('std'):.4g} with x in [0, 1]; one linear output with a logistic "
-        f"function for each of {counted(len(content.get('findings', [])), 'finding')}, which exclude nothing: "
+        f"(x − {spec.get('mean'):.4g}) / {spec.get('std'):.4g} with x in [0, 1]; {head} "
+        f"{counted(len(content.get('findings', [])), 'finding')}, which exclude nothing: "
         f"{', '.join(content.get('findings', []))}."
     ] if spec else []  # fmt: skip
     start = config.get("start")

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from kontrast.artifacts.evaluation import SCORES
+from kontrast.artifacts.explanation import few_cases, judged, thresholds, true_positives
 from kontrast.artifacts.explanation import interval as localised
-from kontrast.artifacts.explanation import judged, thresholds, true_positives
 from kontrast.artifacts.wording import MARK, mean_with_ends
 from kontrast.metrics.evaluation import mixed
+from kontrast.pages.audit import met_in_training
 from kontrast.pages.cards.subject import Subject
 from kontrast.pages.sections import read_json
 from kontrast.types import counted
@@ -21,8 +22,9 @@ def testing(about: Subject) -> dict[str, list[str]]:
     for one in about.evaluations:
         table = read_json(one.path, SCORES)
         patients = f" of {table['patients']:,} patients" if table.get("patients") else ""
+        cases = "studies" if table.get("by") == "study" else "images"
         place = "internal" if any(p.sha256 in own for p in one.card.parents) else "other"
-        said[place].append(f"{one.name}: split {table.get('split')}, {table.get('rows') or 0:,} images{patients}.")
+        said[place].append(f"{one.name}: split {table.get('split')}, {table.get('rows') or 0:,} {cases}{patients}.")
         used = table.get("interval") or {}
         policy = ", ".join(f"{k} = {v}" for k, v in table["label_policy"].items())
         said["uncertainty"].append(
@@ -83,7 +85,7 @@ def looking(about: Subject) -> dict[str, list[str]]:
                 f"{localised(found['centre_hit'])}), IoU {localised(found['iou'])}"
                 + (f"; called positive: {truly}" if truly else "") + "."
             )  # fmt: skip
-        said += thresholds(scored)
+        said += filter(None, [few_cases(scored), *thresholds(scored)])
         checked += judged(content["findings"])
     return {"explanation": said, "explanation_checks": checked}
 
@@ -94,11 +96,14 @@ def groups(about: Subject) -> dict[str, list[str]]:
     for one in about.audits:
         audit = read_json(one.path, "audit.json")
         for pack, entry in (audit["classifier"] or {}).items():
+            said += [f"{pack}: {met}." for met in [met_in_training(entry)] if met]
             for attribute, parts in entry["subgroups"].items():
                 for word, scores in parts.items() if isinstance(parts, Mapping) else ():
                     if "macro" in scores:
                         who = f"{pack}, {attribute} {word} ({scores['rows']:,} images)"
-                        said.append(f"{who}: macro AUROC {_ranged(scores['macro']['auroc'], scores)}.")
+                        macro = scores["macro"]["auroc"]
+                        over = counted(len(macro.get("findings", [])), "finding")
+                        said.append(f"{who}: macro AUROC {_ranged(macro, scores)} over {over}.")
         for pack, baselines in audit["metadata"].items():
             floors += [
                 f"{pack}: {name} alone reach a macro AUROC of {_ranged(scores['macro']['auroc'], scores)}."
