@@ -9,6 +9,7 @@ from kontrast.artifacts.claims import claim
 from kontrast.artifacts.evaluation import read_evaluation, summary, write_evaluation
 from kontrast.artifacts.terminal import say_scores
 from kontrast.artifacts.wording import (
+    CHOSEN_HERE,
     SHOWN,
     beneath,
     calibrated,
@@ -16,6 +17,7 @@ from kontrast.artifacts.wording import (
     differences,
     means,
     remarks,
+    thresholds_from,
     with_ends,
 )
 from kontrast.errors import ArtifactError
@@ -250,3 +252,28 @@ def test_an_interval_without_width_is_a_dash_and_told() -> None:
     assert remarks(table) == []
     table["findings"]["B"]["f1"] = flat
     assert remarks(table) == ["[–]: every replicate is the same, so the width of the interval would say nothing."]
+
+
+def test_where_thresholds_come_from_is_said_only_as_far_as_it_is_known() -> None:
+    y, p = np.array([[1.0, 0], [0, 1], [1, 1], [0, 0]]), np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6], [0.7, 0.8]])
+    limits = {"A": {"value": 0.4, "positives": 9}, "B": {"value": 0.5, "positives": 10}}
+    scores = score_table(y, p, ["A", "B"], thresholds=limits, replicates=0)
+    assert thresholds_from(scores, {"classifier", "pack"}).endswith("not on these cases.")
+    assert thresholds_from(scores | {"note": f"{CHOSEN_HERE}; more"}, {"classifier"}).endswith("on these very cases.")
+    assert "the files do not tell" in thresholds_from(scores, {"predictions", "truth", "thresholds"})
+    assert thresholds_from(score_table(y, p, ["A", "B"], replicates=0), {"classifier"}) == ""
+    assert "Thresholds that rest on fewer than 10 positive images of validation: A (9)." in remarks(scores)
+    given = score_table(y, p, ["A", "B"], thresholds={"A": {"value": 0.4}}, replicates=0)
+    assert not any("rest on" in text for text in remarks(given))
+
+
+def test_a_mean_over_other_findings_than_its_row_says_so() -> None:
+    y = np.array([[1.0, 0, 1], [0, 0, 0], [1, 0, 1], [0, 0, 0]])
+    p = np.array([[0.1, 0.2, 0.6], [0.3, 0.4, 0.2], [0.5, 0.6, 0.3], [0.7, 0.8, 0.1]])
+    limits = {"A": {"value": 0.4}, "B": {"value": 0.5}}
+    scores = score_table(y, p, ["A", "B", "C"], thresholds=limits, replicates=0)
+    (said,) = (text for text in remarks(scores) if text.startswith("Means over other findings"))
+    assert "specificity 2 (without C; with B)" in said and "Brier 3 (with B)" in said  # B has no positive
+    assert "F1, Cohen's kappa, sensitivity, MCC, PPV, NPV 1 (without C)" in said and "average precision" not in said
+    alike = score_table(y[:, :1], p[:, :1], ["A"], thresholds=limits, replicates=0)
+    assert not any("other findings" in text for text in remarks(alike))

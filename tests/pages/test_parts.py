@@ -14,7 +14,7 @@ from kontrast.artifacts.wording import decimal
 from kontrast.engine.scoring import score_rows
 from kontrast.metrics.fairness import call_rates
 from kontrast.pages import curves, report
-from kontrast.pages.audit import _rates
+from kontrast.pages.audit import _rates, met_in_training
 from kontrast.pages.limits import limits
 from kontrast.pages.results import evaluation_section
 from kontrast.pages.saliency import explanation_section
@@ -46,7 +46,8 @@ def test_a_picture_has_its_own_scores_below_it(tmp_path):
     names = [f"overlays/disc-{i}.png" for i in "ab"]
     for name in names:
         cv2.imwrite(str(tmp_path / "e" / name), np.zeros((8, 16), np.uint8))
-    rows = [("Disc", "b", 0.9, 1.0, 0.25), ("Disc", "a", 0.125, 0.0, 0.0), ("Disc", "c", 0.5, None, None)]
+    rows = [("Disc", "b", 0.9, 1.0, 0.25), ("Disc", "a", 0.125, 0.0001, 0.0), ("Disc", "c", 0.5, None, None)]
+    rows += [("Bar", "a", 0.75, 1.0, 0.5), ("Bar", "b", 0.25, 1.0, 0.5)]  # the same images, of another finding
     table = pd.DataFrame(rows, columns=["finding", "image_id", "prob", "hit", "iou"])
     table.to_csv(tmp_path / "e" / "localisation.csv", index=False)
     score = {"value": 0.5, "low": None, "high": None}
@@ -177,7 +178,28 @@ def test_subgroups_are_drawn_with_what_the_audit_has_of_them(tmp_path):
     assert "under-diagnosis rate" in drawn["forest"]
     assert subgroup_forests(audit(tmp_path / "c", {"reason": "the Pack has no test images"})) == []
     page = report.render(report.find_artifacts([tmp_path / "b"]), "t")
-    assert "of twenty intervals one misses" in page
+    assert "of twenty intervals one misses" in page and "flatter" not in page
+
+
+def test_groups_of_other_findings_and_met_patients_are_told_on_the_audits_figures(tmp_path):
+    score = {"value": 0.7, "low": 0.6, "high": 0.8}
+    sexes = {
+        sex: {"rows": 60, "macro": {"auroc": score | {"findings": held}}} for sex, held in (("F", "AB"), ("M", "A"))
+    }
+    ages = {"0 to 19": sexes["M"], "20 to 39": sexes["M"]}
+    one = audit(tmp_path / "a", {"sex": sexes, "age": ages})
+    (drawn,) = subgroup_forests(one)
+    assert "F  (60; 2 findings)" in drawn["forest"] and "M  (60; 1 finding)" in drawn["forest"]
+    assert "0 to 19  (60)" in drawn["forest"] and not drawn["met"]  # alike, so nothing to say
+    content = json.loads((one.path / "audit.json").read_text())
+    met = {"patients": "unknown", "images": 3, "near_copies": 0, "text": "3 images shared by checksum"}
+    content["classifier"]["chest"] |= {"overlap": {"test": met}, "alterations": {}, "rates": {}}
+    (one.path / "audit.json").write_text(json.dumps(content))
+    write_card(one.path, "audit", config={}, content={"summary": {}}, files=["audit.json"])
+    page = report.render(report.find_artifacts([one.path]), "t")
+    assert page.count("no test of this Classifier (3 images shared by checksum)") == 2  # at the tables, at the figure
+    content["classifier"]["chest"]["overlap"]["test"] |= {"images": 0, "text": "unknown"}
+    assert met_in_training(content["classifier"]["chest"]) == ""
 
 
 def test_groups_too_small_for_a_gap_are_named_beside_it():
@@ -207,6 +229,13 @@ def test_limits_follow_from_what_is_there(pack, tmp_path):
     said = " ".join(limits(kinds(own, found(tmp_path / "c"))))
     assert "Testing is internal" in said and "No audit is on this page" in said and "No heat maps were made" in said
     assert "Fewer than 30 positive or negative images were tested for Disc, Bar" in said
+    scores = json.loads((own.path / "scores.json").read_text())
+    scores["findings"]["Bar"] |= {"n": 100, "positives": 50, "note": "few: only 12 positive patients, so …"}
+    (own.path / "scores.json").write_text(json.dumps(scores))
+    files = ["predictions.csv", "truth.csv", "scores.json"]
+    write_card(own.path, "evaluation", config={}, parents=behind, content=own.card.content, files=files)
+    said = " ".join(limits(kinds(found(own.path), found(tmp_path / "c"))))
+    assert "negative images were tested for Disc." in said and "negative patients were tested for Bar." in said
     other = make_pack(tmp_path / "other", n=24, size=16, seed=9)
     far = found(add_evaluation(tmp_path / "far", other, parents=[parent("pack", other)]))
     said = " ".join(limits(kinds(far, found(tmp_path / "c"))))

@@ -39,6 +39,19 @@ def test_many_evaluations_are_drawn_in_parts(pack, tmp_path):
     assert [table["name"] for table in section["brief"]] == ["e0", "e1", "e2"]
 
 
+def test_figures_that_training_has_met_are_marked_wherever_they_stand_beside_others(pack, tmp_path):
+    ones = [found(add_evaluation(tmp_path / name, pack)) for name in ("clean", "met", "unknown")]
+    for one, patients in zip(ones, (0, 2, "unknown"), strict=True):
+        scores = json.loads((one.path / "scores.json").read_text())
+        scores["overlap"] |= {"patients": patients}
+        (one.path / "scores.json").write_text(json.dumps(scores))
+        write_card(one.path, "evaluation", config={}, content=one.card.content, files=list(one.card.files))
+    ones = [found(one.path) for one in ones]
+    section = evaluation_section(ones, [], {}, {one.name: LOOK for one in ones})
+    assert [table["shown"] for table in section["tables"]] == ["clean", "met (met in training)", "unknown"]
+    assert "met (met in training)" in section["forest"][0]
+
+
 def with_macro(name, findings, absent=()):
     scores = {"macro": {"auroc": {"findings": list(findings)}}, "not_learnt": dict.fromkeys(absent, "all negative")}
     return {"name": name, "scores": scores}

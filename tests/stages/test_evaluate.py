@@ -122,6 +122,13 @@ def test_validation_of_another_pack_is_no_excuse(made, tmp_path) -> None:
         kontrast.evaluate(classifier, same_images, out=tmp_path / "e", split="val", **QUICK)
 
 
+def test_validation_of_other_patients_chose_nothing(made, tmp_path) -> None:
+    classifier, _ = made
+    others = make_pack(tmp_path / "other", n=80, seed=5, masks=True)
+    _, _, scores = read(kontrast.evaluate(classifier, others, out=tmp_path / "e", split="val", **QUICK))
+    assert scores["overlap"]["images"] == 0 and "val chose" not in scores.get("note", "")
+
+
 def test_overlap_under_another_key_is_unknown_never_none(made, tmp_path, capsys) -> None:
     classifier, _ = made
     other = make_pack(tmp_path / "other", n=40, seed=7, key=Key(b"another key, also 32 bytes long.."))

@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import f1_score, recall_score, roc_auc_score, roc_curve
 
 import kontrast
+from kontrast.artifacts.evaluation import read_evaluation, scored_cases
 from kontrast.artifacts.foreign import match
 from kontrast.artifacts.wording import decimal
 from kontrast.errors import DataError, OutputError, UsageError
@@ -65,6 +66,16 @@ def test_again_it_is_done_and_changed_files_are_refused(tmp_path) -> None:
     with pytest.raises(OutputError, match="other inputs: not the same predictions and truth") as error:
         kontrast.score(p, t, out=tmp_path / "s", replicates=20)
     assert "sha256" not in str(error.value)
+
+
+def test_cases_that_are_no_test_are_marked(tmp_path, capsys) -> None:
+    p, t, _ = files(tmp_path)
+    for split, marked in (("val", True), ("test", False)):
+        pd.read_csv(t).assign(split=split).to_csv(t, index=False)
+        found = scores_of(kontrast.score(p, t, out=tmp_path / split, replicates=5))
+        assert found["overlap"]["patients"] == "unknown" and found["overlap"]["text"].startswith("unknown, since")
+        assert found["split"] == split and ("the figures flatter" in found["note"]) == marked
+        assert ("the figures flatter" in capsys.readouterr().err) == marked
 
 
 def test_dry_run_writes_nothing(tmp_path) -> None:
@@ -150,7 +161,7 @@ def test_another_system_on_the_same_cases(tmp_path, capsys) -> None:
 def test_by_study_and_at_a_stated_prevalence(tmp_path, capsys) -> None:
     p, t, table = files(tmp_path)
     table["study"] = table["image_id"].str[1:].astype(int) // 3
-    truth = pd.read_csv(t).assign(study_id=table["study"], view="frontal")
+    truth = pd.read_csv(t).assign(study_id=table["study"], view="frontal", patient_id=table["study"] // 2)
     truth.to_csv(t, index=False)
     (tmp_path / "th.json").write_text('{"A": 0.4}')
     options = {"replicates": 20, "thresholds": tmp_path / "th.json", "prevalence": "0.05"}
@@ -162,6 +173,9 @@ def test_by_study_and_at_a_stated_prevalence(tmp_path, capsys) -> None:
     assert found["rows"] == 20 and found["images"] == 60 and out.summary["by"] == "study"
     assert found["findings"]["A"]["stated_prevalence"] == 0.05
     assert "A case is a study (20 of 60 images): its score is the mean" in capsys.readouterr().out
+    truth.assign(study_id=truth["study_id"] % 2).to_csv(tmp_path / "anew.csv", index=False)  # 0 and 1 of each patient
+    anew = kontrast.score(p, tmp_path / "anew.csv", out=tmp_path / "anew", by="study", over_views="mean", **options)
+    assert scores_of(anew) == found and len(scored_cases(read_evaluation(Path(anew))).truth) == 20
     assert "frontal" in scores_of(kontrast.score(p, t, out=tmp_path / "v", by="view", **options))["views"]
     with pytest.raises(UsageError, match="--prevalence"):
         kontrast.score(p, t, out=tmp_path / "n", prevalence="5", replicates=5)

@@ -1,7 +1,7 @@
 """The scores of an evaluation in words: how figures are written, and what must stand beside them anywhere."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,42 @@ MARKED = f"{MARK} Many replicates lack a finding: these intervals cover less tha
 
 NO_WIDTH = "[–]"
 """Stands for an interval without width: its ends would look like certainty."""
+
+
+CHOSEN_HERE = "val chose the thresholds, calibration and settings of this Classifier: these figures flatter"
+"""Stands beside the scores of the split that a Classifier's thresholds come from."""
+
+FEW_CHOSE = 10
+"""Positive images of validation below which it is said of a threshold how few it rests on."""
+
+
+MET = " (met in training)"
+"""Stands behind the name of an evaluation wherever its figures stand beside others'."""
+
+
+def met(scores: Mapping[str, Any]) -> bool:
+    """Whether patients or images that were scored are known to be among those that training has met."""
+    overlap = scores.get("overlap")
+    counts = (
+        [overlap.get(unit) for unit in ("patients", "images", "near_copies")] if isinstance(overlap, Mapping) else []
+    )
+    return any(isinstance(n, int) and n > 0 for n in counts)
+
+
+def thresholds_from(scores: Mapping[str, Any], roles: Container[str]) -> str:
+    """Where the thresholds of an evaluation come from; empty where there are none.
+
+    Args:
+        scores: its `scores.json`.
+        roles: of the parents of its card: a Classifier's thresholds are validation's, others are as they were given.
+    """
+    if all(entry.get("threshold") is None for entry in scores["findings"].values()):
+        return ""
+    if "classifier" not in roles:
+        return "Thresholds are as given; whether they were chosen on these cases the files do not tell."
+    if CHOSEN_HERE in (scores.get("note") or ""):
+        return "Thresholds were chosen on these very cases."
+    return "Thresholds were chosen beforehand on validation, not on these cases."
 
 
 def trained_with(scores: Mapping[str, Any]) -> str:
@@ -140,7 +176,7 @@ def cases(scores: Mapping[str, Any]) -> list[str]:
         pooled = "highest" if scores["over_views"] == "max" else "mean"
         return [
             f"A case is a study ({scores['rows']:,} of {scores['images']:,} images): its score is the {pooled} of its "
-            "images', it is positive where one of them is; thresholds are those of images."
+            "images', it is positive where one of them is; thresholds and calibration are those of images."
         ]
     return [
         f"{name} ({table['rows']:,} images): macro AUROC {mean_with_ends(table['macro']['auroc'], table)}, over "
@@ -185,7 +221,16 @@ def remarks(scores: Mapping[str, Any]) -> list[str]:
     shown = [entry.get(score) or {} for entry in scores["findings"].values() for score in SHOWN]
     if any(ends(found) == NO_WIDTH for found in shown):
         said.append(f"{NO_WIDTH}: every replicate is the same, so the width of the interval would say nothing.")
-    return said + _of_means(scores)
+    return said + _of_thresholds(scores) + _of_means(scores)
+
+
+def _of_thresholds(scores: Mapping[str, Any]) -> list[str]:
+    """The findings whose threshold rests on few positive images of validation, and on how many."""
+    rests = {name: entry.get("threshold_positives") for name, entry in scores["findings"].items()}
+    few = [f"{name} ({n})" for name, n in rests.items() if n is not None and n < FEW_CHOSE]
+    if not few:
+        return []
+    return [f"Thresholds that rest on fewer than {FEW_CHOSE} positive images of validation: {', '.join(few)}."]
 
 
 def _parted(text: str) -> tuple[str, str]:
@@ -219,6 +264,7 @@ def _of_means(scores: Mapping[str, Any]) -> list[str]:
     held = macro.get("findings")
     if held is not None and 0 < len(held) < total:
         said.append(f"The macro AUROC is the mean over the {len(held)} of {total} findings for which it is defined.")
+    said += _of_other_findings(scores["macro"])
     how = scores.get("interval") or {}
     replicates, unit = how.get("replicates", 0), "patient" if how.get("resampled") == "patients" else "case"
     if mixed(macro, replicates):
@@ -230,6 +276,23 @@ def _of_means(scores: Mapping[str, Any]) -> list[str]:
         rare = [name for name in held or [] if name not in (steady or [])]
         said.append(text + (f" The steady macro leaves out {', '.join(rare)}." if steady else ""))
     return said
+
+
+def _of_other_findings(macro: Mapping[str, Any]) -> list[str]:
+    """The means that are not over the findings of the mean AUROC in whose row they stand, and over which they are."""
+    held = macro["auroc"].get("findings") or []
+    words = SHOWN | {key: MORE[key] for key in ("mcc", "ppv", "npv", "brier", "calibration_slope")}
+    others: dict[tuple[str, ...], list[str]] = {}
+    for key, name in words.items():
+        names = tuple((macro.get(key) or {}).get("findings") or ())
+        if held and names and set(names) != set(held):
+            others.setdefault(names, []).append(name)
+    parts = []
+    for names, which in others.items():
+        absent = [f"without {', '.join(lost)}"] if (lost := [name for name in held if name not in names]) else []
+        more = [f"with {', '.join(new)}"] if (new := [name for name in names if name not in held]) else []
+        parts.append(f"{', '.join(which)} {len(names)} ({'; '.join(absent + more)})")
+    return [f"Means over other findings than the {len(held)} of AUROC: {'; '.join(parts)}."] if parts else []
 
 
 def decimal(value: float | None) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from kontrast.artifacts.evaluation import SCORES
 from kontrast.artifacts.wording import (
     MARK,
+    MET,
     MORE,
     SHOWN,
     beneath,
@@ -14,7 +15,9 @@ from kontrast.artifacts.wording import (
     decimal,
     differences,
     means,
+    met,
     remarks,
+    thresholds_from,
     trained_with,
 )
 from kontrast.metrics.evaluation import mixed
@@ -68,10 +71,11 @@ def evaluation_section(
     if tables and not any(table["open"] for table in tables):
         tables[-1]["open"] = True
     drawn = {
-        table["name"]: {n: entry["auroc"] for n, entry in table["scores"]["findings"].items()}
+        table["shown"]: {n: entry["auroc"] for n, entry in table["scores"]["findings"].items()}
         | {"macro": table["scores"]["macro"]["auroc"]}
         for table in tables
     }
+    seen = {table["shown"]: seen[table["name"]] for table in tables}
     names = list(drawn)
     parts = [{name: drawn[name] for name in names[i : i + MOST]} for i in range(0, len(names), MOST)]
     return {
@@ -87,6 +91,7 @@ def _table(one: Found, classifiers: Mapping[str, Found], encoders: Mapping[str, 
     overlap = scores.get("overlap")
     return {
         "name": one.name,
+        "shown": one.name + (MET if met(scores) else ""),
         "scores": scores,
         "rows": _score_rows(scores),
         "absent": scores.get("not_learnt", {}),
@@ -100,7 +105,7 @@ def _table(one: Found, classifiers: Mapping[str, Found], encoders: Mapping[str, 
         "trained": _trained(one, classifiers, encoders),
         "trained_with": trained_with(scores),
         "floor": "findings" in scores.get("floor", {}),
-        "thresholds": any(entry.get("threshold") is not None for entry in scores["findings"].values()),
+        "thresholds": thresholds_from(scores, {p.role for p in one.card.parents}),
     }
 
 

@@ -164,6 +164,7 @@ def _overlap(seen: "Seen", card: "Card", pack: "Pack", rows: "np.ndarray", confi
     own Pack can't but be shared, and nobody takes them for a test: those are marked.
     """
     from kontrast.artifacts.card import hashes_of
+    from kontrast.artifacts.wording import CHOSEN_HERE
 
     found = seen.overlap(pack, rows)
     own = bool(hashes_of(pack.path) & {p.sha256 for p in card.parents}) and config.split != "test"
@@ -173,9 +174,9 @@ def _overlap(seen: "Seen", card: "Card", pack: "Pack", rows: "np.ndarray", confi
             fix="Score patients that training has not met; --allow-overlap scores these and marks every figure.",
         )
     notes = []
-    if config.split == "val":
-        notes.append("val chose the thresholds, calibration and settings of this Classifier: these figures flatter")
-    if config.split == "train":
+    if config.split == "val" and own:
+        notes.append(CHOSEN_HERE)
+    if config.split == "train" and own:
         notes.append("train made the weights of this Classifier: these figures flatter")
     if found.shared:
         notes.append(f"not independent of training: {found.text}")

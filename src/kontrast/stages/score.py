@@ -102,6 +102,9 @@ def score(
         return Outcome("score", Path(out), "already done", read_card(out).content["summary"])
     for note in matched.notes:
         console.say(f"  {note}.")
+    console.say(f"  Overlap with training: {UNKNOWN['text']}.")
+    for note in _marks(_one(matched.truth["split"])):
+        console.warn(f"{note}.")
     if dry_run:
         console.say(f"Would score {len(targets):,} rows for {', '.join(matched.findings)}.")
         return Outcome("score", Path(out), "planned", {"rows": len(targets), "findings": list(matched.findings)})
@@ -164,13 +167,32 @@ def _score(
 ) -> dict[str, Any]:
     from kontrast.engine.scoring import score_rows
 
+    split = _one(matched.truth["split"])
     scores = score_rows(
         matched.truth, targets, matched.scores, matched.findings, patients_known=matched.patients_known,
         by=config.by, over_views=config.over_views, prevalence=config.prevalence, method=config.interval,
-        thresholds=limits, split=_one(matched.truth["split"]), replicates=config.replicates, seed=config.seed,
+        thresholds=limits, split=split, replicates=config.replicates, seed=config.seed,
         label_policy={"uncertain": config.uncertain, "blank": config.blank},
     )  # fmt: skip
-    return scores | {"note": "; ".join(matched.notes)}
+    return scores | {"overlap": UNKNOWN, "note": "; ".join([*matched.notes, *_marks(split)])}
+
+
+UNKNOWN = dict.fromkeys(("patients", "images", "near_copies"), "unknown") | {
+    "text": "unknown, since the files do not tell what the system was trained on"
+}
+"""What these cases share with the training of a system of which there is nothing but its scores."""
+
+HELPED = {"train": "train the system", "val": "choose its thresholds or settings"}
+"""What cases of a split may have been used for, by its name in the truth."""
+
+
+def _marks(split: str | None) -> list[str]:
+    """What must stand beside scores of a split that is no test."""
+    return (
+        [f"these cases are of {split}: if they helped to {HELPED[split]}, the figures flatter"]
+        if split in HELPED
+        else []
+    )
 
 
 def _against(matched: "Matched", other: "Matched | None", targets: "np.ndarray", config: ScoreConfig) -> dict[str, Any]:
@@ -225,8 +247,9 @@ def _points(
     calls = {name: reader.scores for name, reader in readers.items()}
     if config.by == "study":
         studies = matched.truth["study_id"].fillna("").astype(str).to_numpy()
-        truth, scores, _ = by_study(targets, matched.scores, studies, config.over_views)
-        calls = {name: by_study(called, called, studies, "max")[1] for name, called in calls.items()}
+        people = matched.truth["patient_id"].to_numpy() if matched.patients_known else None
+        truth, scores, _ = by_study(targets, matched.scores, studies, config.over_views, people)
+        calls = {name: by_study(called, called, studies, "max", people)[1] for name, called in calls.items()}
     found = {
         name: {
             finding: reader_point(truth[:, f], scores[:, f], calls[name][:, reader.findings.index(finding)])
