@@ -32,6 +32,7 @@ SETTINGS: dict[str, tuple[int, int, Any, Any]] = {
     "45 patients, rare are easy": (45, 2, SMALL, np.where(SMALL < 0.1, 2.5, 0.3)),
     "200 patients, various": (200, 1, LARGE, np.linspace(0, 2, 14)),
     "100 patients, none rare": (100, 2, np.array([0.3, 0.4, 0.3, 0.3, 0.2]), np.linspace(0, 2, 5)),
+    "100 patients, seven positive": (100, 2, np.full(5, 0.07), np.full(5, 1.2)),
 }
 """Patients, images of each, share of patients with each finding, shift between the classes."""
 

@@ -1,6 +1,6 @@
 import pytest
 
-from kontrast.artifacts.explanation import _say_scores, few_cases, interval
+from kontrast.artifacts.explanation import _say_scores, few_cases, interval, judged
 from kontrast.types import FINDINGS
 
 
@@ -35,3 +35,13 @@ def test_intervals_of_few_patients_are_said_to_be_narrow() -> None:
         "Fewer than 30 patients with a known place, so these intervals cover less than 95 %: A 29, C 4."
     )
     assert few_cases({"B": results["B"], "D": results["D"]}) == ""
+
+
+def test_no_verdict_rests_on_a_handful_of_images() -> None:
+    score = {"rank": {"value": 0.1, "low": 0.1, "high": 0.1}}
+
+    def found(images: int) -> dict:
+        return {"sanity": {"images": images, "weights": [score], "between_images": score}}
+
+    (said,) = judged({"A": found(5), "B": found(4)})
+    assert said == ("Random weights: maps of A depend on the weights; undefined for B (flat maps, or too few images).")

@@ -222,6 +222,18 @@ def test_a_card_of_knn_does_not_speak_of_a_linear_output(world, tmp_path):
     content = card.content | {"protocol": "knn", "neighbours": {"k": 20, "images": 1111}}
     write_card(folder, "classifier", config=card.config, parents=card.parents, content=content)
     written = cards(find_artifacts([folder, world / "chest", world / "moco"]))
+    assert "Nothing was chosen on the validation split but" in written["model-card.md"]
     for name in ("model-card.md", "model-card.json", "claim-2024.md"):
         assert "20 nearest of 1,111 training images" in written[name] and "linear" not in written[name], name
     assert "- knn, on" not in written["model-card.md"] and "L2 penalty" not in written["model-card.md"]
+
+
+def test_a_card_does_not_say_that_validation_chose_where_it_could_not(world, written, tmp_path):
+    assert "The epoch with the highest macro AUROC on the validation split was kept" in written["model-card.md"]
+    folder = add_classifier(tmp_path / "blind", world / "chest", world / "moco")
+    card = read_card(folder)
+    summary = card.content["summary"] | {"val": {"macro_auroc": None}}
+    content = card.content | {"summary": summary}
+    write_card(folder, "classifier", config=card.config, parents=card.parents, content=content)
+    text = cards(find_artifacts([folder, world / "chest", world / "moco"]))["model-card.md"]
+    assert "Validation could choose nothing" in text and "The epoch with the highest" not in text

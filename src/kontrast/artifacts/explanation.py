@@ -108,6 +108,9 @@ CHECKS = {
 }  # fmt: skip
 """What maps are compared with, and its words."""
 
+FEWEST = 5
+"""Images that a verdict asks for: the interval of one has no width, and that of two hardly any."""
+
 SHORT = {"weights": "random", "between": "2 images", "labels": "permuted", "repeat": "seeds"}
 
 MARK = "!"
@@ -148,15 +151,21 @@ def judged(results: Mapping[str, Any]) -> list[str]:
     }
     for key, (good, bad) in meaning.items():
         rows = {name: row[key] for name, found in results.items() if key in (row := checks(found))}
-        sound = [name for name, one in rows.items() if one["text"] != "–" and not one["mark"]]
-        wrong = [name for name, one in rows.items() if one["mark"]]
-        absent = [name for name, one in rows.items() if one["text"] == "–"]
+        untold = {name for name, found in results.items() if _images(found, key) < FEWEST}
+        sound = [name for name, one in rows.items() if one["text"] != "–" and not one["mark"] and name not in untold]
+        wrong = [name for name, one in rows.items() if one["mark"] and name not in untold]
+        absent = [name for name, one in rows.items() if one["text"] == "–" or name in untold]
         parts = [f"maps of {', '.join(sound)} {good}"] if sound else []
         parts += [f"those of {', '.join(wrong)} {bad} ({MARK})"] if wrong else []
         parts += [f"undefined for {', '.join(absent)} (flat maps, or too few images)"] if absent else []
         if parts:
             said.append(f"{CHECKS[key].capitalize()}: {'; '.join(parts)}.")
     return said
+
+
+def _images(found: Mapping[str, Any], key: str) -> int:
+    """On how many images a check of a finding was made; enough where an older card does not say."""
+    return int((found.get("repeat" if key == "repeat" else "sanity") or {}).get("images", FEWEST))
 
 
 def _ends(score: Mapping[str, Any]) -> str:

@@ -75,12 +75,19 @@ def _model(about: Subject) -> dict[str, list[str]]:
     training += [f"Settings: {', '.join(f'{k} = {v}' for k, v in settings.items())}."] if settings else []
     return {
         "network": network, "initial": [initial] if initial else [], "training": training,
-        "selection": [CHOSEN[str(protocol)]] if protocol in CHOSEN else [],
+        "selection": _selection(str(protocol), summary),
         "output": _output(content),
         "software": [f"kontrast {card.version}; its card is {about.classifier.sha[:12]} (SHA-256)."],
         "dropped": [f"Not learnt: {n} ({why})." for n, why in (summary.get("dropped") or {}).items()],
         "policy": _policy(content),
     }  # fmt: skip
+
+
+def _selection(protocol: str, summary: Mapping[str, Any]) -> list[str]:
+    """How the final weights were chosen; that nothing chose them where validation had no finding with both classes."""
+    if protocol != "knn" and (summary.get("val") or {}).get("macro_auroc", 0) is None:
+        return ["Validation could choose nothing: no finding had both classes there."]
+    return [CHOSEN[protocol]] if protocol in CHOSEN else []
 
 
 def _policy(content: Mapping[str, Any]) -> list[str]:
