@@ -1,5 +1,6 @@
 """Parts by patient: disjoint, stable, nested, and the first version's leak found and mended."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,10 @@ def test_shares_are_those_asked_for():
 
 
 PINNED = ["val", "train", "train", "train", "train", "train", "train"]
+
+
+def test_a_name_that_is_no_utf8_stands_for_its_own_patient():
+    assert {*assign([os.fsdecode(b"bad\xff.png")] * 2, 0)} <= {"train", "val", "test"}
 
 
 def test_wrong_shares_are_refused():

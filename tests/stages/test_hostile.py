@@ -169,7 +169,9 @@ def test_names_of_any_bytes(tmp_path, broken):
         i = [os.fsdecode(name) for name in NAMES].index(source)
         assert np.array_equal(image[:, 2:22], picture(i))
     assert kontrast.prepare(src, out=tmp_path / "p", size=24, layout="plain").status == "already done"
-    assert kontrast.scan(src, limit=99).summary["looked_at"] == len(NAMES)
+    page = tmp_path / "page.html"
+    assert kontrast.scan(src, limit=99, html=page, show_names=True).summary["looked_at"] == len(NAMES)
+    assert "=formula().png" in page.read_text("utf-8")
 
 
 def test_a_table_with_double_missing_and_contradictory_rows(tmp_path):

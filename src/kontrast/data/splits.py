@@ -16,7 +16,8 @@ from kontrast.types import SPLITS, counted
 
 def _uniform(patient: str, seed: int) -> float:
     # The salt keeps this draw apart from any other use of a hash of the same id.
-    digest = hashlib.sha256(f"kontrast split {seed} {patient}".encode()).digest()
+    # Where patients are unknown a file's name stands for one, and may be no UTF-8.
+    digest = hashlib.sha256(f"kontrast split {seed} {patient}".encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 

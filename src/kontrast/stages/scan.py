@@ -285,4 +285,4 @@ def _write_page(
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as stream:
-        stream.write(page.encode("utf-8"))
+        stream.write(page.encode("utf-8", "replace"))  # file names may be no UTF-8
