@@ -6,8 +6,6 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 import kontrast
 
 
@@ -32,18 +30,24 @@ def test_help_answers_in_under_half_a_second() -> None:
     assert min(times) < 0.5
 
 
-@pytest.mark.parametrize("words", [["--help"], *[[name, "--help"] for name in kontrast.COMMANDS]], ids=" ".join)
-def test_help_imports_nothing_heavy(words: list[str]) -> None:
-    code = (
-        "import sys, kontrast.cli\n"
-        f"try: kontrast.cli.main({words!r})\n"
-        "except SystemExit as end: code = end.code\n"
-        "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'sklearn', 'cv2', 'matplotlib', 'pydicom'} & set(sys.modules)\n"
-        "sys.exit(f'{heavy} {code}' if heavy or code else 0)"
-    )
-    done = run(code)
+HELP = """
+import sys, kontrast.cli
+for words in (["--help"], *([name, "--help"] for name in kontrast.COMMANDS)):
+    code = "went on"
+    try:
+        kontrast.cli.main(words)
+    except SystemExit as end:
+        code = end.code
+    heavy = {"torch", "numpy", "pandas", "scipy", "sklearn", "cv2", "matplotlib", "pydicom"} & set(sys.modules)
+    if heavy or code:
+        sys.exit(f"{words} {heavy} {code}")
+"""
+
+
+def test_help_imports_nothing_heavy() -> None:
+    done = run(HELP)
     assert done.returncode == 0, done.stderr
-    assert "Usage: kontrast" in done.stdout
+    assert done.stdout.count("Usage: kontrast") == 1 + len(kontrast.COMMANDS)
 
 
 def test_public_names_exist() -> None:

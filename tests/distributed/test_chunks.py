@@ -1,44 +1,15 @@
 """Two processes with two chunks each against one with four: a gradient that is averaged once, statistics that agree."""
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from ranks.chunks import CHUNKABLE, compute
 
-HERE = Path(__file__).parent
-
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+def results(pair: dict) -> list[dict]:
     """What one process got, then what each of two did."""
-    folder = tmp_path_factory.mktemp("chunks")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    common = os.environ | {
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2",
-        "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
-    }  # fmt: skip
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(HERE.parent / "ranks" / "chunks.py"), str(folder)],
-            env=common | {"RANK": str(r), "LOCAL_RANK": str(r)},
-        )
-        for r in range(2)
-    ]
-    try:
-        one = compute(torch.device("cpu"))
-        assert {worker.wait(timeout=250) for worker in workers} == {0}
-    finally:
-        for worker in workers:
-            worker.kill()
-    return [one, *(torch.load(folder / f"rank{r}.pt", weights_only=True) for r in range(2))]
+    return [compute(torch.device("cpu")), *pair["chunks"]]
 
 
 @pytest.mark.parametrize("name", CHUNKABLE)

@@ -1,12 +1,7 @@
 """Two processes over gloo against the same sums in one."""
 
-import os
-import socket
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,37 +11,12 @@ from kontrast import distributed as d
 from kontrast.errors import UsageError
 from ranks.problem import labelled_gradients, losses
 
-HERE = Path(__file__).parent
 X = [torch.arange(6.0).reshape(3, 2) + 10 * r for r in range(2)]
 
 
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    common = {
-        **os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
-    }  # fmt: skip
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(HERE.parent / "ranks" / "collectives.py"), str(folder)],
-            env={**common, "RANK": str(r), "LOCAL_RANK": str(r)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for r in range(2)
-    ]
-    try:
-        for worker in workers:
-            _, said = worker.communicate(timeout=120)
-            assert worker.returncode == 0, said
-    finally:
-        for worker in workers:
-            worker.kill()
-    return [torch.load(folder / f"rank{r}.pt", weights_only=True) for r in range(2)]
+@pytest.fixture
+def ranks(pair):
+    return pair["collectives"]
 
 
 def test_everyone_knows_who_they_are(ranks):

@@ -3,46 +3,19 @@
 Gradients are compared, not losses: the usual mistakes in a gather leave the loss as it is.
 """
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from kontrast.methods import METHODS
 from ranks.methods import IN_GROUPS, STEPS, WITH_PATIENTS, B, compute
-
-HERE = Path(__file__).parent
+from ranks.start import start
 
 
 @pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)], ids="W={}".format)
-def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pair: dict) -> list[dict]:
     """What one process got, then what each of W did."""
-    folder = tmp_path_factory.mktemp("methods")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    common = os.environ | {
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(request.param),
-        "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
-    }  # fmt: skip
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(HERE.parent / "ranks" / "methods.py"), str(folder)],
-            env=common | {"RANK": str(r), "LOCAL_RANK": str(r)},
-        )
-        for r in range(request.param)
-    ]
-    try:
-        one = compute(torch.device("cpu"))
-        assert {worker.wait(timeout=250) for worker in workers} == {0}
-    finally:
-        for worker in workers:
-            worker.kill()
-    return [one, *(torch.load(folder / f"rank{r}.pt", weights_only=True) for r in range(request.param))]
+    parts = start(tmp_path_factory.mktemp("four"), 4, "methods") if request.param == 4 else pair
+    return [compute(torch.device("cpu")), *parts["methods"]]
 
 
 every = pytest.mark.parametrize("name", [*METHODS, *WITH_PATIENTS, *IN_GROUPS])

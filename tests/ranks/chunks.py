@@ -1,8 +1,6 @@
-"""One of W processes: takes steps in chunks, and saves gradients, weights and statistics for test_chunks.py."""
+"""One of W processes: takes steps in chunks; gradients, weights and statistics are for test_chunks.py."""
 
 import contextlib
-import sys
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -41,9 +39,3 @@ def run(name: str, device: torch.device) -> dict[str, Tensor]:
 
 def compute(device: torch.device) -> dict[str, Tensor]:
     return {key: value for name in CHUNKABLE for key, value in run(name, device).items()}
-
-
-if __name__ == "__main__":
-    results = compute(d.start("cpu"))
-    torch.save(results, Path(sys.argv[1]) / f"rank{d.rank()}.pt")
-    d.stop()

@@ -1,9 +1,7 @@
-"""One of W processes: runs what test_methods.py compares between W = 1, 2 and 4, and saves what came out."""
+"""One of W processes: runs what test_methods.py compares between W = 1, 2 and 4."""
 
 import dataclasses
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -106,9 +104,3 @@ def compute(device: torch.device) -> dict[str, Tensor]:
     out["dealt"] = d.gather(dealt(network, own(torch.arange(float(B))), 1))
     out["seen"] = seen[0]
     return out
-
-
-if __name__ == "__main__":
-    results = compute(d.start("cpu"))
-    torch.save(results, Path(sys.argv[1]) / f"rank{d.rank()}.pt")
-    d.stop()
