@@ -5,6 +5,7 @@ VENV   ?= .venv
 PIP_ARGS ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL = $(PIP) install -q $(PIP_ARGS) -c constraints.txt
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 export OMP_NUM_THREADS ?= 1
@@ -23,12 +24,13 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install -q $(PIP_ARGS) -c constraints.txt -e .
+	$(INSTALL) -e .
 	@touch $@
 
-$(VENV)/installed-test: $(VENV)/installed
-	$(PIP) install -q $(PIP_ARGS) -c constraints.txt -e ".[test]"
-	@touch $@
+# holds all of the above: the tests do not wait for two installs
+$(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e ".[test]"
+	@touch $(VENV)/installed $@
 
 # two threads suit two cores; a machine with more takes what it has
 demo: $(VENV)/installed
