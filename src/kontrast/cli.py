@@ -189,7 +189,7 @@ def _worded(error: Any, words: list[str]) -> UsageError:
             guess = nearest(token.value, [kind for kind in kinds if kind not in _KINDS.values()])
             wanted = " or ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
             return UsageError(
-                f"{argument.name} {token.value} does not fit: it takes {wanted}.",
+                f"{argument.name} {token.value or repr('')} does not fit: it takes {wanted}.",
                 fix=(f"Did you mean {guess!r}? " if guess else "") + see,
             )
     return UsageError(" ".join(str(error).split()), fix=see)
@@ -247,7 +247,8 @@ def _exactly(kind: Any, tokens: Any) -> Any:
     for token in () if isinstance(tokens, dict) else tokens:
         rounded = "." in token.value and "a whole number" in kinds and "a number" not in kinds
         endless = token.value.lower().lstrip("+-") in ("inf", "infinity", "nan") and "a number" in kinds
-        if rounded or (endless and "text" not in kinds):
+        # `prepare "$FOLDER"` with FOLDER unset would read the folder where one is.
+        if rounded or (endless and "text" not in kinds) or (not token.value and "a path" in kinds):
             raise CoercionError(token=token, target_type=kind)
     return convert(kind, tokens)
 

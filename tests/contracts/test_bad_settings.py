@@ -139,8 +139,17 @@ def test_a_negative_seed_is_refused_before_anything_is_read(name, tmp_path):
         ("pretrain", "--minutes", "inf", "a number"),
         ("finetune", "--weight-decay", "nan", "a number"),
         ("prepare", "--val-fraction", "nan", "a number"),
+        ("prepare", "--key", "", "a path"),
     ],
 )
-def test_numbers_without_end_are_refused(name, option, value, kinds, tmp_path):
+def test_values_that_cannot_be_meant_are_refused(name, option, value, kinds, tmp_path):
     refused = run([name, "gone", *(["gone"] * (name == "finetune")), "--out", tmp_path / "out", option, value])
-    assert refused.code == 2 and problem(refused)[0] == f"{option} {value} does not fit: it takes {kinds}."
+    assert refused.code == 2
+    assert problem(refused)[0] == f"{option} {value or repr(value)} does not fit: it takes {kinds}."
+
+
+def test_a_folder_whose_variable_is_not_set_is_not_the_folder_where_one_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in (["prepare", "", "--out", "out"], ["scan", ""], ["report", "", "--out", "page.html"]):
+        refused = run(words)
+        assert refused.code == 2 and "'' does not fit: it takes a path" in problem(refused)[0]

@@ -31,6 +31,7 @@ _SPLITS |= dict.fromkeys(("val", "valid", "validate", "validation", "dev"), "val
 )
 _SEXES = {"m": "M", "male": "M", "f": "F", "female": "F", "w": "F"}
 _AGE = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*([ymwd]?)")
+_WHOLE = re.compile(r"^(\d+)\.0+$")
 _AGE_UNIT = {"": 1.0, "y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
 
 
@@ -124,6 +125,14 @@ def sex_values(values: Iterable[str]) -> list[str]:
 def split_values(values: Iterable[str]) -> list[str]:
     """`train`, `val`, `test` or "" for each word (`valid`, `validation` and `dev` are val)."""
     return [_SPLITS.get(value.lower(), "") for value in values]
+
+
+def id_values(values: pd.Series) -> pd.Series:
+    """Ids as they were before a program took them for numbers: `1002.0` is `1002`.
+
+    Tables with a blank among numbers are written so, tables without are not, and one patient must not become two.
+    """
+    return values.str.replace(_WHOLE, r"\1", regex=True)
 
 
 def age_values(values: Iterable[str]) -> list[float]:

@@ -163,6 +163,26 @@ def test_a_word_that_is_no_split_is_refused_and_never_drawn(tmp_path, rows, over
     assert read(tmp_path, split="none").table["split"].eq("").all()
 
 
+def test_a_patient_whom_one_table_writes_as_a_number_with_a_point_is_one(tmp_path):
+    """As pandas writes whole numbers where one of them is blank."""
+    names = [f"{i}.png" for i in range(4)]
+    make(tmp_path, "file,patient,Mass\n0.png,100.0,1\n1.png,,0\n", *names)
+    (tmp_path / "more.csv").write_text("file,patient,Mass\n0.png,100,1\n2.png,100,1\n3.png,1.50,0\n")
+    records = read(tmp_path, tmp_path / "labels.csv", tmp_path / "more.csv")
+    assert records.table["patient"].tolist() == ["100", "1.png", "100", "1.50"]
+    assert records.problems == (("0.png", "listed again"),)
+
+
+def test_ids_that_differ_by_capitals_or_zeros_are_warned_of_and_not_named(tmp_path):
+    ids = ("PAT7", "pat07", "PAT70", "x1", "x10")
+    make(tmp_path, "\n".join(["file,patient,Mass", *(f"{i}.png,{who},{i % 2}" for i, who in enumerate(ids))]), "0.png")
+    for i in range(1, 5):
+        (tmp_path / f"{i}.png").write_bytes(b"x")
+    records = read(tmp_path)
+    (said,) = (line for line in records.warnings if "capitals or leading zeros" in line)
+    assert said.startswith("2 patient ids differ") and "PAT7" not in said and records.table["patient"].nunique() == 5
+
+
 def test_patients_without_ids_count_each(tmp_path):
     make(tmp_path, "file,patient,Mass\n1.png,a,1\n2.png,,0\n3.png,,0\n", "1.png", "2.png", "3.png")
     records = read(tmp_path)

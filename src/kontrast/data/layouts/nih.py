@@ -62,7 +62,8 @@ def records(src: Path, labels: Sequence[Path], overrides: Mapping[str, str]) -> 
     frame["split"], official, note = _official(src, table[roles.path])
     wrong = int((table[roles.age].ne("") & frame["age"].isna()).sum()) if roles.age else 0
     frame = frame[frame["source"].notna()]
-    notes = [line for line in roles.notes if not line.startswith("left out")] + notes + [*found.notes, note]
+    kept = [line for line in roles.notes if not line.startswith(("left out", "not understood"))]
+    notes = [*kept, *notes, *found.notes, note]
     if (src / "BBox_List_2017.csv").is_file():
         notes.append("BBox_List_2017.csv is there: boxes of 8 findings")
     if wrong:

@@ -77,8 +77,8 @@ def from_roles(
     frame = pd.DataFrame(
         {
             "source": pd.Series(list(sources), index=table.index, dtype=object),
-            "patient": text(roles.patient),
-            "study": text(roles.study),
+            "patient": words.id_values(text(roles.patient)),
+            "study": words.id_values(text(roles.study)),
             "split": words.split_values(text(roles.split)),
             "view": words.view_values(text(roles.view)),
             "sex": words.sex_values(text(roles.sex)),
@@ -123,6 +123,7 @@ PLACEHOLDERS = re.compile(
     re.I,
 )
 """What exports write where an id was taken out."""
+LEADING_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 MANY = 20
 """Images of one patient id beyond which it is compared with the others."""
 
@@ -152,6 +153,18 @@ def outsize(frame: pd.DataFrame) -> list[str]:
     if (sexes > 1).any():
         said.append(f"{counted(int((sexes > 1).sum()), 'patient id')} with images of both sexes: of several people?")
     return said
+
+
+def spelt_alike(frame: pd.DataFrame) -> list[str]:
+    """What to warn of where several patient ids may stand for one person, in counts."""
+    ids = pd.Series(frame["patient"][frame["patient"] != ""].unique(), dtype=object)
+    alike = int(ids.str.lower().str.replace(LEADING_ZEROS, "", regex=True).duplicated(keep=False).sum())
+    if not alike:
+        return []
+    return [
+        f"{alike:,} patient ids differ from another by capitals or leading zeros alone: of the same people? They count "
+        "as others, who may stand in other splits. Write each id in one way"
+    ]
 
 
 def _label_notes(frame: pd.DataFrame, findings: Sequence[str]) -> list[str]:
@@ -187,7 +200,7 @@ def finish(
     elif blank.any():
         warnings.append(f"{counted(int(blank.sum()), 'image')} without a patient id: each counts as a patient")
     if patients_known:
-        warnings += outsize(frame)
+        warnings += outsize(frame) + spelt_alike(frame)
     frame = frame.assign(patient=frame["patient"].where(~blank, frame["source"]))
     frame = frame.astype(dict.fromkeys(("age", *findings), np.float64))
     frame = frame.sort_values("source", kind="stable").reset_index(drop=True)

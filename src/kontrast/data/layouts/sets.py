@@ -103,7 +103,8 @@ def assemble(
         lines += found.notes
         problems += found.problems
     blank = pd.Series("", index=rows.index)
-    frame = pd.DataFrame({name: rows.get(name, blank) for name in ("source", "patient", "study")})
+    ids = {name: words.id_values(rows.get(name, blank)) for name in ("patient", "study")}
+    frame = pd.DataFrame({"source": rows.get("source", blank), **ids})
     frame["split"], official, note = _split(rows.get("split", blank), labelled=len(labels.columns) > 0)
     frame["view"] = words.view_values(rows.get("view", blank))
     frame["sex"] = words.sex_values(rows.get("sex", blank))
