@@ -1,5 +1,6 @@
 """What holds for every encoder that has a name."""
 
+import copy
 import re
 
 import pytest
@@ -29,7 +30,7 @@ def name(request):
 
 @pytest.fixture(scope="module")
 def small(name):
-    """The encoder for 32 px, in evaluation mode."""
+    """The encoder for 32 px, in evaluation mode; a copy is made faster than another one."""
     return build_encoder(EncoderSpec(name, 32), seed=0).eval()
 
 
@@ -51,8 +52,9 @@ def test_smaller_and_larger_images_than_specified_pass(small):
         assert small(torch.randn(1, 1, size, size)).shape == (1, small.feature_dim)
 
 
-def test_gradients_reach_every_parameter(name):
-    encoder = build_encoder(EncoderSpec(name, 32), seed=0).train()
+def test_gradients_reach_every_parameter(small):
+    encoder = copy.deepcopy(small).train()
+    encoder.zero_grad()
     (encoder(torch.randn(3, 1, 32, 32)) * torch.randn(encoder.feature_dim)).sum().backward()
     lost = [n for n, p in encoder.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert lost == []
@@ -87,9 +89,11 @@ def test_images_of_a_batch_do_not_mix_in_evaluation(small):
 
 
 @torch.no_grad()
-def test_saved_and_loaded_it_is_the_same_to_the_bit(name, small, tmp_path):
+def test_saved_and_loaded_it_is_the_same_to_the_bit(small, tmp_path):
     write_weights(tmp_path / "w.safetensors", small.state_dict())
-    other = build_encoder(EncoderSpec(name, 32), seed=1).eval()
+    other = copy.deepcopy(small)
+    for value in other.state_dict().values():
+        value += 1
     x = torch.randn(2, 1, 32, 32)
     assert not torch.equal(other(x), small(x))
     other.load_state_dict(open_weights(tmp_path / "w.safetensors"))
@@ -97,8 +101,8 @@ def test_saved_and_loaded_it_is_the_same_to_the_bit(name, small, tmp_path):
 
 
 @torch.no_grad()
-def test_memory_format_changes_nothing_but_rounding(name):
-    encoder = build_encoder(EncoderSpec(name, 32), seed=0).eval()
+def test_memory_format_changes_nothing_but_rounding(small):
+    encoder = copy.deepcopy(small)
     x = torch.randn(2, 1, 32, 32)
     plain = encoder(x)
     encoder.to(memory_format=torch.channels_last)
