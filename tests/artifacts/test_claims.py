@@ -31,6 +31,7 @@ def test_from_new_to_done(tmp_path):
         ("export", ONE, [PACK], "an? (un)?finished audit, not an export"),
         ("audit", OTHER, [PACK], "seed was 1, is 2"),
         ("audit", {"paths": ["a", "b"]}, [PACK], "seed was 1, is left out"),
+        ("audit", {"seed": {"a": {"b": 1}}}, [PACK], "seed was 1, is {'a': {'b': 1}}"),
         ("audit", ONE, [], "other inputs: not the same pack"),
     ],
 )
@@ -79,3 +80,12 @@ def test_what_is_no_folder_of_ours_is_left_alone(tmp_path):
 def test_a_place_that_cannot_be_is_said(place, tmp_path):
     with pytest.raises(OutputError, match=r"cannot be written: (No such file|File name too long)"):
         claim(tmp_path / place, "audit", config=ONE)
+
+
+def test_a_setting_within_another_is_named_by_its_path(tmp_path):
+    before = {"arms": {"moco": {"start": "random", "epochs": 2}, "byol": {}}}
+    claim(tmp_path / "s", "study", config=before)
+    with pytest.raises(
+        OutputError, match=r"settings: arms\.moco\.epochs was 2, is 3; arms\.byol was \{\}, is left out\."
+    ):
+        claim(tmp_path / "s", "study", config={"arms": {"moco": {"start": "random", "epochs": 3}}})

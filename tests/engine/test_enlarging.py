@@ -7,7 +7,7 @@ import pytest
 from kontrast.artifacts.card import write_card
 from kontrast.artifacts.claims import claim, standing
 from kontrast.config import from_dict, to_dict
-from kontrast.engine.enlarging import asked_before, enlarges, say_added
+from kontrast.engine.enlarging import _grid, asked_before, enlarges, say_added
 from kontrast.engine.grid import Study
 
 BASE = {
@@ -31,6 +31,7 @@ def held(study: Study) -> dict:
     [
         {"arms": BASE["arms"] | {"byol": {"method": "byol"}}},
         {"protocols": ["probe", "knn"]},
+        {"arms": {"random": {}, "moco": {"method": "moco", "pretrain": {"epochs": 2}, "protocols": ["probe", "knn"]}}},
         {"fractions": [0.01, 0.1, 1.0]},
         {"seeds": [0, 1, 2]},
         {"seeds": [2, 0, 1]},
@@ -49,8 +50,8 @@ def test_what_may_be_added(changes):
         {},
         {"seeds": [1, 0]},
         {"arms": {"random": {}, "byol": {"method": "byol"}}},
+        {"arms": {"random": {}, "moco": {"method": "moco", "pretrain": {"epochs": 2}, "protocols": ["knn"]}}},
         {"arms": {"random": {}, "moco": {"method": "moco", "pretrain": {"epochs": 3}}}, "seeds": [0, 1, 2]},
-        {"arms": {"random": {}, "moco": {"method": "moco", "pretrain": {"epochs": 2}, "protocols": ["probe", "knn"]}}},
         {"seeds": [0, 1, 2], "pretrain": {"batch_size": 32}},
         {"seeds": [0, 1, 2], "replicates": 50},
         {"seeds": [0, 1, 2], "baseline": "moco"},
@@ -95,3 +96,7 @@ def test_what_is_added_is_said(capsys):
     said = " ".join(capsys.readouterr().out.split())
     # of 4 seeds × 3 arms × (3 draws of a tenth + 1), 2 × 2 × (2 + 1) were asked for
     assert "arms byol; seeds 2, 3; draws 2 to 3; 36 trainings more." in said
+    arms = BASE["arms"] | {"random": {"protocols": ["probe", "full"]}}
+    say_added(plan(arms=arms), held(plan())["config"])
+    assert "before: full for random; 6 trainings more." in " ".join(capsys.readouterr().out.split())
+    assert _grid(held(plan(arms=arms))["config"])["arms"] == ["random (probe, full)", "moco"]

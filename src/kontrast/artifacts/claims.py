@@ -109,11 +109,22 @@ def _typed(value: Any) -> str:
     return "left out" if value is None else repr(value)
 
 
+def _changes(name: str, old: Any, new: Any) -> list[str]:
+    """Settings that are not those found, a setting within another as `arms.moco.start`."""
+    if old == new:
+        return []
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            text
+            for key in {**old, **new}
+            for text in _changes(f"{name}.{key}" if name else key, old.get(key), new.get(key))
+        ]
+    return [f"{name} was {_typed(old)}, is {_typed(new)}"]
+
+
 def _other(found: dict[str, Any], wanted: dict[str, Any]) -> tuple[list[str], list[str]]:
     """In words: settings that are not those found, and roles of inputs that are not."""
-    old, new = found.get("config", {}), wanted["config"]
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    changed = [f"{name} was {_typed(old.get(name))}, is {_typed(new.get(name))}" for name in names]
+    changed = _changes("", found.get("config", {}), wanted["config"])
     before, now = ({(p["role"], p["sha256"]) for p in one.get("parents", [])} for one in (found, wanted))
     return changed, sorted({role for role, _ in before ^ now})
 

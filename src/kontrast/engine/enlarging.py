@@ -1,7 +1,7 @@
 """A study that is asked for more than its folder holds: what may be added, and what the record says of it."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from kontrast.artifacts.card import CARD, card_hash
 from kontrast.artifacts.claims import standing
 from kontrast.config import from_dict
 from kontrast.engine.cells import shown_cell
-from kontrast.engine.grid import Cell, Study, cells_of
+from kontrast.engine.grid import Arm, Cell, Study, cells_of
 from kontrast.errors import UsageError
 from kontrast.types import counted
 
@@ -21,8 +21,9 @@ ADDABLE = ("arms", "protocols", "fractions", "seeds", "draws")
 def enlarges(plan: Study, held: Mapping[str, Any]) -> bool:
     """Whether a plan asks for all that a folder was asked for, in the same words, and for more cells.
 
-    Each cell from before is then one of the plan's, in the same folder and trained alike: its arm is as it was, and so
-    are all settings but the grid's, and the run in which its options are searched.
+    Each cell from before is then one of the plan's, in the same folder and trained alike: its arm is as it was, but for
+    protocols that it may have gained, and so are all settings but the grid's, and the run in which its options are
+    searched.
 
     Args:
         plan: what is asked for now.
@@ -37,11 +38,16 @@ def enlarges(plan: Study, held: Mapping[str, Any]) -> bool:
     kept = [field.name for field in fields(Study) if field.name not in ADDABLE]
     if any(getattr(plan, name) != getattr(before, name) for name in kept):
         return False
-    if any(plan.arms.get(name) != arm for name, arm in before.arms.items()):
+    if any(name not in plan.arms or _weights(plan.arms[name]) != _weights(arm) for name, arm in before.arms.items()):
         return False
     old, new = set(cells_of(before)), set(cells_of(plan))
     # What is searched is chosen in a first run, which has to stay the first.
     return old < new and (not plan.search or _searched(before).items() <= _searched(plan).items())
+
+
+def _weights(arm: Arm) -> Arm:
+    """What an arm is trained from and with, whatever is then done with its features."""
+    return replace(arm, protocols=None)
 
 
 def _searched(plan: Study) -> dict[tuple[str, str, float], Cell]:
@@ -59,6 +65,9 @@ def say_added(plan: Study, config: Mapping[str, Any]) -> None:
             parts += [f"draws {old} to {new}"] if old != new else []
         elif more := [str(one) for one in new if one not in old]:
             parts.append(f"{name} {', '.join(more)}")
+    for name, arm in before.arms.items():
+        gained = [one for one in plan.arms[name].protocols or () if one not in (arm.protocols or before.protocols)]
+        parts += [f"{', '.join(gained)} for {name}"] if gained else []
     new = len(cells_of(plan)) - len(cells_of(before))
     console.say(f"Added to what was asked for here before: {'; '.join(parts)}; {counted(new, 'training')} more.")
 
@@ -66,7 +75,8 @@ def say_added(plan: Study, config: Mapping[str, Any]) -> None:
 def asked_before(out: Path) -> list[dict[str, Any]]:
     """The grids that a study's folder was asked for before it is finished anew, the oldest first, for its card.
 
-    Each has the fields of ADDABLE, arms by name alone, and whether it was `finished`: then its results could be seen.
+    Each has the fields of ADDABLE, arms by name and protocols of their own, and whether it was `finished`: then its
+    results could be seen.
     """
     found = standing(out)
     if found is None:
@@ -78,7 +88,10 @@ def asked_before(out: Path) -> list[dict[str, Any]]:
 
 
 def _grid(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: list(config[name]) if name == "arms" else config.get(name) for name in ADDABLE}
+    arms = [
+        f"{name} ({', '.join(own)})" if (own := arm.get("protocols")) else name for name, arm in config["arms"].items()
+    ]
+    return {name: config.get(name) for name in ADDABLE} | {"arms": arms}
 
 
 def shown_before(plan: Study, cells: list[Cell], out: Path) -> Cell:
