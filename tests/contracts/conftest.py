@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from contracts.commands import World
+from contracts.commands import CASES, World, run
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +18,17 @@ def world(tmp_path_factory):
         (root / "patient.key").chmod(0o600)
         yield World(root)
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def ran(world, tmp_path_factory):
+    """Each command run once, when first asked for: its output path and what it printed with --json."""
+    place, done = tmp_path_factory.mktemp("ran"), {}
+
+    def once(name):
+        if name not in done:
+            out = place / (name + CASES[name].suffix)
+            done[name] = out, run([*world.words(name, out), "--json"])
+        return done[name]
+
+    return once

@@ -26,20 +26,6 @@ ARTIFACTS = [name for name in WRITES if not CASES[name].suffix]
 DRAWS_NOTHING = {"scan", "pack", "report", "doctor"}
 
 
-@pytest.fixture(scope="session")
-def ran(world, tmp_path_factory):
-    """Each command run once, when first asked for: its output path and what it printed with --json."""
-    place, done = tmp_path_factory.mktemp("ran"), {}
-
-    def once(name):
-        if name not in done:
-            out = place / (name + CASES[name].suffix)
-            done[name] = out, run([*world.words(name, out), "--json"])
-        return done[name]
-
-    return once
-
-
 def options_of(name):
     """Option → default, as the Python function takes them."""
     function = getattr(kontrast, name)
