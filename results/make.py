@@ -21,17 +21,20 @@ STUDIES = {
     "kermany": "Bacterial against viral pneumonia in children (Kermany)",
     "short": "NIH ChestX-ray14 again, after two passes",
     "short-kermany": "Kermany again, after two passes",
+    "phantom": "Generated radiographs",
 }
 TABLES = ("cells.csv", "differences.csv", "labels_saved.csv", "search.csv")
 
 
 def collect(study: Path) -> None:
-    """Copy a finished study's tables, scores.json of the cells with its first seed, and the encoders' cards."""
+    """Copy a finished study's tables, scores.json of cells of the first seed and draw, and the encoders' cards."""
     target = HERE / study.name
     if target.exists():
         shutil.rmtree(target)
     kept = [study / name for name in ("card.json", "folds.json", *TABLES) if (study / name).exists()]
-    kept += [*study.glob("evaluations/*/*-seed0/scores.json"), *study.glob("encoders/*/card.json")]
+    cells = [path for path in study.glob("evaluations/*/*-seed0/scores.json") if "-draw" not in path.parent.name]
+    cells += study.glob("evaluations/*/*-draw0-seed0/scores.json")
+    kept += [*cells, *study.glob("encoders/*/card.json")]
     kept += [*study.glob("encoders/*/metrics.jsonl"), *study.glob("packs/*/card.json")]
     for path in kept:
         copy = target / path.relative_to(study)
@@ -118,7 +121,7 @@ def grid_section(study: str) -> list[str]:
                 gap = difference(gaps.get((protocol, mine[0]["fraction"], arm)))
                 row.append(f"{mean:.3f} ± {spread:.3f}" + (f"<br>{gap}" if gap else ""))
             rows.append(row)
-        lines += [f"**{protocol}**: macro AUROC on the test split, mean ± SD over seeds; below it the difference from "
+        lines += [f"**{protocol}**: macro AUROC on the test split, mean ± SD over runs; below it the difference from "
                   "random with its 95 % interval by patient.", ""]  # fmt: skip
         lines += table(["start", *(f"{100 * f:g} % of labels" for f in fractions)], rows)
     return lines

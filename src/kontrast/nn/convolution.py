@@ -2,8 +2,9 @@
 
 oneDNN's kernels for AVX2 go along the rows of an image. Where a small image's network ends, in maps of 2 × 2 places and
 512 channels, they compute the weights' gradient at a fifth of the speed of the same product of matrices, and that
-gradient was a third of a ResNet-18's step at 64 px (`benchmarks/convolution.py`). Here a map is arranged as columns
-(each row what one place of the result sees) and multiplied. The same sums in another order: they differ by rounding.
+gradient was up to a third of a ResNet-18's step at 64 px (`benchmarks/convolution.py`). Here that gradient is a product
+for each place of the kernel; on the smallest maps the other two are products of a map's columns, each row what one
+place of the result sees. The same sums in another order: they differ by rounding.
 """
 
 from typing import Any
