@@ -121,7 +121,7 @@ JOBS = {"images": images, "batch": batch, "queue": queue, "processes": processes
 
 def apart(job: str, n: int) -> dict[str, float]:
     """One job in a process of its own; `processes` in as many."""
-    words = ["-m", "benchmarks.speed.growth", "--job", job, "--n", str(n)]
+    words = ["-m", "benchmarks.speed.growth", "--job", job, "--count", str(n)]
     if job == "processes" and n > 1:
         words = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n}", *words]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
@@ -148,7 +148,7 @@ def run() -> list[dict[str, Any]]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--job", choices=JOBS, required=True)
-    parser.add_argument("--n", type=int, required=True)
+    parser.add_argument("--count", type=int, required=True)  # torchrun has words of its own that begin with --n
     asked = parser.parse_args()
     import torch
 
@@ -156,6 +156,6 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)
     console.configure(quiet=True)
-    result = json.dumps(JOBS[asked.job](asked.n))
+    result = json.dumps(JOBS[asked.job](asked.count))
     if os.environ.get("RANK", "0") == "0":
         print(result, flush=True)
