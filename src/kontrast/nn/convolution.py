@@ -2,11 +2,12 @@
 
 oneDNN's kernels for AVX2 go along the rows of an image. Where a small image's network ends, in maps of 2 × 2 places and
 512 channels, they compute the weights' gradient at a fifth of the speed of the same product of matrices, and that
-gradient was up to a third of a ResNet-18's step at 64 px (`benchmarks/convolution.py`). Here that gradient is a product
+gradient was a fifth of a ResNet-18's step at 64 px (`benchmarks/convolution.py`). Here that gradient is a product
 for each place of the kernel; on the smallest maps the other two are products of a map's columns, each row what one
 place of the result sees. The same sums in another order: they differ by rounding.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -51,11 +52,13 @@ class Conv2d(nn.Conv2d):
         return made
 
 
+@dataclass(frozen=True)
 class Window:
-    """Where a kernel looks."""
+    """Where a kernel looks: its side, the places from one look to the next, and the zeros around the map."""
 
-    def __init__(self, size: int, stride: int, padding: int) -> None:
-        self.size, self.stride, self.padding = size, stride, padding
+    size: int
+    stride: int
+    padding: int
 
     def places(self, x: Tensor) -> tuple[int, int]:
         """Height and width of the map that comes of (B, C, h, w)."""
@@ -152,7 +155,7 @@ def _measured(x: Tensor) -> bool:
     """Whether it is known to be faster: full precision on a processor with AVX2 and no more."""
     return (
         x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.float64)
+        and x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.cpu.get_cpu_capability() == "AVX2"
     )
