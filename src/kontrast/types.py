@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 PathLike = str | os.PathLike[str]
 
+CARD, CLAIM = "card.json", "run.json"
+"""What describes an artifact in its folder: finished, and begun."""
+
 FINDINGS: tuple[str, ...] = (
     "No Finding",
     "Enlarged Cardiomediastinum",

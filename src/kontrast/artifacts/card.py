@@ -16,6 +16,8 @@ from typing import Any
 from kontrast import __version__
 from kontrast.artifacts.disk import write_json
 from kontrast.errors import ArtifactError
+from kontrast.types import CARD as CARD
+from kontrast.types import CLAIM as CLAIM
 from kontrast.types import PathLike
 
 PROTOCOLS: dict[str, int] = {
@@ -34,7 +36,6 @@ PROTOCOLS: dict[str, int] = {
 MADE_BY = {
     "pack": "kontrast prepare SRC", "encoder": "kontrast pretrain PACK", "classifier": "kontrast probe ENCODER PACK"
 }  # fmt: skip
-CARD, CLAIM = "card.json", "run.json"
 
 
 @dataclass(frozen=True)

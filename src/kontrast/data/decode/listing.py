@@ -11,9 +11,8 @@ from functools import cached_property
 from pathlib import Path
 
 from kontrast.data.decode.formats import EXTENSIONS, file_format
-from kontrast.types import PathLike
+from kontrast.types import CARD, CLAIM, PathLike
 
-CARD, CLAIM = "card.json", "run.json"
 RAW = ("phantom", "export")
 """Kinds of artifact that hold images to prepare."""
 SKIPPED_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
